@@ -1,0 +1,1 @@
+# Install rules: filled in when the programs exist.

@@ -1,0 +1,1 @@
+// Compiled once: it carries the precompiled header of all targets that use LibTorch.

@@ -1,0 +1,59 @@
+// Files: reading whole, and writing so that a crash leaves the old content or the new, never a
+// mixture. All functions throw Error with the path and the system's reason: kInputMissing when an
+// input cannot be opened, kCannotCreate when an output cannot be created, kInputOutput when
+// reading, writing or syncing fails. Thread-safe for different paths.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace lockstep {
+
+/// Owns a file descriptor; closed (errors ignored) when destroyed. Move-only.
+class FileDescriptor {
+ public:
+  FileDescriptor() = default;
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor();
+  FileDescriptor(FileDescriptor&& other) noexcept;
+  FileDescriptor& operator=(FileDescriptor&& other) noexcept;
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+  /// Gives the descriptor up, unclosed.
+  int release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_ = -1;
+};
+
+/// The whole content of a regular file. Refuses a directory (kInputMissing) and anything larger
+/// than `limit` bytes (kBadData) before memory is taken.
+std::vector<std::byte> read_file(const std::filesystem::path& path,
+                                 std::uint64_t limit = std::uint64_t{1} << 40);
+std::string read_text_file(const std::filesystem::path& path,
+                           std::uint64_t limit = std::uint64_t{1} << 30);
+
+/// Creates (or truncates) `path`, writes all bytes, fsyncs, closes: errors of each are reported.
+void write_file_durably(const std::filesystem::path& path, std::span<const std::byte> bytes);
+
+/// Makes the entries of a directory durable.
+void fsync_directory(const std::filesystem::path& directory);
+
+/// Replaces `path` as one step: a temporary file beside it (`path`.tmp, removed on failure), fsync,
+/// rename, directory fsync.
+void replace_file(const std::filesystem::path& path, std::string_view content);
+
+/// mkdir -p. Throws kCannotCreate with the path and the reason.
+void create_directories(const std::filesystem::path& directory);
+
+/// Writes all of `bytes` to an open descriptor, restarting after EINTR and short writes. `path` is
+/// for the message.
+void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::path& path);
+
+}  // namespace lockstep

@@ -1,0 +1,22 @@
+// Small text helpers.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace lockstep {
+
+/// The candidate with the smallest edit distance (Levenshtein, with transpositions) to `word`, or
+/// empty when none is near enough (more than a third of the word's letters wrong).
+std::string nearest(std::string_view word, std::span<const std::string> candidates);
+
+/// "3.5 MiB", "887 B".
+std::string format_bytes(std::uint64_t bytes);
+/// "1 h 02 min", "3 min 20 s", "4.2 s"; "unknown" for what is not finite.
+std::string format_duration(double seconds);
+/// 1234567 -> "1,234,567".
+std::string format_count(std::int64_t count);
+
+}  // namespace lockstep

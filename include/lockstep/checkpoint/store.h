@@ -1,0 +1,86 @@
+// The checkpoints of one run: <run>/checkpoints/step-00000628/, LATEST and BEST. A checkpoint is
+// complete or absent: it is filled as .tmp-step-00000628-<pid>, made durable file by file with
+// MANIFEST.json last, and renamed. What a crash leaves behind is a temporary directory that nothing
+// reads and the next save removes. Not thread-safe. One writer at a time: the caller holds the run
+// directory's lock. Readers need none.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace lockstep {
+
+struct StoreOptions {
+  /// Newest checkpoints that are kept, >= 1; the best one is always kept.
+  int keep = 3;
+};
+
+struct CheckpointFile {
+  std::string name;  ///< see is_plain_file_name
+  std::vector<std::byte> bytes;
+};
+
+class CheckpointStore {
+ public:
+  /// A verified checkpoint, in memory.
+  struct Loaded {
+    std::filesystem::path directory;
+    std::int64_t global_step = 0;
+    std::map<std::string, std::vector<std::byte>> files;  ///< all files of the manifest, by name
+  };
+  /// A checkpoint that load_latest passed over.
+  struct Skipped {
+    std::filesystem::path directory;
+    std::string reason;
+  };
+
+  /// Touches nothing on disk. Throws Error{kUsage} when options are out of range.
+  explicit CheckpointStore(std::filesystem::path directory, StoreOptions options = {});
+
+  /// Writes a checkpoint, then LATEST, then BEST if `best`, then removes what `keep` no longer
+  /// covers. Returns its directory, which is durable then. A good checkpoint of that step is kept
+  /// as it is; a damaged one is moved aside as step-*.damaged. The store's directory is made if it
+  /// is missing, its parent is not. `progress` is called between any two steps and at least once
+  /// every 16 MiB; it may throw. Throws Error{kCannotCreate} or {kInputOutput} naming the path; an
+  /// unfinished checkpoint is removed then and the older ones stay as they were.
+  std::filesystem::path save(std::int64_t global_step, std::vector<CheckpointFile> files, bool best,
+                             const std::function<void()>& progress = {});
+
+  /// The highest step that verifies, or none. Appends what it passed over, and why, to `skipped`.
+  std::optional<Loaded> load_latest(std::vector<Skipped>& skipped) const;
+
+  /// Where LATEST and BEST point, if a complete checkpoint (by its manifest and file sizes) is
+  /// there. They are hints: the truth about the newest is load_latest.
+  std::optional<std::filesystem::path> latest() const;
+  std::optional<std::filesystem::path> best() const;
+
+  /// Points BEST to the checkpoint of that step. Throws Error{kInputMissing} when there is no
+  /// complete one.
+  void mark_best(std::int64_t global_step);
+
+  /// Steps and directories by name, ascending, not verified.
+  std::vector<std::pair<std::int64_t, std::filesystem::path>> list() const;
+
+ private:
+  std::optional<std::filesystem::path> read_hint(std::string_view name) const;
+  void write_hint(std::string_view name, std::int64_t global_step) const;
+  void remove_old(std::int64_t saved) const;
+
+  std::filesystem::path directory_;
+  StoreOptions options_;
+};
+
+/// Reads the checkpoint in `directory`, whatever its name, and verifies every file's size and
+/// SHA-256 before returning a byte of it. Files outside the manifest are ignored; symbolic links
+/// are refused. Throws Error{kInputMissing} when there is no such directory, {kBadData} when the
+/// checkpoint is incomplete or damaged.
+CheckpointStore::Loaded load_checkpoint(const std::filesystem::path& directory);
+
+}  // namespace lockstep

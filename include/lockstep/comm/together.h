@@ -1,0 +1,37 @@
+// Work that may fail on some ranks and must end in the same way on all.
+#pragma once
+
+#include <exception>
+#include <optional>
+#include <utility>
+
+#include "lockstep/base/error.h"
+#include "lockstep/comm/world.h"
+
+namespace lockstep {
+
+/// Throws AgreedError on every rank when any rank offers a failure: that of the lowest one, which says
+/// which rank it was unless it is the root's own. Collective.
+inline void agree_or_throw(World& world, const std::optional<World::Failure>& own) {
+  const auto agreed = world.agree(own);
+  if (!agreed) return;
+  const bool plain = own && world.is_root();
+  throw AgreedError(agreed->first, plain ? own->second : agreed->second);
+}
+
+/// Runs `work` on every rank; when it throws on any, every rank throws the same AgreedError. `work` must
+/// not itself call collective operations that a failing rank would miss. Collective.
+template <typename Work>
+void together(World& world, Work&& work) {
+  std::optional<World::Failure> own;
+  try {
+    std::forward<Work>(work)();
+  } catch (const Error& error) {
+    own = World::Failure{error.code(), error.what()};
+  } catch (const std::exception& error) {
+    own = World::Failure{ExitCode::kInternal, error.what()};
+  }
+  agree_or_throw(world, own);
+}
+
+}  // namespace lockstep

@@ -1,0 +1,38 @@
+// A thread that ends the process when nothing has happened for too long: the last resort for what
+// no polled deadline can reach (a call that blocks in a library, a file system, a driver).
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "lockstep/comm/ledger.h"
+#include "lockstep/comm/operation.h"
+
+namespace lockstep {
+
+/// Fires when no sign of life has come for the phase's deadline and a margin of a quarter plus one
+/// second (polled waits fail first, with a better message): writes with write(2) who this is, its
+/// last ledger entry and what the ledgers of this host tell of the others, and ends the process
+/// with _exit(69). Time during which the process itself could not run (stopped, suspended, starved)
+/// does not count. Thread-safe. Started before MPI, which may hang too.
+class Watchdog {
+ public:
+  /// Watches the start-up phase at once. seconds <= 0: this phase has no deadline.
+  explicit Watchdog(double seconds);
+  ~Watchdog();
+  Watchdog(const Watchdog&) = delete;
+  Watchdog& operator=(const Watchdog&) = delete;
+
+  /// From now on messages name this rank and read the ledgers beside `ledger`.
+  void identify(const LedgerIdentity& identity, const std::filesystem::path& ledger);
+  void enter_phase(Phase phase, double seconds);
+  /// A sign of life.
+  void feed() noexcept;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace lockstep

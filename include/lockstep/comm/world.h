@@ -1,0 +1,116 @@
+// The job: who the ranks are, the control plane between them, and how a job ends. Owns MPI.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "lockstep/base/error.h"
+#include "lockstep/comm/ledger.h"
+#include "lockstep/comm/operation.h"
+#include "lockstep/comm/options.h"
+
+namespace lockstep {
+
+/// All ranks of the job, or of a part of it (split). Move-only; one thread at a time.
+///
+/// The control plane: operations on small host messages that every rank calls in the same order.
+/// Each has the deadline of the current phase and throws Error{kUnavailable} naming the ranks that
+/// are missing, or Error{kInternal} when ranks call different operations. After such an Error the
+/// control plane refuses everything, and the process should leave through end_job().
+class World {
+ public:
+  /// Starts MPI, with its errors returned rather than fatal (or borrows an MPI that already runs,
+  /// and leaves it running), the ledger and the watchdog. Every rank calls it, once. Throws
+  /// Error{kUnavailable | kCannotCreate}.
+  static World start(int& argc, char**& argv, const CommOptions& options);
+
+  /// Ends the job in order: waits for all ranks, finalizes MPI, removes the ledger. Not when an
+  /// exception that agree() did not announce is passing, nor after a failed operation: the other
+  /// ranks might never come, so MPI is left as it is, the ledger stays, and the caller goes on to
+  /// end_job(). Ends the process with 69 if the other ranks do not come to the end. Never throws.
+  ~World();
+  World(World&&) noexcept;
+  World& operator=(World&&) = delete;
+
+  /// Ends this process at once without waiting for anyone, and with it the job: for a failure that
+  /// the other ranks do not know of. The message must have been printed; buffers are flushed.
+  /// mpirun returns this code and ends the others within about two seconds.
+  [[noreturn]] static void end_job(ExitCode code) noexcept;
+
+  /// The ranks that give the same color, ordered by key and rank. Every rank calls it, and destroys
+  /// the result before this world.
+  World split(int color, int key);
+
+  int rank() const;
+  int size() const;
+  int local_rank() const;  ///< among the ranks that share this host's memory
+  int local_size() const;
+  bool is_root() const { return rank() == 0; }
+  const std::string& host() const;
+  const std::string& host_of(int rank) const;
+
+  void barrier();
+  /// Fills `bytes` (of equal size everywhere) with the root's.
+  void broadcast(std::span<std::byte> bytes, int root = 0);
+  /// The root's text, of any size below 2 GiB.
+  std::string broadcast_text(std::string text, int root = 0);
+  /// At the root one text a rank, in rank order; elsewhere nothing.
+  std::vector<std::string> gather_text(const std::string& text, int root = 0);
+  /// The same for bytes; 2 GiB and more from one rank are refused (kInternal).
+  void gather_bytes(std::span<const std::byte> own, std::vector<std::vector<std::byte>>& at_root,
+                    int root = 0);
+  /// One entry a rank, everywhere.
+  std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> own);
+
+  template <typename T>
+  requires std::is_trivially_copyable_v<T> T broadcast_value(T value, int root = 0) {
+    broadcast(std::as_writable_bytes(std::span(&value, 1)), root);
+    return value;
+  }
+  template <typename T>
+  requires std::is_trivially_copyable_v<T> std::vector<T> all_gather_value(const T& value) {
+    const auto gathered = all_gather_bytes(std::as_bytes(std::span(&value, 1)));
+    std::vector<T> values(gathered.size(), value);
+    for (std::size_t i = 0; i < gathered.size(); ++i) {
+      LOCKSTEP_CHECK(gathered[i].size() == sizeof(T), "rank {} gave {} bytes, expected {}", i,
+                     gathered[i].size(), sizeof(T));
+      std::memcpy(&values[i], gathered[i].data(), sizeof(T));
+    }
+    return values;
+  }
+  std::int64_t all_reduce_max(std::int64_t value);
+  std::int64_t all_reduce_sum(std::int64_t value);
+
+  using Failure = std::pair<ExitCode, std::string>;
+  /// Every rank offers its failure, or none; every rank gets the same: that of the lowest failing
+  /// rank, as "rank N (host): message". When it is a failure, every rank is expected to leave with
+  /// it: the destructor then ends the job in order although an exception passes.
+  std::optional<Failure> agree(const std::optional<Failure>& own);
+
+  /// For long work of this rank alone: tells the ranks that wait that it goes on, which starts
+  /// their deadlines anew, and feeds the own watchdog. Cheap enough to call often: sends now and
+  /// then only.
+  void publish_progress();
+
+  /// From here on operations and signs of life have this deadline; 0: collective_timeout.
+  void enter_phase(Phase phase, double deadline_seconds = 0);
+  Ledger& ledger();
+
+  struct Impl;
+  /// For the backends of this module.
+  Impl& impl() { return *impl_; }
+
+ private:
+  explicit World(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lockstep

@@ -1,0 +1,24 @@
+// Training and validation split.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "lockstep/data/load.h"
+
+namespace lockstep {
+
+/// Indices into one dataset, ascending in each; disjoint and together complete.
+struct Split {
+  std::vector<std::uint32_t> training;
+  std::vector<std::uint32_t> validation;
+};
+
+/// Holds out round(validation_fraction * count) samples; a pure function of the sample count, the
+/// options and, with stratify, the labels: every rank of any world size computes the same. With
+/// stratify each class gives the floor or the ceiling of its exact share (largest remainders
+/// first). Throws Error{kUsage} for a fraction outside [0, 1) and Error{kBadData} when a fraction
+/// above 0 leaves either part empty, or stratify meets unlabelled data.
+Split split_dataset(const Dataset& dataset, const DataOptions& options);
+
+}  // namespace lockstep

@@ -1,0 +1,46 @@
+// The base of all networks, and the registry that makes them by name.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lockstep/model/step_context.h"
+
+namespace lockstep {
+
+/// A classifier whose parameters have PyTorch's names and layout (conv1.weight [out,in,kh,kw], ...).
+/// Not thread-safe: one forward at a time.
+class Network : public torch::nn::Module {
+ public:
+  /// images float32 [B,C,H,W] in [0,1] -> logits float32 [B, classes]. Randomness (dropout) comes
+  /// from `context` alone.
+  virtual at::Tensor forward(const at::Tensor& images, const StepContext& context) = 0;
+};
+
+/// What a network is built for.
+struct NetworkShape {
+  std::int64_t channels = 1;
+  std::int64_t height = 28;
+  std::int64_t width = 28;
+  std::int64_t classes = 10;
+};
+
+/// One file in src/model/networks defines one of these; CMake collects them.
+struct NetworkEntry {
+  std::string name;
+  std::string summary;  ///< one line for --help
+  std::shared_ptr<Network> (*make)(const NetworkShape& shape);
+};
+
+/// All registered networks, by name.
+const std::vector<NetworkEntry>& registered_networks();
+
+/// Makes a network on the CPU with uninitialised parameters (see initialisation.h). Throws
+/// Error{kUsage} for an unknown name, or a shape the network cannot take.
+std::shared_ptr<Network> make_network(const std::string& name, const NetworkShape& shape);
+
+}  // namespace lockstep

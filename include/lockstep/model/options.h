@@ -1,0 +1,18 @@
+// Which network, and where it runs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace lockstep {
+
+struct ModelOptions {
+  /// Name in the registry (model/registry.h): digits-cnn, lenet or mlp.
+  std::string name = "digits-cnn";
+  /// auto (a GPU if the build and the machine have one), cpu or cuda.
+  std::string device = "auto";
+  /// Threads of one rank for LibTorch's operators; 0: the cores of this process / local ranks. >= 0.
+  int threads = 0;
+};
+
+}  // namespace lockstep

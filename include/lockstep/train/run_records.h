@@ -1,0 +1,57 @@
+// What the root writes down while a run goes on: metrics, decisions, TensorBoard scalars, progress.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "lockstep/records/run_directory.h"
+#include "lockstep/train/decision.h"
+#include "lockstep/train/evaluation.h"
+#include "lockstep/train/training_state.h"
+
+namespace lockstep {
+
+/// Seconds of this rank by what it did.
+struct PhaseSeconds {
+  double data = 0;           ///< making batches
+  double forward = 0;
+  double backward = 0;       ///< with the communication it hides
+  double communication = 0;  ///< waiting for sums that backward did not hide
+  double optimizer = 0;
+  double total() const { return data + forward + backward + communication + optimizer; }
+  void add(const PhaseSeconds& other);
+};
+
+/// Owns the run's open files; the root alone has one. Throws Error{kInputOutput} when a write fails.
+class RunRecords {
+ public:
+  /// quiet: no progress lines.
+  RunRecords(const RunDirectory& directory, bool quiet);
+  ~RunRecords();
+  RunRecords(const RunRecords&) = delete;
+  RunRecords& operator=(const RunRecords&) = delete;
+
+  /// Forgets what was recorded after the cursor, and any test record: for a resume.
+  void cut_back(const Cursor& cursor);
+  /// Makes all records durable: before the checkpoint that follows them.
+  void sync();
+
+  void begin_epoch(std::int64_t epoch, std::int64_t epochs, std::int64_t steps, std::int64_t done);
+  /// After every step; `step_in_epoch` counts it.
+  void step_done(std::int64_t step_in_epoch, const LossSums& step, const PhaseSeconds& seconds);
+  /// The window since the last step record.
+  void write_step(const TrainingState& state, double learning_rate);
+  void write_train(const TrainingState& state, double learning_rate);
+  /// kind: validation or test.
+  void write_evaluation(const std::string& kind, std::int64_t epoch, std::int64_t step,
+                        const Evaluation& evaluation, double seconds);
+  void write_decision(const Decision& decision, std::int64_t step, const std::string& monitor);
+  void end_epoch(const TrainingState& state, const Evaluation& validation, double learning_rate);
+
+ private:
+  struct Files;
+  std::unique_ptr<Files> files_;
+};
+
+}  // namespace lockstep

@@ -1,0 +1,129 @@
+// The training loop: every rank runs one Trainer on the same data with the same configuration.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lockstep/base/clock.h"
+#include "lockstep/checkpoint/store.h"
+#include "lockstep/comm/collectives.h"
+#include "lockstep/comm/world.h"
+#include "lockstep/data/augmentation.h"
+#include "lockstep/data/batch.h"
+#include "lockstep/data/dataset.h"
+#include "lockstep/data/sampler.h"
+#include "lockstep/data/split.h"
+#include "lockstep/model/compute_device.h"
+#include "lockstep/model/flat_parameters.h"
+#include "lockstep/model/network.h"
+#include "lockstep/optim/optimizer.h"
+#include "lockstep/optim/schedule.h"
+#include "lockstep/sync/gradient_reducer.h"
+#include "lockstep/train/decision.h"
+#include "lockstep/train/evaluation.h"
+#include "lockstep/train/options.h"
+#include "lockstep/train/run_records.h"
+#include "lockstep/train/training_state.h"
+
+namespace lockstep {
+
+struct TrainerConfig {
+  TrainOptions train;
+  AugmentationOptions augmentation;
+  OptimizerOptions optimizer;
+  ScheduleOptions schedule;
+  /// The settings that define the numbers, name -> value: kept in state.json.
+  std::map<std::string, std::string> settings;
+};
+
+/// How a run ended. kDone: all epochs, or early stopping.
+struct Outcome {
+  StopReason reason = StopReason::kDone;
+  Cursor cursor;
+  std::optional<Best> best;
+};
+
+/// All members are collective: every rank calls them in the same order. Everything passed by reference
+/// must outlive it. Not thread-safe.
+class Trainer {
+ public:
+  /// Initialises the network's weights from the seed and proves that all ranks have the same.
+  /// Throws Error{kUsage} for options that do not fit the data or the world.
+  Trainer(World& world, Collectives& collectives, const ComputeDevice& device,
+          std::shared_ptr<Network> network, const Dataset& data, const Split& split,
+          const TrainerConfig& config);
+
+  /// Where the root writes to; not collective. Without it, and on all other ranks, nothing is written.
+  void attach(RunRecords* records, CheckpointStore* store);
+
+  /// Goes on from a checkpoint, which the root alone provides (null elsewhere). Throws AgreedError{kBadData |
+  /// kSettings} on all ranks when it does not fit.
+  void restore(const CheckpointStore::Loaded* loaded);
+
+  /// Trains until all epochs are done, early stopping, a limit, or a request to stop; the last
+  /// checkpoint is durable when it returns. Throws AgreedError{kDiverged} on all ranks when a reduced
+  /// gradient is not finite or replicas differ.
+  Outcome run();
+
+  /// Predicts `data` with the best checkpoint of the store, or the current weights without one, and
+  /// records it as kind "test". The result is the root's; elsewhere empty.
+  std::optional<Evaluation> evaluate_best(const Dataset& data);
+
+  const TrainingState& state() const { return state_; }
+  const FlatParameters& parameters() const { return parameters_; }
+  std::int64_t steps_per_epoch() const { return sampler_.steps_per_epoch(); }
+  std::int64_t global_batch() const { return global_batch_; }
+
+ private:
+  struct StepResult {
+    LossSums sums;
+    bool preempted = false;
+    bool time_is_up = false;
+  };
+  StepResult train_step();
+  TrainingState check_state(const CheckpointStore::Loaded& loaded) const;
+  void compute_shard(Range positions, std::int64_t samples_in_step, int shard);
+  void write_votes();
+  StepResult read_control_words();
+  void update_weights(std::int64_t step);
+  void count_step(const StepResult& result);
+  void end_epoch();
+  Evaluation validate();
+  void save_checkpoint(StopReason reason, bool best);
+  void swap_in_average();
+  [[noreturn]] void raise_everywhere(ExitCode code, const std::string& message);
+  StopReason reason_to_stop(const StepResult& result) const;
+
+  World& world_;
+  Collectives& collectives_;
+  ComputeDevice device_;
+  std::shared_ptr<Network> network_;
+  const Dataset& data_;
+  const Split& split_;
+  TrainerConfig config_;
+  RunRecords* records_ = nullptr;
+  CheckpointStore* store_ = nullptr;
+
+  std::int64_t global_batch_;
+  Sampler sampler_;
+  BatchMaker batches_;
+  FlatParameters parameters_;
+  GradientReducer reducer_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Schedule> schedule_;
+  std::optional<at::Tensor> average_;
+  Evaluator evaluator_;
+  TrainingState state_;
+  bool stop_early_ = false;
+
+  Stopwatch since_start_;
+  PhaseSeconds seconds_;
+  std::vector<std::uint32_t> samples_;
+  at::Tensor images_, labels_;  // the batch on the host, allocated once
+};
+
+}  // namespace lockstep

@@ -1,0 +1,141 @@
+#include "lockstep/base/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include "lockstep/base/error.h"
+
+namespace lockstep {
+
+namespace {
+
+template <typename Container>
+Container read_whole(const std::filesystem::path& path, std::uint64_t limit) {
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) {
+    fail(ExitCode::kInputMissing, "{}: cannot be opened: {}", path.string(), errno_text(errno));
+  }
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) {
+    fail(ExitCode::kInputOutput, "{}: cannot be examined: {}", path.string(), errno_text(errno));
+  }
+  if (!S_ISREG(status.st_mode)) {
+    fail(ExitCode::kInputMissing, "{}: is not a regular file", path.string());
+  }
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+  if (size > limit) {
+    fail(ExitCode::kBadData, "{}: has {} bytes, more than the {} allowed here", path.string(), size,
+         limit);
+  }
+  Container content;
+  content.resize(size);
+  std::size_t have = 0;
+  while (have < content.size()) {
+    const ssize_t got = ::read(file.get(), content.data() + have, content.size() - have);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      fail(ExitCode::kInputOutput, "{}: cannot be read: {}", path.string(), errno_text(errno));
+    }
+    if (got == 0) {
+      fail(ExitCode::kInputOutput, "{}: ended after {} of {} bytes", path.string(), have, size);
+    }
+    have += static_cast<std::size_t>(got);
+  }
+  return content;
+}
+
+}  // namespace
+
+FileDescriptor::~FileDescriptor() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)) {}
+
+FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
+  if (this != &other) {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = std::exchange(other.fd_, -1);
+  }
+  return *this;
+}
+
+std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_t limit) {
+  return read_whole<std::vector<std::byte>>(path, limit);
+}
+
+std::string read_text_file(const std::filesystem::path& path, std::uint64_t limit) {
+  return read_whole<std::string>(path, limit);
+}
+
+void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::path& path) {
+  while (!bytes.empty()) {
+    const std::size_t chunk = std::min<std::size_t>(bytes.size(), std::size_t{1} << 30);
+    const ssize_t written = ::write(fd, bytes.data(), chunk);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) {
+      fail(ExitCode::kInputOutput, "{}: cannot be written: {}", path.string(), errno_text(errno));
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+}
+
+void write_file_durably(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+  FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (!file.valid()) {
+    const auto code =
+        errno == ENOSPC || errno == EDQUOT ? ExitCode::kInputOutput : ExitCode::kCannotCreate;
+    fail(code, "{}: cannot be created: {}", path.string(), errno_text(errno));
+  }
+  write_all(file.get(), bytes, path);
+  if (::fsync(file.get()) != 0) {
+    fail(ExitCode::kInputOutput, "{}: cannot be made durable: {}", path.string(),
+         errno_text(errno));
+  }
+  if (::close(file.release()) != 0) {
+    fail(ExitCode::kInputOutput, "{}: cannot be closed: {}", path.string(), errno_text(errno));
+  }
+}
+
+void fsync_directory(const std::filesystem::path& directory) {
+  const FileDescriptor file(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!file.valid()) {
+    fail(ExitCode::kInputOutput, "{}: cannot be opened: {}", directory.string(), errno_text(errno));
+  }
+  if (::fsync(file.get()) != 0) {
+    fail(ExitCode::kInputOutput, "{}: cannot be made durable: {}", directory.string(),
+         errno_text(errno));
+  }
+}
+
+void replace_file(const std::filesystem::path& path, std::string_view content) {
+  std::filesystem::path temporary = path;
+  temporary += ".tmp";
+  try {
+    write_file_durably(temporary, std::as_bytes(std::span(content)));
+    if (::rename(temporary.c_str(), path.c_str()) != 0) {
+      fail(ExitCode::kInputOutput, "{}: cannot be replaced: {}", path.string(), errno_text(errno));
+    }
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+  fsync_directory(path.has_parent_path() ? path.parent_path() : std::filesystem::path("."));
+}
+
+void create_directories(const std::filesystem::path& directory) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) {
+    fail(ExitCode::kCannotCreate, "{}: cannot be created: {}", directory.string(), error.message());
+  }
+}
+
+}  // namespace lockstep

@@ -1,0 +1,190 @@
+#include "checkpoint/directory.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "lockstep/base/error.h"
+#include "lockstep/base/file.h"
+#include "lockstep/base/hash.h"
+#include "lockstep/checkpoint/manifest.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr std::size_t kChunk = std::size_t{16} << 20;  // bytes between two calls of progress
+
+ExitCode creation_failure(int error_number) {
+  return error_number == ENOSPC || error_number == EDQUOT ? ExitCode::kInputOutput
+                                                          : ExitCode::kCannotCreate;
+}
+
+void write_new_file(const std::filesystem::path& path, std::span<const std::byte> bytes,
+                    const std::function<void()>& progress) {
+  const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (!file.valid()) {
+    fail(creation_failure(errno), "{}: cannot be created: {}", path.string(), errno_text(errno));
+  }
+  while (!bytes.empty()) {
+    const auto chunk = bytes.first(std::min(bytes.size(), kChunk));
+    write_all(file.get(), chunk, path);
+    bytes = bytes.subspan(chunk.size());
+    progress();
+  }
+  if (::fsync(file.get()) != 0) {
+    fail(ExitCode::kInputOutput, "{}: cannot be made durable: {}", path.string(),
+         errno_text(errno));
+  }
+  progress();
+}
+
+// A checkpoint directory held open, so that what is read belongs together even if it is renamed
+// meanwhile.
+class OpenCheckpoint {
+ public:
+  explicit OpenCheckpoint(const std::filesystem::path& path)
+      : path_(path), directory_(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    if (!directory_.valid()) {
+      fail(ExitCode::kInputMissing, "{}: cannot be opened as a checkpoint directory: {}",
+           path.string(), errno_text(errno));
+    }
+  }
+
+  Manifest manifest() const {
+    const std::string name(kManifestName);
+    auto [file, size] = open_file(name);
+    if (size > kManifestLimit) {
+      fail(ExitCode::kBadData, "{}: has {} bytes; at most {} are allowed", (path_ / name).string(),
+           size, kManifestLimit);
+    }
+    std::string text(size, '\0');
+    read(file, std::as_writable_bytes(std::span(text)), name);
+    return parse_manifest(text, (path_ / name).string());
+  }
+
+  void check_size(const ManifestEntry& entry) const { open_file(entry); }
+
+  std::vector<std::byte> read_verified(const ManifestEntry& entry) const {
+    const FileDescriptor file = open_file(entry);
+    std::vector<std::byte> bytes(entry.size);
+    read(file, bytes, entry.name);
+    if (const std::string found = sha256_hex(bytes); found != entry.sha256) {
+      fail(ExitCode::kBadData, "{}: its SHA-256 is {}, but the manifest says {}",
+           (path_ / entry.name).string(), found, entry.sha256);
+    }
+    return bytes;
+  }
+
+ private:
+  // Only a regular file in this very directory: no link is followed, and a FIFO cannot make us
+  // wait.
+  std::pair<FileDescriptor, std::uint64_t> open_file(const std::string& name) const {
+    FileDescriptor file(
+        ::openat(directory_.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    if (!file.valid()) {
+      const std::string reason =
+          errno == ELOOP ? std::string("is a symbolic link") : errno_text(errno);
+      fail(errno == EIO ? ExitCode::kInputOutput : ExitCode::kBadData,
+           "{}: cannot be opened, so the checkpoint is incomplete: {}", (path_ / name).string(),
+           reason);
+    }
+    struct stat status {};
+    if (::fstat(file.get(), &status) != 0) {
+      fail(ExitCode::kInputOutput, "{}: cannot be examined: {}", (path_ / name).string(),
+           errno_text(errno));
+    }
+    if (!S_ISREG(status.st_mode)) {
+      fail(ExitCode::kBadData, "{}: is not a regular file", (path_ / name).string());
+    }
+    return {std::move(file), static_cast<std::uint64_t>(status.st_size)};
+  }
+
+  FileDescriptor open_file(const ManifestEntry& entry) const {
+    auto [file, size] = open_file(entry.name);
+    if (size != entry.size) {
+      fail(ExitCode::kBadData, "{}: has {} bytes, but the manifest says {}",
+           (path_ / entry.name).string(), size, entry.size);
+    }
+    return std::move(file);
+  }
+
+  void read(const FileDescriptor& file, std::span<std::byte> bytes, const std::string& name) const {
+    while (!bytes.empty()) {
+      const ssize_t got = ::read(file.get(), bytes.data(), bytes.size());
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) {
+        fail(ExitCode::kInputOutput, "{}: cannot be read: {}", (path_ / name).string(),
+             errno_text(errno));
+      }
+      if (got == 0) {
+        fail(ExitCode::kBadData, "{}: ended {} bytes early", (path_ / name).string(), bytes.size());
+      }
+      bytes = bytes.subspan(static_cast<std::size_t>(got));
+    }
+  }
+
+  std::filesystem::path path_;
+  FileDescriptor directory_;
+};
+
+}  // namespace
+
+CheckpointStore::Loaded load_checkpoint(const std::filesystem::path& directory) {
+  const OpenCheckpoint checkpoint(directory);
+  const Manifest manifest = checkpoint.manifest();
+  CheckpointStore::Loaded loaded{directory, manifest.global_step, {}};
+  // All sizes before the first byte is read: a truncated file is found without hashing its
+  // neighbours.
+  for (const ManifestEntry& entry : manifest.files) checkpoint.check_size(entry);
+  for (const ManifestEntry& entry : manifest.files) {
+    loaded.files.emplace(entry.name, checkpoint.read_verified(entry));
+  }
+  return loaded;
+}
+
+namespace internal {
+
+void write_checkpoint(const std::filesystem::path& directory, std::int64_t global_step,
+                      std::span<const CheckpointFile> files,
+                      const std::function<void()>& progress) {
+  // First of all: encoding the manifest checks the names, which are about to become paths.
+  Manifest manifest{global_step, {}};
+  for (const CheckpointFile& file : files) {
+    manifest.files.push_back({file.name, file.bytes.size(), sha256_hex(file.bytes)});
+    progress();
+  }
+  const std::string text = encode_manifest(std::move(manifest));
+
+  if (::mkdir(directory.c_str(), 0755) != 0) {
+    fail(creation_failure(errno), "{}: cannot be created: {}", directory.string(),
+         errno_text(errno));
+  }
+  progress();
+  for (const CheckpointFile& file : files) {
+    write_new_file(directory / file.name, file.bytes, progress);
+  }
+  write_new_file(directory / kManifestName, std::as_bytes(std::span(text)), progress);
+  fsync_directory(directory);
+  progress();
+}
+
+bool looks_complete(const std::filesystem::path& directory, std::int64_t global_step) {
+  try {
+    const OpenCheckpoint checkpoint(directory);
+    const Manifest manifest = checkpoint.manifest();
+    for (const ManifestEntry& entry : manifest.files) checkpoint.check_size(entry);
+    return manifest.global_step == global_step;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+}  // namespace internal
+
+}  // namespace lockstep

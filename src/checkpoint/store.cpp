@@ -1,0 +1,254 @@
+#include "lockstep/checkpoint/store.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <string_view>
+#include <system_error>
+
+#include "checkpoint/directory.h"
+#include "lockstep/base/error.h"
+#include "lockstep/base/file.h"
+#include "lockstep/base/log.h"
+#include "lockstep/checkpoint/manifest.h"
+
+namespace lockstep {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view kLatest = "LATEST";
+constexpr std::string_view kBest = "BEST";
+constexpr std::string_view kPrefix = "step-";
+constexpr std::string_view kTemporaryPrefix = ".tmp-step-";
+constexpr std::uint64_t kHintLimit = 256;  // bytes
+
+std::string step_name(std::int64_t step) { return fmt::format("{}{:08}", kPrefix, step); }
+
+std::optional<std::int64_t> step_of(std::string_view name) {
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  const std::string_view digits = name.substr(kPrefix.size());
+  std::int64_t step = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
+  // One name for one step: what step_name would not write ("step-1", "step-+0000001") is none.
+  if (error != std::errc() || step < 0 || step_name(step) != name) return std::nullopt;
+  return step;
+}
+
+// Names in the directory; none when it does not exist.
+std::vector<std::string> names_in(const fs::path& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    names.push_back(entry->path().filename().string());
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    fail(ExitCode::kInputOutput, "{}: cannot be listed: {}", directory.string(), error.message());
+  }
+  return names;
+}
+
+void rename_or_fail(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) {
+    fail(ExitCode::kInputOutput, "{}: cannot be renamed to {}: {}", from.string(), to.string(),
+         errno_text(errno));
+  }
+}
+
+// What is not removed now is removed by a later save: a reason to warn, not to stop a run.
+void remove_or_warn(const fs::path& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error) log_warning("{}: cannot be removed: {}", path.string(), error.message());
+}
+
+// Removes a path when the scope is left, unless released: for what must not outlive a failure.
+class RemoveOnFailure {
+ public:
+  explicit RemoveOnFailure(fs::path path) : path_(std::move(path)) {}
+  ~RemoveOnFailure() {
+    std::error_code ignored;
+    if (!path_.empty()) fs::remove_all(path_, ignored);
+  }
+  RemoveOnFailure(const RemoveOnFailure&) = delete;
+  RemoveOnFailure& operator=(const RemoveOnFailure&) = delete;
+  void release() { path_.clear(); }
+
+ private:
+  fs::path path_;
+};
+
+void make_directory(const fs::path& directory) {
+  if (::mkdir(directory.c_str(), 0755) == 0) {
+    fsync_directory(directory.has_parent_path() ? directory.parent_path() : fs::path("."));
+  } else if (errno != EEXIST) {
+    fail(errno == ENOSPC || errno == EDQUOT ? ExitCode::kInputOutput : ExitCode::kCannotCreate,
+         "{}: cannot be created: {}", directory.string(), errno_text(errno));
+  }
+}
+
+// Why the directory of that step is no good checkpoint of it; none when it is one.
+std::optional<std::string> load_of_step(const fs::path& directory, std::int64_t step,
+                                        CheckpointStore::Loaded& loaded) {
+  try {
+    loaded = load_checkpoint(directory);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  if (loaded.global_step == step) return std::nullopt;
+  return fmt::format("{}: its manifest is of step {}", directory.string(), loaded.global_step);
+}
+
+bool is_taken(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(fs::symlink_status(path, ignored));
+}
+
+fs::path free_damaged_name(const fs::path& directory) {
+  fs::path name = directory.string() + ".damaged";
+  for (int number = 2; is_taken(name); ++number) {
+    name = fmt::format("{}.{}.damaged", directory.string(), number);
+  }
+  return name;
+}
+
+}  // namespace
+
+CheckpointStore::CheckpointStore(fs::path directory, StoreOptions options)
+    : directory_(std::move(directory)), options_(options) {
+  if (options_.keep < 1) {
+    fail(ExitCode::kUsage, "keep-checkpoints is {}: at least 1 is needed", options_.keep);
+  }
+}
+
+fs::path CheckpointStore::save(std::int64_t global_step, std::vector<CheckpointFile> files,
+                               bool best, const std::function<void()>& progress) {
+  LOCKSTEP_CHECK(global_step >= 0, "a checkpoint of step {}", global_step);
+  const std::function<void()> report = progress ? progress : [] {};
+  make_directory(directory_);
+  // The caller holds the run's lock, so that every temporary is a dead run's.
+  for (const std::string& name : names_in(directory_)) {
+    if (name.starts_with(kTemporaryPrefix)) remove_or_warn(directory_ / name);
+  }
+  report();
+
+  const fs::path final_path = directory_ / step_name(global_step);
+  Loaded existing;
+  const bool taken = is_taken(final_path);
+  const auto damage = taken ? load_of_step(final_path, global_step, existing) : std::nullopt;
+  report();
+  if (!taken || damage) {
+    const fs::path temporary =
+        directory_ / fmt::format(".tmp-{}-{}", step_name(global_step), ::getpid());
+    RemoveOnFailure guard(temporary);
+    internal::write_checkpoint(temporary, global_step, files, report);
+    if (damage) {
+      const fs::path aside = free_damaged_name(final_path);
+      log_warning("{}; moved aside as {}", *damage, aside.filename().string());
+      rename_or_fail(final_path, aside);
+      report();
+    }
+    rename_or_fail(temporary, final_path);
+    guard.release();
+    report();
+    fsync_directory(directory_);
+    report();
+  }
+
+  write_hint(kLatest, global_step);
+  report();
+  if (best) write_hint(kBest, global_step);
+  report();
+  remove_old(global_step);
+  report();
+  return final_path;
+}
+
+std::optional<CheckpointStore::Loaded> CheckpointStore::load_latest(
+    std::vector<Skipped>& skipped) const {
+  const auto checkpoints = list();
+  for (auto newest = checkpoints.rbegin(); newest != checkpoints.rend(); ++newest) {
+    Loaded loaded;
+    const auto damage = load_of_step(newest->second, newest->first, loaded);
+    if (!damage) return loaded;
+    skipped.push_back({newest->second, *damage});
+  }
+  return std::nullopt;
+}
+
+std::optional<fs::path> CheckpointStore::latest() const { return read_hint(kLatest); }
+
+std::optional<fs::path> CheckpointStore::best() const { return read_hint(kBest); }
+
+void CheckpointStore::mark_best(std::int64_t global_step) {
+  const fs::path directory = directory_ / step_name(global_step);
+  if (!internal::looks_complete(directory, global_step)) {
+    fail(ExitCode::kInputMissing, "{}: no complete checkpoint to mark as the best",
+         directory.string());
+  }
+  write_hint(kBest, global_step);
+}
+
+std::vector<std::pair<std::int64_t, fs::path>> CheckpointStore::list() const {
+  std::vector<std::pair<std::int64_t, fs::path>> checkpoints;
+  for (const std::string& name : names_in(directory_)) {
+    const auto step = step_of(name);
+    std::error_code ignored;
+    const fs::path path = directory_ / name;
+    if (step && fs::symlink_status(path, ignored).type() == fs::file_type::directory) {
+      checkpoints.emplace_back(*step, path);
+    }
+  }
+  std::sort(checkpoints.begin(), checkpoints.end());
+  return checkpoints;
+}
+
+std::optional<fs::path> CheckpointStore::read_hint(std::string_view name) const {
+  std::string line;
+  try {
+    line = read_text_file(directory_ / name, kHintLimit);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+  if (line.ends_with('\n')) line.pop_back();
+  const auto step = step_of(line);
+  if (!step || !internal::looks_complete(directory_ / line, *step)) return std::nullopt;
+  return directory_ / line;
+}
+
+void CheckpointStore::write_hint(std::string_view name, std::int64_t global_step) const {
+  const fs::path path = directory_ / name;
+  RemoveOnFailure guard(path.string() + ".tmp");
+  replace_file(path, step_name(global_step) + '\n');
+  guard.release();
+}
+
+void CheckpointStore::remove_old(std::int64_t saved) const {
+  const auto checkpoints = list();
+  const auto best_one = best();
+  std::vector<fs::path> retired;
+  int newer = 0;
+  for (auto old = checkpoints.rbegin(); old != checkpoints.rend(); ++old) {
+    const auto& [step, directory] = *old;
+    // A damaged checkpoint is nothing to fall back on: it takes no good one's place, and stays for
+    // its owner to look at.
+    if (!internal::looks_complete(directory, step)) continue;
+    if (newer++ < options_.keep || step == saved || directory == best_one) continue;
+    const fs::path temporary = directory_ / fmt::format(".tmp-{}-{}", step_name(step), ::getpid());
+    rename_or_fail(directory, temporary);
+    retired.push_back(temporary);
+  }
+  if (retired.empty()) return;
+  // Durable before the files go: no crash may leave a half-removed checkpoint under its own name.
+  fsync_directory(directory_);
+  for (const fs::path& path : retired) remove_or_warn(path);
+}
+
+}  // namespace lockstep

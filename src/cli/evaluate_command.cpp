@@ -1,0 +1,173 @@
+// lockstep evaluate: metrics of a checkpoint on a data set.
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "command_line.h"
+#include "lockstep/base/file.h"
+#include "lockstep/base/log.h"
+#include "lockstep/base/text.h"
+#include "lockstep/checkpoint/safetensors.h"
+#include "lockstep/checkpoint/store.h"
+#include "lockstep/comm/together.h"
+#include "lockstep/data/split.h"
+#include "lockstep/model/flat_parameters.h"
+#include "lockstep/train/checkpoint_reader.h"
+#include "lockstep/train/evaluation.h"
+#include "session.h"
+
+namespace lockstep {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string option(const ParsedSettings& parsed, const std::string& name,
+                   const std::string& fallback) {
+  const auto found = parsed.options.find(name);
+  return found == parsed.options.end() ? fallback : found->second;
+}
+
+// A run directory stands for its best checkpoint, or its newest one.
+std::filesystem::path checkpoint_directory(const std::filesystem::path& given) {
+  if (!std::filesystem::is_directory(given / "checkpoints")) return given;
+  const CheckpointStore store(given / "checkpoints");
+  if (const auto best = store.best()) return *best;
+  if (const auto latest = store.latest()) return *latest;
+  fail(ExitCode::kInputMissing, "{}: this run has no checkpoint", given.string());
+}
+
+// The run's settings where the command line does not name others.
+Settings with_stored(const ParsedSettings& parsed, const TrainingState& state) {
+  std::vector<std::string> arguments;
+  for (const auto& [name, value] : state.settings) arguments.push_back("--" + name + "=" + value);
+  const Settings stored = parse_settings(arguments).settings;
+  Settings settings = parsed.settings;
+  const auto given = [&](const char* name) { return parsed.sources.at(name) != Source::kDefault; };
+  settings.model.name = stored.model.name;
+  if (!given("validation-fraction")) {
+    settings.data.validation_fraction = stored.data.validation_fraction;
+  }
+  if (!given("split-seed")) settings.data.split_seed = stored.data.split_seed;
+  if (!given("stratify")) settings.data.stratify = stored.data.stratify;
+  return settings;
+}
+
+struct Samples {
+  Dataset dataset;
+  std::vector<std::uint32_t> indices;
+};
+
+Samples load_samples(const DataOptions& options, const std::string& split) {
+  Samples samples;
+  if (split == "test") {
+    auto test = load_test(options);
+    if (!test) {
+      fail(ExitCode::kInputMissing,
+           "{}: has no test data; name some with --test-data, or choose --split all",
+           options.data.string());
+    }
+    samples.dataset = std::move(*test);
+    samples.indices = all_indices(samples.dataset);
+  } else if (split == "validation") {
+    samples.dataset = load_training(options);
+    samples.indices = split_dataset(samples.dataset, options).validation;
+    if (samples.indices.empty()) {
+      fail(ExitCode::kUsage, "--split validation: the validation fraction is 0");
+    }
+  } else if (split == "all") {
+    samples.dataset = load_training(options);
+    samples.indices = all_indices(samples.dataset);
+  } else {
+    fail(ExitCode::kUsage, "--split {}: expected test, validation or all", split);
+  }
+  return samples;
+}
+
+std::string table(const Evaluation& result) {
+  std::string text = fmt::format("samples   {}\nloss      {:.6f}\naccuracy  {:.4f} %\n\n",
+                                 result.samples, result.loss, 100 * result.accuracy);
+  text += "label  accuracy   predicted as\n        ";
+  for (std::size_t c = 0; c < result.confusion.size(); ++c) text += fmt::format("{:>7}", c);
+  text += "\n";
+  for (std::size_t c = 0; c < result.confusion.size(); ++c) {
+    text += fmt::format("{:>5} {:>8.2f} %", c, 100 * result.class_accuracy[c]);
+    for (const std::int64_t count : result.confusion[c]) text += fmt::format("{:>7}", count);
+    text += "\n";
+  }
+  return text;
+}
+
+std::string json_text(const Evaluation& result) {
+  return Json{{"loss", result.loss},
+              {"accuracy", result.accuracy},
+              {"per_class", result.class_accuracy},
+              {"confusion", result.confusion},
+              {"samples", result.samples}}
+             .dump() +
+         "\n";
+}
+
+ExitCode run_evaluate(const Command& command, std::span<const std::string> arguments) {
+  Session session(command, arguments);
+  World& world = session.world();
+  std::optional<CheckpointReader> reader;
+  Settings settings;
+  Samples samples;
+  std::shared_ptr<Network> network;
+  together(world, [&] {
+    const std::string directory = option(session.parsed(), "checkpoint", "");
+    if (directory.empty()) fail(ExitCode::kUsage, "--checkpoint DIR is needed");
+    reader.emplace(checkpoint_directory(directory));
+    settings = with_stored(session.parsed(), reader->state());
+    samples = load_samples(settings.data, option(session.parsed(), "split", "test"));
+    network = network_for(settings, samples.dataset);
+  });
+  session.require_equal(samples.dataset.sha256(), "data", ExitCode::kBadData);
+  session.require_equal(reader->sha256(), "checkpoint", ExitCode::kBadData);
+  FlatParameters parameters(network, session.device().device);
+  together(world, [&] { reader->read_evaluation_weights(parameters); });
+
+  world.enter_phase(Phase::kEvaluation);
+  Evaluator evaluator(world, session.device(), *network, settings.train.evaluation_batch,
+                      /*root_only=*/false);
+  const std::vector<float> logits = evaluator.logits(samples.dataset, samples.indices);
+  together(world, [&] {
+    if (!world.is_root()) return;
+    const Evaluation result =
+        summarise(logits, labels_at(samples.dataset, samples.indices), kClasses);
+    if (const std::string file = option(session.parsed(), "logits", ""); !file.empty()) {
+      const std::vector<TensorToWrite> tensors{{.name = "logits",
+                                                .shape = {result.samples, kClasses},
+                                                .bytes = std::as_bytes(std::span(logits))}};
+      write_file_durably(file, encode_safetensors(tensors));
+    }
+    const bool json = session.parsed().options.contains("json");
+    const std::string text = json ? json_text(result) : table(result);
+    std::fputs(text.c_str(), stdout);
+    if (std::fflush(stdout) != 0)
+      fail(ExitCode::kInputOutput, "standard output: cannot be written");
+  });
+  return ExitCode::kDone;
+}
+
+}  // namespace
+
+Command evaluate_command() {
+  return {
+      .name = "evaluate",
+      .summary = "loss, accuracy and confusion matrix of a checkpoint",
+      .accepts = {.options = {{"checkpoint", "DIR",
+                               "checkpoint directory, or a run directory (its best checkpoint)"},
+                              {"split", "NAME",
+                               "test (default), validation (of the training data, as the run split "
+                               "it) or all (of the training data)"},
+                              {"json", "", "print one JSON object"},
+                              {"logits", "FILE",
+                               "write tensor logits [N,10] in data order as safetensors"}},
+                  .settings = {"data", "test-data", "validation-fraction", "split-seed", "stratify",
+                               "device", "threads", "evaluation-batch", "log-level", "backend",
+                               "collective-timeout", "ledger-dir"}},
+      .run = run_evaluate};
+}
+
+}  // namespace lockstep

@@ -1,0 +1,91 @@
+// The program: finds the subcommand, runs it, and turns every failure into a message and an exit
+// code.
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "command_line.h"
+#include "lockstep/base/log.h"
+#include "lockstep/base/text.h"
+#include "lockstep/comm/world.h"
+
+namespace lockstep {
+
+namespace {
+
+// Before MPI runs, only the launcher's environment tells who this is.
+bool speaks() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+    if (const char* rank = std::getenv(name)) return std::string(rank) == "0";
+  }
+  return true;
+}
+
+void print(const std::string& text) {
+  if (speaks()) std::fputs(text.c_str(), stdout);
+}
+
+ExitCode dispatch(const std::vector<std::string>& arguments) {
+  const std::vector<Command> commands{train_command(), evaluate_command()};
+  if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h" ||
+      arguments[0] == "help") {
+    print(program_help(commands));
+    return arguments.empty() ? ExitCode::kUsage : ExitCode::kDone;
+  }
+  if (arguments[0] == "--version") {
+    print(version_text() + "\n");
+    return ExitCode::kDone;
+  }
+  std::vector<std::string> names;
+  for (const Command& command : commands) {
+    if (command.name != arguments[0]) {
+      names.push_back(command.name);
+      continue;
+    }
+    const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
+    for (const std::string& argument : rest) {
+      if (argument == "--help" || argument == "-h") {
+        print(command_help(command));
+        return ExitCode::kDone;
+      }
+    }
+    return command.run(command, rest);
+  }
+  const std::string hint = nearest(arguments[0], names);
+  if (speaks()) {
+    log_error("{}: unknown command{}; lockstep --help lists them", arguments[0],
+              hint.empty() ? "" : "; did you mean " + hint + "?");
+  }
+  return ExitCode::kUsage;
+}
+
+// A failure the other ranks do not know of: they must not be waited for.
+[[noreturn]] void end_alone(ExitCode code, const std::string& message) {
+  log_error("{}", message);
+  World::end_job(code);
+}
+
+int run(const std::vector<std::string>& arguments) {
+  try {
+    return static_cast<int>(dispatch(arguments));
+  } catch (const AgreedError& error) {
+    if (speaks()) log_error("{}", error.what());
+    return static_cast<int>(error.code());
+  } catch (const Error& error) {
+    end_alone(error.code(), error.what());
+  } catch (const std::bad_alloc&) {
+    end_alone(ExitCode::kInternal, "out of memory");
+  } catch (const std::exception& error) {
+    end_alone(ExitCode::kInternal, error.what());
+  }
+}
+
+}  // namespace
+
+}  // namespace lockstep
+
+int main(int argc, char** argv) {
+  return lockstep::run(std::vector<std::string>(argv + 1, argv + argc));
+}

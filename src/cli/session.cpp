@@ -1,0 +1,78 @@
+#include "session.h"
+
+#include <fmt/ranges.h>
+
+#include "lockstep/base/hash.h"
+#include "lockstep/base/log.h"
+#include "lockstep/comm/device.h"
+#include "lockstep/comm/together.h"
+
+namespace lockstep {
+
+namespace {
+
+LogLevel log_level(const std::string& name) {
+  if (name == "debug") return LogLevel::kDebug;
+  if (name == "warning") return LogLevel::kWarning;
+  if (name == "error") return LogLevel::kError;
+  if (name == "silent") return LogLevel::kSilent;
+  return LogLevel::kInfo;
+}
+
+// Every rank starts MPI even when its command line is wrong: only together can they end in order,
+// with one message.
+ParsedSettings parse_or_defaults(const Command& command, std::span<const std::string> arguments,
+                                 std::optional<World::Failure>& failure) {
+  try {
+    return parse_settings(arguments, command.accepts);
+  } catch (const Error& error) {
+    failure = World::Failure{error.code(), error.what()};
+    return {};
+  }
+}
+
+World start_world(const CommOptions& options) {
+  int argc = 0;
+  char** argv = nullptr;
+  return World::start(argc, argv, options);
+}
+
+}  // namespace
+
+Session::Session(const Command& command, std::span<const std::string> arguments)
+    : parsed_(parse_or_defaults(command, arguments, parse_failure_)),
+      world_(start_world(parsed_.settings.comm)) {
+  init_logging(log_level(settings().train.log_level), world_.rank(), world_.size());
+  agree_or_throw(world_, parse_failure_);
+  require_equal(settings_to_ini(settings()), "settings", ExitCode::kUsage);
+  together(world_, [this] {
+    device_ = prepare_compute_device(settings().model, world_.local_rank(), world_.local_size());
+  });
+}
+
+void Session::require_equal(const std::string& text, const std::string& what, ExitCode code) {
+  const auto digests = world_.all_gather_value(sha256(std::as_bytes(std::span(text))));
+  std::vector<std::string> others;
+  for (int rank = 1; rank < world_.size(); ++rank) {
+    if (digests[static_cast<std::size_t>(rank)] != digests[0]) {
+      others.push_back(fmt::format("{} ({})", rank, world_.host_of(rank)));
+    }
+  }
+  if (others.empty()) return;
+  const std::string message =
+      fmt::format("rank{} {} had other {} than rank 0 ({}): nothing was started",
+                  others.size() == 1 ? "" : "s", fmt::join(others, ", "), what, world_.host());
+  agree_or_throw(world_, World::Failure{code, message});
+}
+
+std::shared_ptr<Network> network_for(const Settings& settings, const Dataset& data) {
+  return make_network(
+      settings.model.name,
+      {.channels = data.channels, .height = data.height, .width = data.width, .classes = kClasses});
+}
+
+std::string shape_text(const Dataset& data) {
+  return fmt::format("{}x{}x{}", data.channels, data.height, data.width);
+}
+
+}  // namespace lockstep

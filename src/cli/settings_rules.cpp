@@ -1,0 +1,52 @@
+// What no single value shows to be wrong.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <iterator>
+
+#include "cli/settings_table.h"
+
+namespace lockstep {
+
+std::vector<std::string> find_contradictions(const Settings& settings) {
+  const auto& [train, model, data, augment, augmentation, optimizer, schedule, comm] = settings;
+  std::vector<std::string> found = problems(optimizer);
+  std::ranges::move(problems(schedule), std::back_inserter(found));
+  if (data.validation_fraction == 0 && schedule.name == "plateau") {
+    found.push_back(
+        "schedule plateau: needs a validation split: set validation-fraction above 0, or schedule "
+        "to "
+        "constant or one-cycle");
+  }
+  if (data.validation_fraction == 0 && train.early_stopping > 0) {
+    found.push_back("early-stopping: needs a validation split: set validation-fraction above 0");
+  }
+  if (train.virtual_ranks > 0) {
+    if (!std::has_single_bit(static_cast<unsigned>(train.virtual_ranks))) {
+      found.push_back(
+          fmt::format("virtual-ranks: must be a power of two or 0, not {}", train.virtual_ranks));
+    }
+    if (train.batch_size_per_rank > 0) {
+      found.push_back(
+          "virtual-ranks: needs batch-size, not batch-size-per-rank, which makes the result depend "
+          "on "
+          "the number of ranks");
+    }
+    if (schedule.scale_with_world) {
+      found.push_back(
+          "virtual-ranks: excludes scale-learning-rate, which makes the result depend on the "
+          "number "
+          "of ranks");
+    }
+  }
+  if (comm.backend == "nccl" && model.device == "cpu") {
+    found.push_back("backend nccl: carries gradients between GPUs only, and device is cpu");
+  }
+  if (train.resume == "auto" && train.out.empty()) {
+    found.push_back("resume auto: needs out, the run directory to look in");
+  }
+  return found;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,34 @@
+// The backends that make_collectives chooses from. Each is a file of its own; nccl.cpp or
+// no_nccl.cpp is built.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "lockstep/comm/collectives.h"
+#include "lockstep/comm/world.h"
+
+namespace lockstep {
+
+/// Host buffers over MPI. Longer all-reduces are cut into messages of `message_bytes`: Open MPI
+/// takes a scratch buffer as large as the message and sends the parts side by side.
+std::unique_ptr<Collectives> make_mpi_collectives(World& world,
+                                                  std::size_t message_bytes = std::size_t{1} << 20);
+
+/// Device buffers over NCCL, ordered with `compute_stream` (a cudaStream_t; null: the default
+/// stream). Throws Error{kUsage} in a build without NCCL.
+std::unique_ptr<Collectives> make_nccl_collectives(World& world, void* compute_stream);
+bool built_with_nccl();
+
+/// An operation on nothing.
+class CompletedOperation final : public PendingOperation {
+ public:
+  bool test() override { return true; }
+  void wait() override {}
+};
+
+/// What every backend demands of its caller; throws Error{kInternal}.
+void check_root(const World& world, int root);
+void check_exchange(const World& world, const Buffer& send, const Buffer& receive, int peer);
+
+}  // namespace lockstep

@@ -1,0 +1,68 @@
+// Collective operations on small host messages, as a star of point-to-point messages: whoever
+// collects knows who has not come, which MPI's own collectives never tell.
+#pragma once
+
+#include <mpi.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "comm/mpi_support.h"
+#include "comm/pulse.h"
+
+namespace lockstep {
+
+using Bytes = std::vector<std::byte>;
+
+/// Operations are numbered, so that ranks that call different ones find out. `name` is for
+/// messages.
+class ControlPlane {
+ public:
+  /// `diagnose` adds what the ledgers tell to a message about missing ranks.
+  ControlPlane(Communicator comm, Watchdog& watchdog, double seconds,
+               std::function<std::string()> diagnose);
+  ~ControlPlane();
+
+  /// Every rank's bytes at the root, in rank order; nothing elsewhere.
+  std::vector<Bytes> gather(const char* name, std::span<const std::byte> own, int root);
+  /// The root's bytes everywhere.
+  Bytes broadcast(const char* name, std::span<const std::byte> bytes, int root);
+  /// Every rank's bytes everywhere.
+  std::vector<Bytes> all_gather(const char* name, std::span<const std::byte> own);
+
+  void set_hosts(std::vector<std::string> hosts) { hosts_ = std::move(hosts); }
+  const std::vector<std::string>& hosts() const { return hosts_; }
+  Pulse& pulse() { return pulse_; }
+  MPI_Comm comm() const { return comm_.get(); }
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  /// An operation has failed: requests may be pending, and no other operation is possible.
+  bool failed() const { return failed_; }
+  /// "rank 2 (host)".
+  std::string name_rank(int rank) const;
+
+ private:
+  struct Traffic;
+  void begin(const char* name);
+  std::vector<Bytes> collect(const char* name, std::span<const std::byte> own, int root);
+  Bytes deliver(const char* name, std::span<const std::byte> bytes, int root);
+  void send_verdict(const std::string& message, const char* name);
+  [[noreturn]] void give_up(std::unique_ptr<Traffic> traffic, const std::string& message);
+
+  Communicator comm_;
+  int rank_;
+  int size_;
+  std::vector<std::string> hosts_;
+  Pulse pulse_;
+  std::function<std::string()> diagnose_;
+  std::uint64_t sequence_ = 0;
+  bool failed_ = false;
+  std::vector<std::unique_ptr<Traffic>> abandoned_;
+};
+
+}  // namespace lockstep

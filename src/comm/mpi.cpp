@@ -1,0 +1,192 @@
+// The mpi backend: non-blocking calls, polled, since a blocking call cannot time out.
+#include <mpi.h>
+
+#include <algorithm>
+#include <climits>
+#include <deque>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "comm/backends.h"
+#include "comm/mpi_support.h"
+#include "comm/world_impl.h"
+#include "lockstep/base/cast.h"
+#include "lockstep/base/error.h"
+
+namespace lockstep {
+
+namespace {
+
+// No call gets more elements than this; counts of MPI 3 are ints.
+constexpr std::size_t kLargestCount = std::size_t{1} << 30;
+constexpr int kExchangeTag = 1;
+
+MPI_Datatype mpi_type(DataType type) {
+  switch (type) {
+    case DataType::kFloat32:
+      return MPI_FLOAT;
+    case DataType::kFloat64:
+      return MPI_DOUBLE;
+    case DataType::kInt32:
+      return MPI_INT32_T;
+    case DataType::kInt64:
+      return MPI_INT64_T;
+    case DataType::kUint8:
+      break;
+  }
+  return MPI_UINT8_T;
+}
+
+MPI_Op mpi_op(ReduceOp op) {
+  switch (op) {
+    case ReduceOp::kSum:
+      return MPI_SUM;
+    case ReduceOp::kMax:
+      return MPI_MAX;
+    case ReduceOp::kMin:
+      break;
+  }
+  return MPI_MIN;
+}
+
+// The requests of one operation. Shared by its handle and the list of what is pending, since MPI
+// goes on writing into the buffer whether the handle lives or not.
+struct Operation {
+  OperationKind kind;
+  OperationLabel label;
+  std::vector<MPI_Request> requests;
+  std::size_t done = 0;  // requests complete from the front
+
+  bool test() {
+    while (done < requests.size()) {
+      int complete = 0;
+      check_mpi(MPI_Test(&requests[done], &complete, MPI_STATUS_IGNORE), "MPI_Test");
+      if (complete == 0) return false;
+      ++done;
+    }
+    return true;
+  }
+};
+
+class MpiCollectives final : public Collectives {
+ public:
+  MpiCollectives(World& world, std::size_t message_bytes)
+      : world_(world), comm_(world.impl().duplicate()), message_bytes_(message_bytes) {}
+
+  ~MpiCollectives() override {
+    // Only after a failure: requests that are pending need the communicator.
+    if (!pending_.empty()) comm_.abandon();
+  }
+
+  std::unique_ptr<PendingOperation> all_reduce(Buffer buffer, ReduceOp op,
+                                               const OperationLabel& label) override {
+    if (world_.size() == 1) return std::make_unique<CompletedOperation>();
+    return issue(
+        OperationKind::kAllReduce, label, buffer,
+        std::min(kLargestCount, std::max<std::size_t>(message_bytes_ / size_of(buffer.type), 1)),
+        [&](std::byte* data, int count, std::size_t, std::vector<MPI_Request>& requests) {
+          check_mpi(MPI_Iallreduce(MPI_IN_PLACE, data, count, mpi_type(buffer.type), mpi_op(op),
+                                   comm_.get(), &requests.emplace_back()),
+                    "MPI_Iallreduce");
+        });
+  }
+
+  std::unique_ptr<PendingOperation> broadcast(Buffer buffer, int root,
+                                              const OperationLabel& label) override {
+    check_root(world_, root);
+    if (world_.size() == 1) return std::make_unique<CompletedOperation>();
+    return issue(OperationKind::kBroadcast, label, buffer, kLargestCount,
+                 [&](std::byte* data, int count, std::size_t, std::vector<MPI_Request>& requests) {
+                   check_mpi(MPI_Ibcast(data, count, mpi_type(buffer.type), root, comm_.get(),
+                                        &requests.emplace_back()),
+                             "MPI_Ibcast");
+                 });
+  }
+
+  std::unique_ptr<PendingOperation> exchange(Buffer send, Buffer receive, int peer,
+                                             const OperationLabel& label) override {
+    check_exchange(world_, send, receive, peer);
+    return issue(
+        OperationKind::kExchange, label, receive, kLargestCount,
+        [&](std::byte* data, int count, std::size_t offset, std::vector<MPI_Request>& requests) {
+          const MPI_Datatype type = mpi_type(receive.type);
+          check_mpi(MPI_Irecv(data, count, type, peer, kExchangeTag, comm_.get(),
+                              &requests.emplace_back()),
+                    "MPI_Irecv");
+          check_mpi(MPI_Isend(static_cast<std::byte*>(send.data) + offset, count, type, peer,
+                              kExchangeTag, comm_.get(), &requests.emplace_back()),
+                    "MPI_Isend");
+        });
+  }
+
+  void progress() override {
+    // One call moves everything that is pending; completions are collected in the order of issue.
+    while (!pending_.empty() && pending_.front()->test()) pending_.pop_front();
+  }
+
+  void synchronize() override {
+    while (!pending_.empty()) {
+      wait(*pending_.front());
+      pending_.pop_front();
+    }
+  }
+
+  std::string_view backend() const override { return "mpi"; }
+  bool on_device() const override { return false; }
+
+ private:
+  class Handle final : public PendingOperation {
+   public:
+    Handle(MpiCollectives& owner, std::shared_ptr<Operation> operation)
+        : owner_(owner), operation_(std::move(operation)) {}
+    bool test() override { return operation_->test(); }
+    void wait() override {
+      owner_.wait(*operation_);
+      owner_.progress();
+    }
+
+   private:
+    MpiCollectives& owner_;
+    std::shared_ptr<Operation> operation_;
+  };
+
+  template <typename Call>
+  std::unique_ptr<PendingOperation> issue(OperationKind kind, const OperationLabel& label,
+                                          const Buffer& buffer, std::size_t largest, Call call) {
+    if (buffer.count == 0) return std::make_unique<CompletedOperation>();
+    auto operation = std::make_shared<Operation>();
+    operation->kind = kind;
+    operation->label = label;
+    pending_.push_back(operation);
+    for (std::size_t first = 0; first < buffer.count; first += largest) {
+      const std::size_t offset = first * size_of(buffer.type);
+      call(static_cast<std::byte*>(buffer.data) + offset,
+           checked_cast<int>(std::min(largest, buffer.count - first)), offset, operation->requests);
+    }
+    return std::make_unique<Handle>(*this, std::move(operation));
+  }
+
+  void wait(Operation& operation) {
+    if (operation.test()) return;
+    Patience patience(world_.impl().pulse());
+    while (!operation.test()) {
+      if (patience.pause()) continue;
+      fail(ExitCode::kUnavailable, "{}: not every rank has taken part within {:.1f} s{}",
+           describe(operation.kind, operation.label), patience.waited(), world_.impl().diagnose());
+    }
+  }
+
+  World& world_;
+  Communicator comm_;
+  std::size_t message_bytes_;
+  std::deque<std::shared_ptr<Operation>> pending_;
+};
+
+}  // namespace
+
+std::unique_ptr<Collectives> make_mpi_collectives(World& world, std::size_t message_bytes) {
+  return std::make_unique<MpiCollectives>(world, message_bytes);
+}
+
+}  // namespace lockstep

@@ -1,0 +1,63 @@
+// Signs of life between ranks, and how a rank waits: polling with a deadline that others' progress
+// extends.
+#pragma once
+
+#include <mpi.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "lockstep/base/clock.h"
+#include "lockstep/comm/watchdog.h"
+
+namespace lockstep {
+
+/// Sends and receives "my long work goes on" over a communicator (not owned), under a tag of its
+/// own.
+class Pulse {
+ public:
+  static constexpr int kTag = 3;
+
+  Pulse(MPI_Comm comm, Watchdog& watchdog, double seconds);
+  ~Pulse();
+  Pulse(const Pulse&) = delete;
+  Pulse& operator=(const Pulse&) = delete;
+
+  /// The deadline of waits that begin from now on, and of signs of life.
+  void set_seconds(double seconds) { seconds_ = seconds; }
+  double seconds() const { return seconds_; }
+
+  /// Tells every other rank, but at most a few times within the deadline.
+  void publish();
+  /// Takes in what has arrived; true if anything has.
+  bool listen();
+  void feed_watchdog() noexcept { watchdog_.feed(); }
+
+ private:
+  MPI_Comm comm_;
+  Watchdog& watchdog_;
+  double seconds_;
+  int rank_ = 0;
+  std::vector<MPI_Request> sends_;  // one a rank; null where nothing is under way
+  Stopwatch since_publication_;
+  bool published_ = false;
+};
+
+/// One wait: call pause() between polls. The polling costs a core at first, then less and less.
+class Patience {
+ public:
+  /// `margin` seconds are added to the deadline, if there is one.
+  explicit Patience(Pulse& pulse, double margin = 0);
+  /// Gives the core away for a moment that grows with the wait. False once the deadline has passed.
+  bool pause();
+  double waited() const { return since_start_.seconds(); }
+
+ private:
+  Pulse& pulse_;
+  Deadline deadline_;
+  Stopwatch since_start_;
+  double last_listened_ = 0;
+  std::int64_t sleep_ns_ = 0;
+};
+
+}  // namespace lockstep

@@ -1,0 +1,284 @@
+#include "lockstep/comm/world.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <limits>
+#include <random>
+
+#include "comm/diagnosis.h"
+#include "comm/job_directory.h"
+#include "comm/world_impl.h"
+#include "lockstep/base/log.h"
+
+namespace lockstep {
+
+namespace {
+
+std::string own_host() {
+  char name[256] = "";
+  if (::gethostname(name, sizeof(name) - 1) != 0 || name[0] == '\0') return "unknown-host";
+  return name;
+}
+
+std::span<const std::byte> bytes_of(const std::string& text) {
+  return std::as_bytes(std::span(text));
+}
+
+std::string text_of(const Bytes& bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// Records an operation of the control plane, so that ledgers tell who waits for whom.
+template <typename Operation>
+auto recorded(World::Impl& impl, const char* name, Operation operation) {
+  impl.failure_agreed = false;
+  const OperationLabel label{name};
+  auto& ledger = impl.process->ledger;
+  if (!ledger) return operation();
+  const std::uint64_t number = ledger->issued(OperationKind::kControl, label, impl.is_whole);
+  auto result = operation();
+  ledger->finished(number, OperationKind::kControl, label);
+  return result;
+}
+
+void find_local_ranks(World::Impl& impl) {
+  // Blocks, but every rank has just been heard of; the watchdog sees to the rest.
+  MPI_Comm local = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split_type(impl.control->comm(), MPI_COMM_TYPE_SHARED, impl.control->rank(),
+                                MPI_INFO_NULL, &local),
+            "MPI_Comm_split_type");
+  const Communicator owned(local);
+  impl.local_rank = owned.rank();
+  impl.local_size = owned.size();
+}
+
+void exchange_hosts(World::Impl& impl) {
+  std::vector<std::string> hosts;
+  for (const Bytes& name : impl.control->all_gather("hosts", bytes_of(own_host()))) {
+    hosts.push_back(text_of(name));
+  }
+  impl.control->set_hosts(std::move(hosts));
+}
+
+void start_mpi(int& argc, char**& argv, Process& process) {
+  int initialized = 0;
+  MPI_Initialized(&initialized);
+  int provided = MPI_THREAD_SINGLE;
+  if (initialized != 0) {
+    check_mpi(MPI_Query_thread(&provided), "MPI_Query_thread");
+  } else {
+    check_mpi(MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
+    process.owns_mpi = true;
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+  }
+  if (provided < MPI_THREAD_SERIALIZED) {
+    fail(ExitCode::kUnavailable,
+         "this MPI gives thread level {}, lockstep needs MPI_THREAD_SERIALIZED ({})", provided,
+         MPI_THREAD_SERIALIZED);
+  }
+}
+
+}  // namespace
+
+Process::Process(double timeout_seconds)
+    : timeout(timeout_seconds),
+      watchdog(timeout_seconds),
+      exceptions_at_start(std::uncaught_exceptions()) {}
+
+Communicator duplicate_communicator(MPI_Comm comm, Pulse& pulse) {
+  MPI_Comm duplicate = MPI_COMM_NULL;
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Comm_idup(comm, &duplicate, &request), "MPI_Comm_idup");
+  Patience patience(pulse);
+  for (;;) {
+    int done = 0;
+    check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test");
+    if (done != 0) return Communicator(duplicate);
+    if (!patience.pause()) {
+      fail(ExitCode::kUnavailable,
+           "start-up: not every rank has come to duplicate a communicator within {:.1f} s",
+           patience.waited());
+    }
+  }
+}
+
+Communicator World::Impl::duplicate() { return duplicate_communicator(control->comm(), pulse()); }
+
+std::string World::Impl::diagnose() const {
+  if (!process->ledger) return {};
+  return diagnosis(process->ledger->path().parent_path(), process->ledger->identity().job);
+}
+
+World::World(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+World::World(World&&) noexcept = default;
+
+World World::start(int& argc, char**& argv, const CommOptions& options) {
+  auto impl = std::make_unique<Impl>();
+  impl->process = std::make_shared<Process>(options.collective_timeout);
+  start_mpi(argc, argv, *impl->process);
+  Pulse first_pulse(MPI_COMM_WORLD, impl->process->watchdog, options.collective_timeout);
+  impl->control = std::make_unique<ControlPlane>(
+      duplicate_communicator(MPI_COMM_WORLD, first_pulse), impl->process->watchdog,
+      options.collective_timeout, [state = impl.get()] { return state->diagnose(); });
+  exchange_hosts(*impl);
+  find_local_ranks(*impl);
+
+  World world(std::move(impl));
+  std::random_device random;
+  const std::uint64_t job = world.broadcast_value((std::uint64_t{random()} << 32 | random()) | 1);
+  Process& process = *world.impl_->process;
+  std::optional<Failure> own;
+  try {
+    const JobDirectory directory(options.ledger_dir);
+    process.ledger.emplace(directory.path(),
+                           LedgerIdentity{world.rank(), world.size(), world.host(), job});
+    process.watchdog.identify(process.ledger->identity(), process.ledger->path());
+  } catch (const Error& error) {
+    own = Failure(error.code(), error.what());
+  }
+  if (const auto failure = world.agree(own)) {
+    if (process.ledger) process.ledger->remove();
+    throw Error(failure->first, failure->second);
+  }
+  return world;
+}
+
+World::~World() {
+  if (!impl_) return;
+  Process& process = *impl_->process;
+  if (!impl_->is_whole) return;
+  const bool unwinding = std::uncaught_exceptions() > process.exceptions_at_start;
+  if (impl_->control->failed() || (unwinding && !impl_->failure_agreed)) {
+    impl_->control.reset();
+    return;
+  }
+  try {
+    enter_phase(Phase::kShutdown);
+    barrier();
+    impl_->control.reset();
+    // The watchdog stays awake: MPI_Finalize waits for every rank and has no deadline of its own.
+    if (process.owns_mpi) check_mpi(MPI_Finalize(), "MPI_Finalize");
+    if (process.ledger) process.ledger->remove();
+  } catch (const std::exception& error) {
+    log_error("the job does not end in order: {}", error.what());
+    if (process.ledger) process.ledger->close(ExitCode::kUnavailable);
+    end_job(ExitCode::kUnavailable);
+  }
+}
+
+void World::end_job(ExitCode code) noexcept {
+  std::fflush(nullptr);
+  // Not MPI_Abort, which may hang and blames whoever calls it; mpirun passes on the code of the
+  // first process that ends without MPI_Finalize and ends the others.
+  ::_exit(static_cast<int>(code));
+}
+
+World World::split(int color, int key) {
+  barrier();
+  MPI_Comm part = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split(impl_->control->comm(), color, key, &part), "MPI_Comm_split");
+  auto impl = std::make_unique<Impl>();
+  impl->process = impl_->process;
+  impl->is_whole = false;
+  impl->control = std::make_unique<ControlPlane>(
+      Communicator(part), impl_->process->watchdog, impl_->pulse().seconds(),
+      [state = impl.get()] { return state->diagnose(); });
+  exchange_hosts(*impl);
+  find_local_ranks(*impl);
+  return World(std::move(impl));
+}
+
+int World::rank() const { return impl_->control->rank(); }
+int World::size() const { return impl_->control->size(); }
+int World::local_rank() const { return impl_->local_rank; }
+int World::local_size() const { return impl_->local_size; }
+const std::string& World::host() const { return host_of(rank()); }
+const std::string& World::host_of(int rank) const {
+  LOCKSTEP_CHECK(rank >= 0 && rank < size(), "rank {} of {}", rank, size());
+  return impl_->control->hosts()[static_cast<std::size_t>(rank)];
+}
+
+void World::barrier() {
+  recorded(*impl_, "barrier", [&] { return impl_->control->all_gather("barrier", {}); });
+}
+
+void World::broadcast(std::span<std::byte> bytes, int root) {
+  const Bytes received = recorded(
+      *impl_, "broadcast", [&] { return impl_->control->broadcast("broadcast", bytes, root); });
+  LOCKSTEP_CHECK(received.size() == bytes.size(), "rank {} broadcast {} bytes, rank {} expected {}",
+                 root, received.size(), rank(), bytes.size());
+  std::copy(received.begin(), received.end(), bytes.begin());
+}
+
+std::string World::broadcast_text(std::string text, int root) {
+  return text_of(recorded(*impl_, "broadcast text", [&] {
+    return impl_->control->broadcast("broadcast text", bytes_of(text), root);
+  }));
+}
+
+std::vector<std::string> World::gather_text(const std::string& text, int root) {
+  std::vector<std::vector<std::byte>> gathered;
+  gather_bytes(bytes_of(text), gathered, root);
+  std::vector<std::string> texts;
+  for (const Bytes& bytes : gathered) texts.push_back(text_of(bytes));
+  return texts;
+}
+
+void World::gather_bytes(std::span<const std::byte> own,
+                         std::vector<std::vector<std::byte>>& at_root, int root) {
+  at_root = recorded(*impl_, "gather", [&] { return impl_->control->gather("gather", own, root); });
+}
+
+std::vector<std::vector<std::byte>> World::all_gather_bytes(std::span<const std::byte> own) {
+  return recorded(*impl_, "all_gather",
+                  [&] { return impl_->control->all_gather("all_gather", own); });
+}
+
+std::int64_t World::all_reduce_max(std::int64_t value) {
+  const std::vector<std::int64_t> values = all_gather_value(value);
+  return *std::max_element(values.begin(), values.end());
+}
+
+std::int64_t World::all_reduce_sum(std::int64_t value) {
+  std::int64_t sum = 0;
+  for (const std::int64_t term : all_gather_value(value)) sum += term;
+  return sum;
+}
+
+std::optional<World::Failure> World::agree(const std::optional<Failure>& own) {
+  // The code in decimal, a blank, the message; nothing when all is well.
+  std::string offer;
+  if (own) offer = fmt::format("{} {}", static_cast<int>(own->first), own->second);
+  const auto offers = recorded(
+      *impl_, "agree", [&] { return impl_->control->all_gather("agree", bytes_of(offer)); });
+  for (std::size_t i = 0; i < offers.size(); ++i) {
+    if (offers[i].empty()) continue;
+    const std::string text = text_of(offers[i]);
+    const std::size_t blank = text.find(' ');
+    impl_->failure_agreed = true;
+    return Failure(static_cast<ExitCode>(std::stoi(text.substr(0, blank))),
+                   fmt::format("{}: {}", impl_->control->name_rank(static_cast<int>(i)),
+                               text.substr(blank + 1)));
+  }
+  return std::nullopt;
+}
+
+void World::publish_progress() {
+  if (impl_->process->ledger) impl_->process->ledger->progress();
+  impl_->pulse().publish();
+}
+
+void World::enter_phase(Phase phase, double deadline_seconds) {
+  const double seconds = deadline_seconds > 0 ? deadline_seconds : impl_->process->timeout;
+  if (impl_->process->ledger) impl_->process->ledger->enter_phase(phase);
+  impl_->process->watchdog.enter_phase(phase, seconds);
+  impl_->pulse().set_seconds(seconds);
+}
+
+Ledger& World::ledger() { return *impl_->process->ledger; }
+
+}  // namespace lockstep

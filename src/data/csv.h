@@ -1,0 +1,20 @@
+// Images as comma-separated text, one a line; the format is described in lockstep/data/load.h.
+#pragma once
+
+#include <filesystem>
+#include <string_view>
+
+#include "lockstep/data/dataset.h"
+#include "lockstep/data/load.h"
+
+namespace lockstep::data {
+
+/// Whether a file with these first bytes can be text at all; where in a text it goes wrong read_csv
+/// says better.
+bool looks_like_text(std::string_view head);
+
+/// Throws Error{kBadData} naming file, line, column, what was found and what was expected. The file
+/// is read as a stream: memory is taken for the pixels of complete, valid rows only.
+Dataset read_csv(const std::filesystem::path& path, Labels labels);
+
+}  // namespace lockstep::data

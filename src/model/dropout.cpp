@@ -1,0 +1,96 @@
+#include "lockstep/model/dropout.h"
+
+#include <ATen/ops/empty_like.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cmath>
+#include <vector>
+
+#include "gpu.h"
+#include "dropout_kernel.h"
+#include "lockstep/base/cast.h"
+#include "lockstep/base/error.h"
+#include "lockstep/base/random.h"
+
+namespace lockstep {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+at::MemoryFormat element_order(const at::Tensor& x) {
+  return x.dim() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+}
+
+// Two elements a random word: the low half first.
+void host_mask(std::uint8_t* keep, const std::int64_t* samples, std::int64_t batch,
+               std::size_t per_sample, RandomKey key, std::uint32_t threshold) {
+  std::vector<std::uint32_t> words((per_sample + 1) / 2);
+  for (std::int64_t row = 0; row < batch; ++row) {
+    key.sample = static_cast<std::uint64_t>(samples[row]);
+    fill_random_words(key, words);
+    std::uint8_t* out = keep + static_cast<std::size_t>(row) * per_sample;
+    for (std::size_t i = 0; i < per_sample / 2; ++i) {
+      out[2 * i] = (words[i] & 0xffffu) >= threshold;
+      out[2 * i + 1] = (words[i] >> 16) >= threshold;
+    }
+    if (per_sample % 2 != 0) out[per_sample - 1] = (words.back() & 0xffffu) >= threshold;
+  }
+}
+
+void apply_mask(const float* in, const std::uint8_t* keep, float scale, float* out,
+                std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) out[i] = keep[i] != 0 ? in[i] * scale : 0.0f;
+}
+
+at::Tensor masked(const at::Tensor& x, const at::Tensor& keep, float scale) {
+  if (x.is_cuda()) return x.mul(keep).mul_(scale);
+  at::Tensor out = at::empty_like(x);
+  apply_mask(x.const_data_ptr<float>(), keep.const_data_ptr<std::uint8_t>(), scale,
+             out.mutable_data_ptr<float>(), x.numel());
+  return out;
+}
+
+class DropoutFunction : public torch::autograd::Function<DropoutFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& keep,
+                            double scale) {
+    context->save_for_backward({keep});
+    context->saved_data["scale"] = scale;
+    return masked(input, keep, static_cast<float>(scale));
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const at::Tensor keep = context->get_saved_variables()[0];
+    const auto scale = static_cast<float>(context->saved_data["scale"].toDouble());
+    const at::Tensor gradient = gradients[0].contiguous(element_order(gradients[0]));
+    return {masked(gradient, keep, scale), at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor dropout(const at::Tensor& x, double p, const StepContext& context, std::uint8_t layer) {
+  if (!context.training || x.size(0) == 0) return x;
+  LOCKSTEP_CHECK(p >= 0.0 && p < 1.0, "dropout with probability {}", p);
+  LOCKSTEP_CHECK(context.samples.defined() && context.samples.size(0) == x.size(0),
+                 "dropout needs the sample keys of its batch of {}", x.size(0));
+  const auto threshold = static_cast<std::uint32_t>(std::lround(p * 65536.0));
+  const double scale = 65536.0 / (65536.0 - static_cast<double>(threshold));
+  const at::Tensor input = x.contiguous(element_order(x));
+  at::Tensor keep = at::empty_like(input, input.options().dtype(at::kByte));
+  const std::int64_t per_sample = x.numel() / x.size(0);
+  const RandomKey key{
+      .seed = context.seed, .purpose = Purpose::kDropout, .epoch = context.epoch, .layer = layer};
+  const auto* samples = context.samples.const_data_ptr<std::int64_t>();
+  auto* mask = keep.mutable_data_ptr<std::uint8_t>();
+  if (x.is_cuda()) {
+    device_dropout_mask(mask, samples, x.size(0), per_sample, key, threshold, gpu::current_stream());
+  } else {
+    host_mask(mask, samples, x.size(0), checked_cast<std::size_t>(per_sample), key, threshold);
+  }
+  return DropoutFunction::apply(input, keep, scale);
+}
+
+}  // namespace lockstep

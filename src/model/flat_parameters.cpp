@@ -1,0 +1,64 @@
+#include "lockstep/model/flat_parameters.h"
+
+#include <ATen/ops/zeros.h>
+
+#include <utility>
+
+#include "lockstep/base/error.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr std::int64_t kAlignment = 64 / sizeof(float);
+
+}  // namespace
+
+FlatParameters::FlatParameters(std::shared_ptr<Network> network, at::Device device)
+    : network_(std::move(network)) {
+  network_->to(device);
+  const auto named = network_->named_parameters().pairs();
+  for (auto item = named.rbegin(); item != named.rend(); ++item) {
+    const auto& [name, parameter] = *item;
+    if (parameter.scalar_type() != at::kFloat || parameter.layout() != at::kStrided) {
+      fail(ExitCode::kUsage, "parameter {} is not dense float32", name);
+    }
+    View view{.name = name, .shape = parameter.sizes().vec(), .offset = size_,
+              .count = parameter.numel()};
+    view.padded = (view.count + kAlignment - 1) / kAlignment * kAlignment;
+    size_ += view.padded;
+    views_.push_back(std::move(view));
+    parameters_.push_back(parameter);
+  }
+  const auto options = at::TensorOptions(at::kFloat).device(device);
+  weights_ = at::zeros({size_}, options);
+  gradients_ = at::zeros({size_ + kControlWords}, options);
+  const at::NoGradGuard no_grad;
+  for (std::size_t i = 0; i < views_.size(); ++i) {
+    const View& view = views_[i];
+    at::Tensor weights = weights_.narrow(0, view.offset, view.count).view(view.shape);
+    weights.copy_(parameters_[i]);
+    parameters_[i].set_data(weights);
+    gradient_views_.push_back(gradients_.narrow(0, view.offset, view.count).view(view.shape));
+    parameters_[i].mutable_grad() = gradient_views_.back();
+  }
+}
+
+std::int64_t FlatParameters::parameter_count() const {
+  std::int64_t count = 0;
+  for (const View& view : views_) count += view.count;
+  return count;
+}
+
+void FlatParameters::zero_gradients() { gradients_.zero_(); }
+
+void FlatParameters::check_gradient_views() const {
+  for (std::size_t i = 0; i < views_.size(); ++i) {
+    const at::Tensor& gradient = parameters_[i].grad();
+    LOCKSTEP_CHECK(gradient.defined() && gradient.data_ptr() == gradient_views_[i].data_ptr() &&
+                       gradient.strides() == gradient_views_[i].strides(),
+                   "the gradient of {} left the flat buffer", views_[i].name);
+  }
+}
+
+}  // namespace lockstep

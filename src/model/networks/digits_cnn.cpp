@@ -1,0 +1,59 @@
+// The digit recogniser of the recipe: two blocks of two convolutions, 887,530 parameters at 28x28x1.
+#include <torch/nn/modules/conv.h>
+#include <torch/nn/modules/linear.h>
+
+#include "lockstep/base/error.h"
+#include "lockstep/model/dropout.h"
+#include "lockstep/model/network.h"
+
+namespace lockstep {
+
+namespace {
+
+torch::nn::Conv2dOptions same_convolution(std::int64_t in, std::int64_t out, std::int64_t kernel) {
+  return torch::nn::Conv2dOptions(in, out, kernel).padding(kernel / 2);
+}
+
+class DigitsCnn : public Network {
+ public:
+  explicit DigitsCnn(const NetworkShape& shape)
+      : conv1_(register_module("conv1", torch::nn::Conv2d(same_convolution(shape.channels, 32, 5)))),
+        conv2_(register_module("conv2", torch::nn::Conv2d(same_convolution(32, 32, 5)))),
+        conv3_(register_module("conv3", torch::nn::Conv2d(same_convolution(32, 64, 3)))),
+        conv4_(register_module("conv4", torch::nn::Conv2d(same_convolution(64, 64, 3)))),
+        dense1_(register_module(
+            "dense1", torch::nn::Linear(64 * (shape.height / 4) * (shape.width / 4), 256))),
+        dense2_(register_module("dense2", torch::nn::Linear(256, shape.classes))) {}
+
+  at::Tensor forward(const at::Tensor& images, const StepContext& context) override {
+    // One input channel makes NCHW and NHWC the same strides: only the first output can be converted.
+    at::Tensor x = conv1_(images).contiguous(at::MemoryFormat::ChannelsLast).relu_();
+    x = at::max_pool2d(conv2_(x).relu_(), 2);
+    x = dropout(x, 0.25, context, 0);
+    x = conv3_(x).relu_();
+    x = at::max_pool2d(conv4_(x).relu_(), 2);
+    x = dropout(x, 0.25, context, 1);
+    x = dense1_(x.contiguous().flatten(1)).relu_();
+    x = dropout(x, 0.5, context, 2);
+    return dense2_(x);
+  }
+
+ private:
+  torch::nn::Conv2d conv1_, conv2_, conv3_, conv4_;
+  torch::nn::Linear dense1_, dense2_;
+};
+
+}  // namespace
+
+NetworkEntry digits_cnn_entry() {
+  return {"digits-cnn", "the recipe's CNN: two blocks of two convolutions, 887,530 parameters",
+          [](const NetworkShape& shape) -> std::shared_ptr<Network> {
+            if (shape.height < 4 || shape.width < 4) {
+              fail(ExitCode::kUsage, "--model digits-cnn: images of {}x{} are too small (4x4 at least)",
+                   shape.height, shape.width);
+            }
+            return std::make_shared<DigitsCnn>(shape);
+          }};
+}
+
+}  // namespace lockstep

@@ -1,0 +1,80 @@
+// Runs a pass over host memory, compiled for several instruction sets and chosen at run time.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "lockstep/optim/optimizer.h"
+
+namespace lockstep::optim {
+
+enum class InstructionSet { kBaseline, kAvx2, kAvx512 };
+
+inline bool is_supported([[maybe_unused]] InstructionSet set) {
+#if defined(__x86_64__)
+  if (set == InstructionSet::kAvx512) return __builtin_cpu_supports("avx512f") != 0;
+  if (set == InstructionSet::kAvx2) return __builtin_cpu_supports("avx2") != 0;
+#endif
+  return set == InstructionSet::kBaseline;
+}
+
+inline InstructionSet best_instruction_set() {
+  for (const auto set : {InstructionSet::kAvx512, InstructionSet::kAvx2}) {
+    if (is_supported(set)) return set;
+  }
+  return InstructionSet::kBaseline;
+}
+
+template <class Pass>
+void run_baseline(std::size_t n, const Pass pass) {
+  for (std::size_t i = 0; i < n; ++i) pass(i);
+}
+
+#if defined(__x86_64__)
+// Neither target has fused multiply-add enabled beyond what -ffp-contract=off forbids anyway: the
+// vectors get wider, the roundings stay.
+template <class Pass>
+[[gnu::target("avx2")]] void run_avx2(std::size_t n, const Pass pass) {
+  for (std::size_t i = 0; i < n; ++i) pass(i);
+}
+template <class Pass>
+[[gnu::target("avx512f,prefer-vector-width=512")]] void run_avx512(std::size_t n, const Pass pass) {
+  for (std::size_t i = 0; i < n; ++i) pass(i);
+}
+#endif
+
+class HostEngine {
+ public:
+  class Buffer {
+   public:
+    explicit Buffer(std::size_t n) : values_(n, 0.0f) {}
+    float* get() { return values_.data(); }
+
+   private:
+    std::vector<float> values_;
+  };
+
+  explicit HostEngine(InstructionSet set) : set_(set) {}
+
+  template <class Pass>
+  void run(std::size_t n, const Pass& pass) const {
+#if defined(__x86_64__)
+    if (set_ == InstructionSet::kAvx512) return run_avx512(n, pass);
+    if (set_ == InstructionSet::kAvx2) return run_avx2(n, pass);
+#endif
+    run_baseline(n, pass);
+  }
+
+ private:
+  InstructionSet set_;
+};
+
+/// make_optimizer for an instruction set that is_supported: for tests of their equality.
+std::unique_ptr<Optimizer> make_host_optimizer(const OptimizerOptions& options, std::size_t n,
+                                               InstructionSet set);
+/// update_average likewise.
+void update_average_with(InstructionSet set, float* average, const float* weights, std::size_t n,
+                         double decay);
+
+}  // namespace lockstep::optim

@@ -1,0 +1,41 @@
+#include "lockstep/optim/optimizer.h"
+
+#include <bit>
+#include <cstdint>
+
+#include "optim/host_engine.h"
+#include "optim/rules.h"
+
+namespace lockstep {
+
+std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, std::size_t n) {
+  return optim::make_host_optimizer(options, n, optim::best_instruction_set());
+}
+
+std::unique_ptr<Optimizer> optim::make_host_optimizer(const OptimizerOptions& options,
+                                                      std::size_t n, InstructionSet set) {
+  return make_with(options, n, HostEngine(set));
+}
+
+bool all_finite(const float* values, std::size_t n) {
+  // An exponent of ones is an infinity or a NaN; integers, so that the loop vectorises and no
+  // option for floating point can remove it.
+  constexpr std::uint32_t kExponent = 0x7f800000;
+  std::uint32_t bad = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    bad |= static_cast<std::uint32_t>((std::bit_cast<std::uint32_t>(values[i]) & kExponent) ==
+                                      kExponent);
+  }
+  return bad == 0;
+}
+
+void update_average(float* average, const float* weights, std::size_t n, double decay) {
+  optim::update_average_with(optim::best_instruction_set(), average, weights, n, decay);
+}
+
+void optim::update_average_with(InstructionSet set, float* average, const float* weights,
+                                std::size_t n, double decay) {
+  HostEngine(set).run(n, AveragePass{to_float(1 - decay), average, weights});
+}
+
+}  // namespace lockstep

@@ -1,0 +1,110 @@
+// The update of one element, written once for host and device (see optimizer.h for the formulas).
+// A pass is called with every index once, in any order. Compiled without contraction of products
+// and sums (-ffp-contract=off, -fmad=false).
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+
+#if defined(__CUDACC__)
+#define LOCKSTEP_ELEMENT __host__ __device__ __forceinline__
+#else
+#define LOCKSTEP_ELEMENT [[gnu::always_inline]] inline
+#endif
+
+namespace lockstep::optim {
+
+struct RmspropTerms {
+  float rate, rho, one_minus_rho, epsilon, decay, momentum;
+};
+
+struct RmspropPass {
+  RmspropTerms terms;
+  float* weights;
+  const float* gradients;
+  float* squares;
+
+  LOCKSTEP_ELEMENT void operator()(std::size_t i) const {
+    const float w = weights[i];
+    const float g = gradients[i] + terms.decay * w;
+    const float v = terms.rho * squares[i] + terms.one_minus_rho * (g * g);
+    squares[i] = v;
+    weights[i] = w - terms.rate * g / (sqrtf(v) + terms.epsilon);
+  }
+};
+
+struct RmspropMomentumPass {
+  RmspropTerms terms;
+  float* weights;
+  const float* gradients;
+  float* squares;
+  float* momenta;
+
+  LOCKSTEP_ELEMENT void operator()(std::size_t i) const {
+    const float w = weights[i];
+    const float g = gradients[i] + terms.decay * w;
+    const float v = terms.rho * squares[i] + terms.one_minus_rho * (g * g);
+    const float b = terms.momentum * momenta[i] + g / (sqrtf(v) + terms.epsilon);
+    squares[i] = v;
+    momenta[i] = b;
+    weights[i] = w - terms.rate * b;
+  }
+};
+
+struct SgdPass {
+  float rate, decay;
+  float* weights;
+  const float* gradients;
+
+  LOCKSTEP_ELEMENT void operator()(std::size_t i) const {
+    const float w = weights[i];
+    weights[i] = w - rate * (gradients[i] + decay * w);
+  }
+};
+
+template <bool kNesterov>
+struct SgdMomentumPass {
+  float rate, decay, momentum;
+  float* weights;
+  const float* gradients;
+  float* momenta;
+
+  LOCKSTEP_ELEMENT void operator()(std::size_t i) const {
+    const float w = weights[i];
+    const float g = gradients[i] + decay * w;
+    const float b = momentum * momenta[i] + g;
+    momenta[i] = b;
+    weights[i] = w - rate * (kNesterov ? g + momentum * b : b);
+  }
+};
+
+struct AdamwPass {
+  /// shrink: 1 - rate * decay; step: rate / (1 - beta1^t); root: sqrt(1 - beta2^t).
+  float shrink, step, root, epsilon, beta1, one_minus_beta1, beta2, one_minus_beta2;
+  float* weights;
+  const float* gradients;
+  float* first;
+  float* second;
+
+  LOCKSTEP_ELEMENT void operator()(std::size_t i) const {
+    const float g = gradients[i];
+    const float m = beta1 * first[i] + one_minus_beta1 * g;
+    const float v = beta2 * second[i] + one_minus_beta2 * (g * g);
+    first[i] = m;
+    second[i] = v;
+    weights[i] = weights[i] * shrink - step * m / (sqrtf(v) / root + epsilon);
+  }
+};
+
+struct AveragePass {
+  float share;
+  float* average;
+  const float* weights;
+
+  LOCKSTEP_ELEMENT void operator()(std::size_t i) const {
+    const float a = average[i];
+    average[i] = a + share * (weights[i] - a);
+  }
+};
+
+}  // namespace lockstep::optim

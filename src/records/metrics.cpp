@@ -1,0 +1,138 @@
+#include "lockstep/records/metrics.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "lockstep/base/cast.h"
+#include "lockstep/base/error.h"
+#include "lockstep/base/log.h"
+
+namespace lockstep {
+
+namespace {
+
+using nlohmann::ordered_json;
+
+// The record's step, if it has a good one.
+template <typename Json>
+std::optional<std::int64_t> step_in(const Json& record) {
+  if (!record.is_object()) return std::nullopt;
+  const auto step = record.find("step");
+  if (step == record.end() || !step->is_number_integer()) return std::nullopt;
+  // Parsed integers >= 0 are unsigned; those built from a signed variable are not.
+  if (step->is_number_unsigned() &&
+      !std::in_range<std::int64_t>(step->template get<std::uint64_t>())) {
+    return std::nullopt;
+  }
+  const auto value = step->template get<std::int64_t>();
+  return value >= 0 ? std::optional(value) : std::nullopt;
+}
+
+std::int64_t step_of(std::string_view line, std::size_t number, const std::filesystem::path& path) {
+  // The parser takes a NUL for the end of its input.
+  const auto record = line.find('\0') == std::string_view::npos
+                          ? nlohmann::json::parse(line.begin(), line.end(), nullptr, false)
+                          : nlohmann::json(nlohmann::json::value_t::discarded);
+  if (record.is_discarded()) {
+    fail(ExitCode::kBadData, "{}: line {}: is not valid JSON", path.string(), number);
+  }
+  const auto step = step_in(record);
+  if (!step) {
+    fail(ExitCode::kBadData, "{}: line {}: expected an object with a whole number \"step\" >= 0",
+         path.string(), number);
+  }
+  return *step;
+}
+
+// Calls visit(line with its newline, its step) for every whole line; returns their bytes.
+template <typename Visit>
+std::size_t for_each_line(std::string_view content, const std::filesystem::path& path,
+                          Visit&& visit) {
+  std::size_t begin = 0;
+  std::size_t number = 1;
+  for (std::size_t end; (end = content.find('\n', begin)) != std::string_view::npos; ++number) {
+    const std::int64_t step = step_of(content.substr(begin, end - begin), number, path);
+    visit(content.substr(begin, end + 1 - begin), step);
+    begin = end + 1;
+  }
+  return begin;
+}
+
+}  // namespace
+
+MetricsFile::MetricsFile(std::filesystem::path path) : path_(std::move(path)) {
+  open();
+  const std::string content = read_text_file(path_, std::uint64_t{1} << 40);
+  const std::size_t whole = for_each_line(content, path_, [](std::string_view, std::int64_t) {});
+  if (whole != content.size()) {
+    log_warning("{}: its last line was cut short ({} bytes without a newline) and is dropped",
+                path_.string(), content.size() - whole);
+    if (::ftruncate(file_.get(), checked_cast<off_t>(whole)) != 0) {
+      fail(ExitCode::kInputOutput, "{}: cannot be cut to {} bytes: {}", path_.string(), whole,
+           errno_text(errno));
+    }
+  }
+  size_ = checked_cast<std::int64_t>(whole);
+}
+
+void MetricsFile::open() {
+  file_ = FileDescriptor(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+  if (!file_.valid()) {
+    fail(errno == ENOSPC || errno == EDQUOT ? ExitCode::kInputOutput : ExitCode::kCannotCreate,
+         "{}: cannot be opened for writing: {}", path_.string(), errno_text(errno));
+  }
+}
+
+void MetricsFile::append(const ordered_json& record) {
+  LOCKSTEP_CHECK(step_in(record).has_value(), "{}: a record without a step", path_.string());
+  const std::string line =
+      record.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + '\n';
+  try {
+    write_all(file_.get(), std::as_bytes(std::span(line)), path_);
+  } catch (const Error&) {
+    // A full disk may have taken half a line. If this fails too, the next start drops it.
+    [[maybe_unused]] const int ignored = ::ftruncate(file_.get(), size_);
+    throw;
+  }
+  size_ += checked_cast<std::int64_t>(line.size());
+}
+
+void MetricsFile::cut_back(std::int64_t global_step, std::string_view dropped_kind) {
+  const std::string content = read_text_file(path_, std::uint64_t{1} << 40);
+  std::string kept;
+  for_each_line(content, path_, [&](std::string_view line, std::int64_t step) {
+    const bool dropped =
+        !dropped_kind.empty() && nlohmann::json::parse(line).value("kind", "") == dropped_kind;
+    if (step <= global_step && !dropped) kept += line;
+  });
+  if (kept.size() == content.size()) return;
+  try {
+    replace_file(path_, kept);
+  } catch (const Error&) {
+    std::error_code ignored;
+    std::filesystem::remove(path_.string() + ".tmp", ignored);
+    throw;
+  }
+  open();
+  size_ = checked_cast<std::int64_t>(kept.size());
+}
+
+void MetricsFile::sync() {
+  if (::fsync(file_.get()) != 0) {
+    fail(ExitCode::kInputOutput, "{}: cannot be made durable: {}", path_.string(),
+         errno_text(errno));
+  }
+}
+
+}  // namespace lockstep

@@ -1,0 +1,214 @@
+#include "lockstep/records/run_directory.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "lockstep/base/error.h"
+
+namespace lockstep {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view kLockName = ".lock";
+
+ExitCode creation_failure(int error_number) {
+  return error_number == ENOSPC || error_number == EDQUOT ? ExitCode::kInputOutput
+                                                          : ExitCode::kCannotCreate;
+}
+
+bool holds_run(const fs::path& path) {
+  for (const char* name : {"config.ini", "metrics.jsonl", "checkpoints"}) {
+    std::error_code ignored;
+    if (fs::exists(fs::symlink_status(path / name, ignored))) return true;
+  }
+  return false;
+}
+
+// What open() makes, in order; taken back in the opposite order unless kept.
+class Undo {
+ public:
+  Undo() = default;
+  ~Undo() {
+    for (auto made = made_.rbegin(); made != made_.rend(); ++made) {
+      std::error_code ignored;
+      fs::remove(*made, ignored);  // of a directory: only if it is empty
+    }
+  }
+  Undo(const Undo&) = delete;
+  Undo& operator=(const Undo&) = delete;
+
+  void made(fs::path path) { made_.push_back(std::move(path)); }
+  void keep() { made_.clear(); }
+
+ private:
+  std::vector<fs::path> made_;
+};
+
+void make_directories(const fs::path& path, Undo& undo) {
+  if (::mkdir(path.c_str(), 0755) == 0) {
+    undo.made(path);
+    return;
+  }
+  int reason = errno;
+  if (reason == ENOENT && path.has_parent_path() && path.parent_path() != path) {
+    make_directories(path.parent_path(), undo);
+    if (::mkdir(path.c_str(), 0755) == 0) {
+      undo.made(path);
+      return;
+    }
+    reason = errno;
+  }
+  std::error_code ignored;
+  if (reason == EEXIST && fs::is_directory(path, ignored)) return;
+  fail(creation_failure(reason), "{}: cannot be made a run directory: {}", path.string(),
+       reason == EEXIST ? "a file of that name exists" : errno_text(reason));
+}
+
+void check_mode(const fs::path& path, RunDirectory::Mode mode, bool holds) {
+  if (mode == RunDirectory::Mode::kNew && holds) {
+    fail(ExitCode::kCannotCreate,
+         "{}: holds a run already; resume it with --resume auto or choose another --out",
+         path.string());
+  }
+  if (mode == RunDirectory::Mode::kResume && !holds) {
+    fail(ExitCode::kInputMissing, "{}: holds no run to resume", path.string());
+  }
+}
+
+bool is_file_at(int fd, const fs::path& path) {
+  struct stat opened {};
+  struct stat named {};
+  return ::fstat(fd, &opened) == 0 && ::lstat(path.c_str(), &named) == 0 &&
+         opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+}
+
+// Who holds the lock, as its holder wrote it; for the message only.
+std::string holder_of(int fd) {
+  std::array<char, 128> text{};
+  const ssize_t size = ::pread(fd, text.data(), text.size(), 0);
+  std::string holder(text.data(), size > 0 ? static_cast<std::size_t>(size) : 0);
+  holder.resize(std::min(holder.find('\n'), holder.size()));
+  std::replace_if(
+      holder.begin(), holder.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  return holder.empty() ? "another process" : holder;
+}
+
+void write_holder(int fd) {
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  const std::string text = fmt::format("process {} on {}\n", ::getpid(), host.data());
+  // On a full disk the lock holds all the same, without a name.
+  [[maybe_unused]] const int cut = ::ftruncate(fd, 0);
+  [[maybe_unused]] const ssize_t written = ::pwrite(fd, text.data(), text.size(), 0);
+}
+
+FileDescriptor take_lock(const fs::path& directory, Undo& undo) {
+  const fs::path path = directory / kLockName;
+  while (true) {
+    bool made = true;
+    FileDescriptor file(
+        ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
+    if (!file.valid() && errno == EEXIST) {
+      made = false;
+      file = FileDescriptor(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+      if (!file.valid() && errno == ENOENT) continue;  // removed by one that failed to open
+    }
+    if (!file.valid()) {
+      fail(creation_failure(errno), "{}: cannot be created: {}", path.string(), errno_text(errno));
+    }
+    if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno == EINTR) continue;
+      if (errno == EWOULDBLOCK) {
+        fail(ExitCode::kCannotCreate, "{}: is in use by {}", directory.string(),
+             holder_of(file.get()));
+      }
+      fail(ExitCode::kCannotCreate, "{}: cannot be locked: {}", path.string(), errno_text(errno));
+    }
+    // Its maker may have failed and removed it between our open and our lock.
+    if (!is_file_at(file.get(), path)) continue;
+    if (made) undo.made(path);
+    return file;
+  }
+}
+
+// Replaces a file as one step, leaving nothing beside it when that fails.
+void replace(const fs::path& path, std::string_view content) {
+  try {
+    replace_file(path, content);
+  } catch (const Error&) {
+    std::error_code ignored;
+    fs::remove(path.string() + ".tmp", ignored);
+    throw;
+  }
+}
+
+// The highest n of the files launch-<n>.json, or 0.
+std::int64_t last_launch(const fs::path& directory) {
+  std::int64_t last = 0;
+  std::error_code error;
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    constexpr std::string_view kPrefix = "launch-";
+    constexpr std::string_view kSuffix = ".json";
+    if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) continue;
+    std::int64_t number = 0;
+    const char* digits_end = name.data() + name.size() - kSuffix.size();
+    const auto [stop, bad] = std::from_chars(name.data() + kPrefix.size(), digits_end, number);
+    if (bad == std::errc() && stop == digits_end) last = std::max(last, number);
+  }
+  if (error) {
+    fail(ExitCode::kInputOutput, "{}: cannot be listed: {}", directory.string(), error.message());
+  }
+  return last;
+}
+
+}  // namespace
+
+RunDirectory::RunDirectory(fs::path path, FileDescriptor lock, bool existed)
+    : path_(std::move(path)), lock_(std::move(lock)), existed_(existed) {}
+
+RunDirectory RunDirectory::open(const fs::path& path, Mode mode) {
+  // Without the lock at first, so that a directory that will be refused stays untouched.
+  check_mode(path, mode, holds_run(path));
+  FileDescriptor lock;
+  Undo undo;  // after the lock: .lock is removed, if at all, while it is held
+  make_directories(path, undo);
+  lock = take_lock(path, undo);
+  const bool holds = holds_run(path);
+  check_mode(path, mode, holds);
+  write_holder(lock.get());
+  undo.keep();
+  return RunDirectory(path, std::move(lock), holds);
+}
+
+void RunDirectory::write_config(std::string_view ini) const { replace(path_ / "config.ini", ini); }
+
+void RunDirectory::write_launch(std::string_view json) const {
+  const fs::path newest = path_ / "launch.json";
+  std::error_code ignored;
+  if (fs::exists(fs::symlink_status(newest, ignored))) {
+    const fs::path kept = path_ / fmt::format("launch-{}.json", last_launch(path_) + 1);
+    if (::rename(newest.c_str(), kept.c_str()) != 0) {
+      fail(ExitCode::kInputOutput, "{}: cannot be renamed to {}: {}", newest.string(),
+           kept.string(), errno_text(errno));
+    }
+  }
+  replace(newest, json);
+}
+
+}  // namespace lockstep

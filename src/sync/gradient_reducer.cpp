@@ -1,0 +1,165 @@
+#include "lockstep/sync/gradient_reducer.h"
+
+#include <ATen/ops/empty_like.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/utils/lambda_post_hook.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include <bit>
+#include <cmath>
+
+#include "lockstep/base/cast.h"
+#include "lockstep/base/error.h"
+
+namespace lockstep {
+
+// The gradient accumulators must be kept alive, or autograd would make new ones without our hooks; and
+// their hooks may outlive the reducer, so they look here whether it still exists.
+struct GradientReducer::Hooks {
+  GradientReducer* reducer = nullptr;
+  std::vector<std::shared_ptr<torch::autograd::Node>> accumulators;
+};
+
+GradientReducer::GradientReducer(World& world, Collectives& collectives, FlatParameters& parameters,
+                                 const ReducerOptions& options)
+    : world_(world),
+      collectives_(collectives),
+      parameters_(parameters),
+      total_shards_(world.size()),
+      first_shard_(world.rank()),
+      hooks_(std::make_shared<Hooks>()) {
+  if (options.virtual_ranks > 0) {
+    const auto shards = static_cast<unsigned>(options.virtual_ranks);
+    const auto ranks = static_cast<unsigned>(world.size());
+    if (!std::has_single_bit(shards) || !std::has_single_bit(ranks) || ranks > shards) {
+      fail(ExitCode::kUsage,
+           "--virtual-ranks {} with {} ranks: both must be powers of two, and the ranks no more than "
+           "the virtual ranks",
+           shards, ranks);
+    }
+    tree_ = true;
+    total_shards_ = options.virtual_ranks;
+    local_shards_ = total_shards_ / world.size();
+    first_shard_ = world.rank() * local_shards_;
+    for (int level = 1; level < local_shards_; level *= 2) {
+      subtree_sums_.push_back(at::empty_like(parameters_.gradients()));
+    }
+    if (world.size() > 1) received_ = at::empty_like(parameters_.gradients());
+  }
+  make_buckets(options.bucket_mb);
+  hooks_->reducer = this;
+  for (std::size_t i = 0; i < parameters_.views().size(); ++i) {
+    auto accumulator = torch::autograd::impl::grad_accumulator(parameters_.parameter(i));
+    LOCKSTEP_CHECK(accumulator != nullptr, "{} takes no gradient", parameters_.views()[i].name);
+    accumulator->add_post_hook(std::make_unique<torch::autograd::utils::LambdaPostHook>(
+        [hooks = std::weak_ptr<Hooks>(hooks_), i](const torch::autograd::variable_list& outputs,
+                                                  const torch::autograd::variable_list&) {
+          if (const auto alive = hooks.lock()) alive->reducer->on_gradient(i);
+          return outputs;
+        }));
+    hooks_->accumulators.push_back(std::move(accumulator));
+  }
+}
+
+GradientReducer::~GradientReducer() = default;
+
+void GradientReducer::make_buckets(double bucket_mb) {
+  const double limit = bucket_mb * 1024 * 1024 / sizeof(float);
+  // Backward fills the first bucket within its first per cent: sending it at once starts the pipeline.
+  double current_limit = limit / 8;
+  for (const FlatParameters::View& view : parameters_.views()) {
+    if (buckets_.empty() || static_cast<double>(buckets_.back().count) >= current_limit) {
+      if (!buckets_.empty()) current_limit = limit;
+      buckets_.push_back({.offset = view.offset});
+    }
+    Bucket& bucket = buckets_.back();
+    bucket.count += view.padded;
+    ++bucket.parameters;
+    bucket_of_parameter_.push_back(checked_cast<int>(buckets_.size()) - 1);
+  }
+  LOCKSTEP_CHECK(!buckets_.empty(), "the network has no parameters");
+  buckets_.back().count += FlatParameters::kControlWords;
+}
+
+void GradientReducer::begin_step(std::int64_t step) {
+  LOCKSTEP_CHECK(pending_.empty(), "step {} begins before the one before it has ended", step);
+  step_ = step;
+  parameters_.zero_gradients();
+  next_bucket_ = 0;
+  missing_.clear();
+  for (const Bucket& bucket : buckets_) missing_.push_back(bucket.parameters);
+}
+
+void GradientReducer::on_gradient(std::size_t parameter) {
+  if (tree_ || world_.size() == 1) return;
+  --missing_[static_cast<std::size_t>(bucket_of_parameter_[parameter])];
+  launch_ready_buckets(/*all=*/false);
+  collectives_.progress();
+}
+
+Buffer GradientReducer::bucket_buffer(const Bucket& bucket, const at::Tensor& flat) const {
+  return {.data = flat.mutable_data_ptr<float>() + bucket.offset,
+          .count = checked_cast<std::size_t>(bucket.count),
+          .type = DataType::kFloat32};
+}
+
+// Buckets are launched in one order on every rank: a collective matches its peers by order.
+void GradientReducer::launch_ready_buckets(bool all) {
+  while (next_bucket_ < buckets_.size() && (all || missing_[next_bucket_] == 0)) {
+    const OperationLabel label{
+        .name = "all-reduce", .bucket = checked_cast<int>(next_bucket_), .step = step_};
+    pending_.push_back(collectives_.all_reduce(
+        bucket_buffer(buckets_[next_bucket_], parameters_.gradients()), ReduceOp::kSum, label));
+    ++next_bucket_;
+  }
+}
+
+void GradientReducer::finish_shard(int local_shard) {
+  parameters_.check_gradient_views();
+  if (!tree_ || local_shards_ == 1) return;
+  // Like a carry in binary counting: two finished subtrees of one size become the next larger one.
+  const at::NoGradGuard no_grad;
+  at::Tensor sum = parameters_.gradients();
+  auto shards = static_cast<unsigned>(local_shard);
+  std::size_t level = 0;
+  for (; (shards & 1u) != 0; shards >>= 1, ++level) {
+    sum.copy_(subtree_sums_[level] + sum);
+  }
+  if (local_shard + 1 < local_shards_) {
+    subtree_sums_[level].copy_(sum);
+    parameters_.zero_gradients();
+  }
+}
+
+void GradientReducer::sum_over_ranks() {
+  const at::NoGradGuard no_grad;
+  for (int distance = 1; distance < world_.size(); distance *= 2) {
+    const int peer = world_.rank() ^ distance;
+    for (std::size_t i = 0; i < buckets_.size(); ++i) {
+      const OperationLabel label{.name = "exchange", .bucket = checked_cast<int>(i), .step = step_};
+      pending_.push_back(collectives_.exchange(bucket_buffer(buckets_[i], parameters_.gradients()),
+                                               bucket_buffer(buckets_[i], received_), peer, label));
+    }
+    for (std::size_t i = 0; i < buckets_.size(); ++i) {
+      pending_[i]->wait();
+      const Bucket& bucket = buckets_[i];
+      parameters_.gradients()
+          .narrow(0, bucket.offset, bucket.count)
+          .add_(received_.narrow(0, bucket.offset, bucket.count));
+    }
+    pending_.clear();
+  }
+}
+
+void GradientReducer::finish_step() {
+  if (tree_) {
+    sum_over_ranks();
+    return;
+  }
+  if (world_.size() == 1) return;
+  launch_ready_buckets(/*all=*/true);
+  for (const auto& operation : pending_) operation->wait();
+  pending_.clear();
+}
+
+}  // namespace lockstep

@@ -1,0 +1,48 @@
+// Between a run in memory and the files of a checkpoint.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lockstep/checkpoint/store.h"
+#include "lockstep/model/flat_parameters.h"
+#include "lockstep/optim/optimizer.h"
+#include "lockstep/train/training_state.h"
+
+namespace lockstep {
+
+inline constexpr char kModelFile[] = "model.safetensors";
+inline constexpr char kOptimizerFile[] = "optimizer.safetensors";
+inline constexpr char kAverageFile[] = "ema.safetensors";
+inline constexpr char kStateFile[] = "state.json";
+
+/// Flat float32 buffers on the host: what the tensors of a checkpoint are cut from and read into.
+struct HostBuffers {
+  at::Tensor weights;
+  std::optional<at::Tensor> average;  ///< with EMA only
+  struct OptimizerState {
+    std::string prefix;
+    at::Tensor values;
+  };
+  std::vector<OptimizerState> optimizer;
+};
+
+/// The files of a checkpoint; tensors in the network's order of registration.
+std::vector<CheckpointFile> encode_checkpoint(const TrainingState& state,
+                                              const std::vector<FlatParameters::View>& views,
+                                              const HostBuffers& buffers);
+
+/// Reads the tensors of a checkpoint into `buffers`, whose shapes and prefixes say what is
+/// expected. Throws Error{kBadData} for a tensor that is missing, of another shape or type, or too
+/// many.
+void decode_checkpoint(const CheckpointStore::Loaded& loaded,
+                       const std::vector<FlatParameters::View>& views, HostBuffers& buffers);
+
+/// Reads the weights that evaluation uses: the averaged ones where the checkpoint has them.
+void decode_evaluation_weights(const CheckpointStore::Loaded& loaded,
+                               const std::vector<FlatParameters::View>& views, at::Tensor& weights);
+
+}  // namespace lockstep

@@ -1,0 +1,200 @@
+#include "lockstep/train/run_records.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "lockstep/base/text.h"
+#include "lockstep/records/metrics.h"
+#include "lockstep/records/progress.h"
+#include "lockstep/records/tensorboard.h"
+
+namespace lockstep {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json to_json(const PhaseSeconds& seconds) {
+  return {{"data", seconds.data},
+          {"forward", seconds.forward},
+          {"backward", seconds.backward},
+          {"communication", seconds.communication},
+          {"optimizer", seconds.optimizer}};
+}
+
+double mean(double sum, std::int64_t samples) {
+  return samples > 0 ? sum / static_cast<double>(samples) : 0.0;
+}
+
+double rate(std::int64_t samples, double seconds) {
+  return seconds > 0 ? static_cast<double>(samples) / seconds : 0.0;
+}
+
+}  // namespace
+
+void PhaseSeconds::add(const PhaseSeconds& other) {
+  data += other.data;
+  forward += other.forward;
+  backward += other.backward;
+  communication += other.communication;
+  optimizer += other.optimizer;
+}
+
+struct RunRecords::Files {
+  Files(const RunDirectory& directory, bool be_quiet)
+      : run(directory.path()),
+        metrics(directory.metrics()),
+        decisions(directory.decisions()),
+        quiet(be_quiet),
+        progress(ProgressOutput::to(stderr, ::isatty(STDERR_FILENO) == 1)) {}
+
+  EventWriter& board() {
+    if (!events) events.emplace(run, resumed_at);
+    return *events;
+  }
+
+  std::filesystem::path run;
+  MetricsFile metrics;
+  MetricsFile decisions;
+  std::optional<std::int64_t> resumed_at;
+  std::optional<EventWriter> events;
+  bool quiet;
+  Progress progress;
+  PhaseSeconds window, epoch;
+  // Samples of this start alone: the sums in TrainingState may begin in an earlier one.
+  std::int64_t window_samples = 0, epoch_samples = 0;
+};
+
+RunRecords::RunRecords(const RunDirectory& directory, bool quiet)
+    : files_(std::make_unique<Files>(directory, quiet)) {}
+
+RunRecords::~RunRecords() = default;
+
+void RunRecords::cut_back(const Cursor& cursor) {
+  files_->metrics.cut_back(cursor.global_step, "test");
+  files_->decisions.cut_back(cursor.global_step);
+  files_->resumed_at = cursor.global_step;
+}
+
+void RunRecords::sync() {
+  files_->metrics.sync();
+  files_->decisions.sync();
+}
+
+void RunRecords::begin_epoch(std::int64_t epoch, std::int64_t epochs, std::int64_t steps,
+                             std::int64_t done) {
+  files_->window = files_->epoch = {};
+  files_->window_samples = files_->epoch_samples = 0;
+  if (!files_->quiet) files_->progress.begin_epoch(epoch, epochs, steps, done);
+}
+
+void RunRecords::step_done(std::int64_t step_in_epoch, const LossSums& step,
+                           const PhaseSeconds& seconds) {
+  Files& files = *files_;
+  files.window.add(seconds);
+  files.epoch.add(seconds);
+  files.window_samples += step.samples;
+  files.epoch_samples += step.samples;
+  if (files.quiet) return;
+  files.progress.update(step_in_epoch, mean(step.loss, step.samples),
+                        mean(static_cast<double>(step.correct), step.samples),
+                        rate(files.epoch_samples, files.epoch.total()));
+}
+
+void RunRecords::write_step(const TrainingState& state, double learning_rate) {
+  Files& files = *files_;
+  const LossSums& sums = state.window_sums;
+  const std::int64_t step = state.cursor.global_step;
+  const double loss = mean(sums.loss, sums.samples);
+  const double accuracy = mean(static_cast<double>(sums.correct), sums.samples);
+  const double speed = rate(files.window_samples, files.window.total());
+  files.metrics.append({{"kind", "step"},
+                        {"epoch", state.cursor.epoch + 1},
+                        {"step", step},
+                        {"loss", loss},
+                        {"accuracy", accuracy},
+                        {"learning_rate", learning_rate},
+                        {"samples_per_second", speed},
+                        {"seconds", to_json(files.window)}});
+  files.board().scalar("step/loss", step, loss);
+  files.board().scalar("step/accuracy", step, accuracy);
+  files.board().scalar("step/learning_rate", step, learning_rate);
+  files.board().scalar("step/samples_per_second", step, speed);
+  files.window = {};
+  files.window_samples = 0;
+}
+
+void RunRecords::write_train(const TrainingState& state, double learning_rate) {
+  Files& files = *files_;
+  const LossSums& sums = state.epoch_sums;
+  const std::int64_t step = state.cursor.global_step;
+  const double loss = mean(sums.loss, sums.samples);
+  const double accuracy = mean(static_cast<double>(sums.correct), sums.samples);
+  files.metrics.append({{"kind", "train"},
+                        {"epoch", state.cursor.epoch + 1},
+                        {"step", step},
+                        {"loss", loss},
+                        {"accuracy", accuracy},
+                        {"learning_rate", learning_rate},
+                        {"samples_per_second", rate(files.epoch_samples, files.epoch.total())},
+                        {"seconds", to_json(files.epoch)}});
+  files.board().scalar("train/loss", step, loss);
+  files.board().scalar("train/accuracy", step, accuracy);
+}
+
+void RunRecords::write_evaluation(const std::string& kind, std::int64_t epoch, std::int64_t step,
+                                  const Evaluation& evaluation, double seconds) {
+  Files& files = *files_;
+  files.metrics.append({{"kind", kind},
+                        {"epoch", epoch},
+                        {"step", step},
+                        {"loss", evaluation.loss},
+                        {"accuracy", evaluation.accuracy},
+                        {"samples", evaluation.samples},
+                        {"per_class", evaluation.class_accuracy},
+                        {"confusion", evaluation.confusion},
+                        {"samples_per_second", rate(evaluation.samples, seconds)},
+                        {"seconds", {{"evaluation", seconds}}}});
+  files.board().scalar(kind + "/loss", step, evaluation.loss);
+  files.board().scalar(kind + "/accuracy", step, evaluation.accuracy);
+}
+
+void RunRecords::write_decision(const Decision& decision, std::int64_t step,
+                                const std::string& monitor) {
+  Json record{{"epoch", decision.epoch},
+              {"step", step},
+              {"monitor", monitor},
+              {"metric_before", nullptr},
+              {"metric_after", decision.metric},
+              {"learning_rate_before", decision.rate_before},
+              {"learning_rate_after", decision.rate_after},
+              {"best", decision.best != 0},
+              {"stop", decision.stop != 0},
+              {"reason", reason_text(decision, monitor)}};
+  if (decision.has_best_before != 0) record["metric_before"] = decision.best_before;
+  files_->decisions.append(record);
+}
+
+void RunRecords::end_epoch(const TrainingState& state, const Evaluation& validation,
+                           double learning_rate) {
+  Files& files = *files_;
+  if (files.quiet) return;
+  const LossSums& sums = state.epoch_sums;
+  std::string line = fmt::format(
+      "epoch {}: loss {:.4f}, accuracy {:.2f} %", state.cursor.epoch + 1,
+      mean(sums.loss, sums.samples), 100 * mean(static_cast<double>(sums.correct), sums.samples));
+  if (validation.samples > 0) {
+    line += fmt::format(" | validation: loss {:.4f}, accuracy {:.2f} %", validation.loss,
+                        100 * validation.accuracy);
+  }
+  line += fmt::format(" | learning rate {} | {:.0f} images/s, {}", learning_rate,
+                      rate(files.epoch_samples, files.epoch.total()),
+                      format_duration(files.epoch.total()));
+  files.progress.end_epoch(line);
+}
+
+}  // namespace lockstep

@@ -1,0 +1,124 @@
+#include "lockstep/train/training_state.h"
+
+#include <nlohmann/json.hpp>
+
+#include "lockstep/base/error.h"
+
+namespace lockstep {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr StopReason kReasons[] = {StopReason::kNone, StopReason::kDone, StopReason::kPreempted,
+                                   StopReason::kLimit};
+
+Json encode(const LossSums& sums) {
+  return {{"loss", sums.loss}, {"correct", sums.correct}, {"samples", sums.samples}};
+}
+
+LossSums decode_sums(const Json& json) {
+  return {.loss = json.at("loss").get<double>(),
+          .correct = json.at("correct").get<std::int64_t>(),
+          .samples = json.at("samples").get<std::int64_t>()};
+}
+
+StopReason decode_reason(const std::string& text) {
+  for (const StopReason reason : kReasons) {
+    if (to_string(reason) == text) return reason;
+  }
+  fail(ExitCode::kBadData, "unknown stop_reason \"{}\"", text);
+}
+
+TrainingState decode_checked(const Json& json) {
+  const int schema = json.at("schema").get<int>();
+  if (schema != TrainingState::kSchema) {
+    fail(ExitCode::kBadData, "schema {} (this program reads schema {})", schema,
+         TrainingState::kSchema);
+  }
+  TrainingState state;
+  const Json& cursor = json.at("cursor");
+  state.cursor = {.epoch = cursor.at("epoch").get<std::int64_t>(),
+                  .step_in_epoch = cursor.at("step_in_epoch").get<std::int64_t>(),
+                  .global_step = cursor.at("global_step").get<std::int64_t>()};
+  state.epoch_sums = decode_sums(json.at("epoch_sums"));
+  state.window_sums = decode_sums(json.at("window_sums"));
+  if (const Json& best = json.at("best"); !best.is_null()) {
+    state.best = Best{.metric = best.at("metric").get<double>(),
+                      .epoch = best.at("epoch").get<std::int64_t>(),
+                      .global_step = best.at("global_step").get<std::int64_t>()};
+  }
+  state.epochs_without_gain = json.at("epochs_without_gain").get<int>();
+  state.stop_reason = decode_reason(json.at("stop_reason").get<std::string>());
+  state.optimizer_steps = json.at("optimizer_steps").get<std::int64_t>();
+  state.schedule = json.at("schedule").dump();
+  state.seed = json.at("seed").get<std::uint64_t>();
+  state.global_batch = json.at("global_batch").get<std::int64_t>();
+  state.training_samples = json.at("training_samples").get<std::int64_t>();
+  state.data_sha256 = json.at("data_sha256").get<std::string>();
+  state.numerics = json.at("numerics").get<std::string>();
+  state.settings = json.at("settings").get<std::map<std::string, std::string>>();
+  const Cursor& at = state.cursor;
+  if (at.epoch < 0 || at.step_in_epoch < 0 || at.global_step < at.step_in_epoch ||
+      state.optimizer_steps < 0) {
+    fail(ExitCode::kBadData, "the cursor {{{}, {}, {}}} is impossible", at.epoch, at.step_in_epoch,
+         at.global_step);
+  }
+  return state;
+}
+
+}  // namespace
+
+std::string_view to_string(StopReason reason) {
+  switch (reason) {
+    case StopReason::kNone:
+      return "none";
+    case StopReason::kDone:
+      return "done";
+    case StopReason::kPreempted:
+      return "preempted";
+    case StopReason::kLimit:
+      return "limit";
+  }
+  return "none";
+}
+
+std::string encode_state(const TrainingState& state) {
+  Json best = nullptr;
+  if (state.best) {
+    best = Json{{"metric", state.best->metric},
+                {"epoch", state.best->epoch},
+                {"global_step", state.best->global_step}};
+  }
+  const Json json{{"schema", TrainingState::kSchema},
+                  {"cursor",
+                   {{"epoch", state.cursor.epoch},
+                    {"step_in_epoch", state.cursor.step_in_epoch},
+                    {"global_step", state.cursor.global_step}}},
+                  {"seed", state.seed},
+                  {"global_batch", state.global_batch},
+                  {"training_samples", state.training_samples},
+                  {"data_sha256", state.data_sha256},
+                  {"epoch_sums", encode(state.epoch_sums)},
+                  {"window_sums", encode(state.window_sums)},
+                  {"best", best},
+                  {"epochs_without_gain", state.epochs_without_gain},
+                  {"stop_reason", to_string(state.stop_reason)},
+                  {"optimizer_steps", state.optimizer_steps},
+                  {"schedule", Json::parse(state.schedule)},
+                  {"numerics", state.numerics},
+                  {"settings", state.settings}};
+  return json.dump(2) + "\n";
+}
+
+TrainingState decode_state(std::string_view text, const std::string& origin) {
+  try {
+    return decode_checked(Json::parse(text));
+  } catch (const Json::exception& error) {
+    fail(ExitCode::kBadData, "{}: {}", origin, error.what());
+  } catch (const Error& error) {
+    fail(error.code(), "{}: {}", origin, error.what());
+  }
+}
+
+}  // namespace lockstep

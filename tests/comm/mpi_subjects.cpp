@@ -1,0 +1,65 @@
+// The mpi backend, bare and decorated.
+#include <cstring>
+#include <list>
+#include <utility>
+
+#include "comm/backends.h"
+#include "lockstep/comm/decorators.h"
+#include "subject.h"
+
+namespace lockstep::testing {
+
+namespace {
+
+class HostSubject final : public Subject {
+ public:
+  explicit HostSubject(std::unique_ptr<Collectives> collectives)
+      : collectives_(std::move(collectives)) {}
+  Collectives& collectives() override { return *collectives_; }
+  void* allocate(std::size_t bytes) override { return memory_.emplace_back(bytes).data(); }
+  void write(void* to, std::span<const std::byte> from) override {
+    if (!from.empty()) std::memcpy(to, from.data(), from.size());
+  }
+  void read(std::span<std::byte> to, const void* from) override {
+    if (!to.empty()) std::memcpy(to.data(), from, to.size());
+  }
+  void finish() override {}
+
+ private:
+  std::list<std::vector<std::byte>> memory_;
+  std::unique_ptr<Collectives> collectives_;
+};
+
+template <typename Make>
+SubjectFactory host_factory(std::string name, Make make) {
+  return {std::move(name), [make](World& world) -> std::unique_ptr<Subject> {
+            return std::make_unique<HostSubject>(make(world));
+          }};
+}
+
+}  // namespace
+
+std::vector<SubjectFactory> subject_factories() {
+  return {
+      host_factory("Mpi", [](World& world) { return make_mpi_collectives(world); }),
+      host_factory("MpiInMessagesOf9000Bytes",
+                   [](World& world) { return make_mpi_collectives(world, 9000); }),
+      host_factory("RecordingMpi",
+                   [](World& world) { return make_collectives(world, {}, false, nullptr); }),
+      host_factory("FaultyRecordingMpi",
+                   [](World& world) {
+                     return make_faulty(make_recording(world, make_mpi_collectives(world)), {});
+                   }),
+      host_factory("RecordingDelayedMpi",
+                   [](World& world) {
+                     // The last rank comes late to the second operation; nothing else changes.
+                     std::vector<Fault> faults;
+                     if (world.rank() == world.size() - 1) {
+                       faults.push_back({Fault::Kind::kDelay, 1, 0.01});
+                     }
+                     return make_recording(world, make_faulty(make_mpi_collectives(world), faults));
+                   }),
+  };
+}
+
+}  // namespace lockstep::testing

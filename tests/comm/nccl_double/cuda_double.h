@@ -1,0 +1,15 @@
+// Between the two halves of the double.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <functional>
+
+namespace nccl_double {
+
+/// Appends to a stream. `step` is called until it returns true; what follows runs after that.
+void enqueue(cudaStream_t stream, const void* owner, std::function<bool()> step);
+/// Removes what `owner` has enqueued anywhere.
+void cancel(const void* owner);
+
+}  // namespace nccl_double
