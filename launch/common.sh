@@ -149,7 +149,7 @@ fetch_wheels() {
     install_packages python3-pip ca-certificates
     python=/usr/bin/python3
   fi
-  mkdir -p "$cache"
+  rm -rf "$cache"/incomplete.* # of a start that was killed: this one holds the lock
   into="$(mktemp -d "$cache/incomplete.XXXXXX")"
   # shellcheck disable=SC2064  # the value of now
   trap "rm -rf '$into'" EXIT
@@ -249,7 +249,7 @@ configure() {
   locked "$cache/lock" require_libtorch "$cuda"
   if [[ "$cuda" == ON ]] && nvcc="$(find_nvcc)"; then export CUDACXX="$nvcc"; fi
   (cd "$root" && cmake --preset "$preset" -B "$directory" -DLOCKSTEP_CUDA="$cuda" \
-    -DLIBTORCH_ROOT="${LIBTORCH_ROOT:-}")
+    -DLIBTORCH_ROOT="${LIBTORCH_ROOT:-}") >&2
   printf 'CUDA %s\n%s\n' "$cuda" "$libtorch" >"$stamp"
 }
 
@@ -257,5 +257,5 @@ configure() {
 configure_and_build() { locked "$1/lock" configure_and_build_alone "$@"; }
 configure_and_build_alone() {
   configure "$1" "$2" "$3"
-  cmake --build "$1" --parallel "$(build_jobs)" --target "$4"
+  cmake --build "$1" --parallel "$(build_jobs)" --target "$4" >&2
 }

@@ -17,7 +17,8 @@ namespace {
 
 template <typename Container>
 Container read_whole(const std::filesystem::path& path, std::uint64_t limit) {
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // Opening a pipe that nobody writes to would wait for ever.
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file.valid()) {
     fail(ExitCode::kInputMissing, "{}: cannot be opened: {}", path.string(), errno_text(errno));
   }

@@ -66,7 +66,7 @@ std::string sha256_hex(std::span<const std::byte> bytes) { return to_hex(sha256(
 std::string sha256_hex(std::string_view text) { return sha256_hex(std::as_bytes(std::span(text))); }
 
 std::string sha256_file(const std::filesystem::path& path) {
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file.valid()) {
     fail(ExitCode::kInputMissing, "{}: cannot be opened: {}", path.string(), errno_text(errno));
   }

@@ -26,6 +26,8 @@ struct Header {
   std::array<char, 40> name{};
 };
 
+constexpr double kAnnounceAfter = 5e-3;
+
 // Whoever collects gives up first, and its verdict reaches the others before they give up on it.
 double margin_of(double seconds) { return std::min(0.1 * seconds, 5.0) + 0.1; }
 
@@ -75,13 +77,6 @@ struct ControlPlane::Traffic {
     check_mpi(MPI_Testall(2, message.requests.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");
     return done != 0;
   }
-  std::vector<int> unfinished() const {
-    std::vector<int> ranks;
-    for (const Message& message : messages) {
-      if (!message.done) ranks.push_back(message.peer);
-    }
-    return ranks;
-  }
 };
 
 ControlPlane::ControlPlane(Communicator comm, Watchdog& watchdog, double seconds,
@@ -99,6 +94,14 @@ ControlPlane::~ControlPlane() {
 std::string ControlPlane::name_rank(int rank) const {
   if (hosts_.empty()) return fmt::format("rank {}", rank);
   return fmt::format("rank {} ({})", rank, hosts_[static_cast<std::size_t>(rank)]);
+}
+
+std::string ControlPlane::name_unfinished(const Traffic& traffic) const {
+  std::string names;
+  for (const Traffic::Message& message : traffic.messages) {
+    if (!message.done) names += (names.empty() ? "" : ", ") + name_rank(message.peer);
+  }
+  return names;
 }
 
 void ControlPlane::begin(const char* name) {
@@ -174,6 +177,7 @@ std::vector<Bytes> ControlPlane::collect(const char* name, std::span<const std::
     }
   }
   Patience patience(pulse_);
+  bool announced = false;
   while (missing > 0) {
     for (Traffic::Message& message : traffic->messages) {
       if (message.done || !Traffic::complete(message)) continue;
@@ -196,13 +200,15 @@ std::vector<Bytes> ControlPlane::collect(const char* name, std::span<const std::
       message.done = true;
       --missing;
     }
-    if (missing == 0 || patience.pause()) continue;
-    std::string who;
-    for (const int rank : traffic->unfinished()) {
-      who += (who.empty() ? "" : ", ") + name_rank(rank);
+    if (missing == 0) continue;
+    // Ranks that have waited for long would give up on this one, not on the one that is missing.
+    if (!announced && patience.waited() > kAnnounceAfter) {
+      announced = true;
+      pulse_.announce();
     }
-    const std::string verdict =
-        fmt::format("control '{}': missing after {:.1f} s: {}", name, patience.waited(), who);
+    if (patience.pause()) continue;
+    const std::string verdict = fmt::format("control '{}': missing after {:.1f} s: {}", name,
+                                            patience.waited(), name_unfinished(*traffic));
     send_verdict(verdict, name);
     give_up(std::move(traffic), verdict);
   }
@@ -242,10 +248,7 @@ Bytes ControlPlane::deliver(const char* name, std::span<const std::byte> bytes, 
         --missing;
       }
       if (missing == 0 || patience.pause()) continue;
-      std::string who;
-      for (const int rank : traffic->unfinished()) {
-        who += (who.empty() ? "" : ", ") + name_rank(rank);
-      }
+      const std::string who = name_unfinished(*traffic);
       give_up(std::move(traffic), fmt::format("control '{}': not taken after {:.1f} s by {}", name,
                                               patience.waited(), who));
     }

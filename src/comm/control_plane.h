@@ -49,6 +49,7 @@ class ControlPlane {
  private:
   struct Traffic;
   void begin(const char* name);
+  std::string name_unfinished(const Traffic& traffic) const;
   std::vector<Bytes> collect(const char* name, std::span<const std::byte> own, int root);
   Bytes deliver(const char* name, std::span<const std::byte> bytes, int root);
   void send_verdict(const std::string& message, const char* name);

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "comm/backends.h"
+#include "comm/cuda_support.h"
 #include "comm/world_impl.h"
 #include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
@@ -30,11 +31,6 @@ namespace {
 // How often progress() looks at the GPU: a query costs about a microsecond, hooks call it all the
 // time.
 constexpr double kCheckEvery = 2e-3;
-
-void check_cuda(cudaError_t result, const char* call) {
-  if (result == cudaSuccess) return;
-  fail(ExitCode::kUnavailable, "{} failed: {}", call, cudaGetErrorString(result));
-}
 
 ncclDataType_t nccl_type(DataType type) {
   switch (type) {
@@ -63,74 +59,6 @@ ncclRedOp_t nccl_op(ReduceOp op) {
   }
   return ncclMin;
 }
-
-// A stream of the highest priority: gradients should not queue behind the kernels that make them.
-class Stream {
- public:
-  Stream() {
-    int least = 0;
-    int greatest = 0;
-    check_cuda(cudaDeviceGetStreamPriorityRange(&least, &greatest),
-               "cudaDeviceGetStreamPriorityRange");
-    check_cuda(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, greatest),
-               "cudaStreamCreateWithPriority");
-  }
-  ~Stream() { cudaStreamDestroy(stream_); }
-  Stream(const Stream&) = delete;
-  Stream& operator=(const Stream&) = delete;
-  cudaStream_t get() const { return stream_; }
-
- private:
-  cudaStream_t stream_ = nullptr;
-};
-
-// Events are reused: making one costs microseconds.
-class EventPool {
- public:
-  EventPool() = default;
-  ~EventPool() {
-    for (const cudaEvent_t event : free_) cudaEventDestroy(event);
-  }
-  EventPool(const EventPool&) = delete;
-  EventPool& operator=(const EventPool&) = delete;
-
-  cudaEvent_t take() {
-    if (!free_.empty()) {
-      const cudaEvent_t event = free_.back();
-      free_.pop_back();
-      return event;
-    }
-    cudaEvent_t event = nullptr;
-    check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming),
-               "cudaEventCreateWithFlags");
-    return event;
-  }
-  void give(cudaEvent_t event) { free_.push_back(event); }
-
- private:
-  std::vector<cudaEvent_t> free_;
-};
-
-class PooledEvent {
- public:
-  explicit PooledEvent(std::shared_ptr<EventPool> pool)
-      : pool_(std::move(pool)), event_(pool_->take()) {}
-  ~PooledEvent() { pool_->give(event_); }
-  PooledEvent(const PooledEvent&) = delete;
-  PooledEvent& operator=(const PooledEvent&) = delete;
-  cudaEvent_t get() const { return event_; }
-  /// Whether everything recorded has run.
-  bool reached() const {
-    const cudaError_t result = cudaEventQuery(event_);
-    if (result == cudaErrorNotReady) return false;
-    check_cuda(result, "cudaEventQuery");
-    return true;
-  }
-
- private:
-  std::shared_ptr<EventPool> pool_;
-  cudaEvent_t event_;
-};
 
 struct Operation {
   Operation(OperationKind its_kind, const OperationLabel& its_label,
@@ -283,7 +211,7 @@ class NcclCollectives final : public Collectives {
     auto operation = std::make_shared<Operation>(kind, label, events_);
     // Until it has settled the operation may not be in the stream, and the record would overtake
     // it.
-    const auto r=call();check_cuda(cudaEventRecord(operation->done.get(), stream_.get()), "x");settle(r,name);
+    settle(call(), name);
     check_cuda(cudaEventRecord(operation->done.get(), stream_.get()), "cudaEventRecord");
     if (in_flight_.empty()) since_retired_.lap();
     in_flight_.push_back(operation);

@@ -41,6 +41,10 @@ void Pulse::publish() {
   watchdog_.feed();
   const double interval = seconds_ > 0 ? std::min(1.0, seconds_ / 8) : 1.0;
   if (published_ && since_publication_.seconds() < interval) return;
+  announce();
+}
+
+void Pulse::announce() {
   published_ = true;
   since_publication_.lap();
   for (int peer = 0; peer < static_cast<int>(sends_.size()); ++peer) {

@@ -29,6 +29,8 @@ class Pulse {
 
   /// Tells every other rank, but at most a few times within the deadline.
   void publish();
+  /// Tells every other rank now.
+  void announce();
   /// Takes in what has arrived; true if anything has.
   bool listen();
   void feed_watchdog() noexcept { watchdog_.feed(); }

@@ -170,8 +170,7 @@ Columns find_columns(const LineReader& reader, std::string_view line, Labels lab
   if (!(columns.label ? can_be_labelled : can_be_unlabelled)) {
     fail(ExitCode::kBadData,
          "{}: line {} has {} columns{}, expected {}785 (a label and 28x28 pixels), or another "
-         "square "
-         "number n*n or 3*n*n of pixels{}",
+         "square number n*n or 3*n*n of pixels{}",
          reader.name(), reader.number(), cells.size(),
          columns.label && can_be_unlabelled ? " (is the label missing?)" : "",
          labels == Labels::kOptional ? "784 (28x28 pixels) or " : "",
@@ -182,8 +181,8 @@ Columns find_columns(const LineReader& reader, std::string_view line, Labels lab
   return columns;
 }
 
-// Plain decimal integers 0 .. 255 without leading zeros. False for anything else: explain_row tells
-// what.
+// Plain decimal integers 0 .. 255 without leading zeros. False for anything else, which explain_row
+// then names.
 bool parse_row(std::string_view line, const Columns& columns, std::uint8_t* label,
                std::uint8_t* pixels) {
   const char* next = line.data();
@@ -228,8 +227,9 @@ bool is_plain_integer(std::string_view cell, unsigned most) {
 // Finds the cell for which parse_row refused the line.
 [[noreturn]] void explain_row(const LineReader& reader, std::string_view line,
                               const Columns& columns) {
-  if (line.empty())
+  if (line.empty()) {
     fail(ExitCode::kBadData, "{}: line {} is empty", reader.name(), reader.number());
+  }
   const std::vector<std::string_view> cells = cells_of(line);
   if (cells[0] == "label" || cells[0] == "pixel0") {
     fail(ExitCode::kBadData, "{}: line {} is a second header, expected an image", reader.name(),

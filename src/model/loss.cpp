@@ -9,8 +9,4 @@ at::Tensor cross_entropy_sum(const at::Tensor& logits, const at::Tensor& labels,
                                 /*ignore_index=*/-100, smoothing);
 }
 
-at::Tensor cross_entropy_each(const at::Tensor& logits, const at::Tensor& labels) {
-  return at::cross_entropy_loss(logits, labels, /*weight=*/{}, at::Reduction::None);
-}
-
 }  // namespace lockstep

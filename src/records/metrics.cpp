@@ -22,6 +22,7 @@ namespace lockstep {
 
 namespace {
 
+using nlohmann::json;
 using nlohmann::ordered_json;
 
 // The record's step, if it has a good one.
@@ -39,34 +40,39 @@ std::optional<std::int64_t> step_in(const Json& record) {
   return value >= 0 ? std::optional(value) : std::nullopt;
 }
 
-std::int64_t step_of(std::string_view line, std::size_t number, const std::filesystem::path& path) {
+json read_record(std::string_view line, std::size_t number, const std::filesystem::path& path) {
   // The parser takes a NUL for the end of its input.
-  const auto record = line.find('\0') == std::string_view::npos
-                          ? nlohmann::json::parse(line.begin(), line.end(), nullptr, false)
-                          : nlohmann::json(nlohmann::json::value_t::discarded);
+  json record = line.find('\0') == std::string_view::npos
+                    ? json::parse(line.begin(), line.end(), nullptr, false)
+                    : json(json::value_t::discarded);
   if (record.is_discarded()) {
     fail(ExitCode::kBadData, "{}: line {}: is not valid JSON", path.string(), number);
   }
-  const auto step = step_in(record);
-  if (!step) {
+  if (!step_in(record)) {
     fail(ExitCode::kBadData, "{}: line {}: expected an object with a whole number \"step\" >= 0",
          path.string(), number);
   }
-  return *step;
+  return record;
 }
 
-// Calls visit(line with its newline, its step) for every whole line; returns their bytes.
+// Calls visit(line with its newline, its record) for every whole line; returns their bytes.
 template <typename Visit>
 std::size_t for_each_line(std::string_view content, const std::filesystem::path& path,
                           Visit&& visit) {
   std::size_t begin = 0;
   std::size_t number = 1;
   for (std::size_t end; (end = content.find('\n', begin)) != std::string_view::npos; ++number) {
-    const std::int64_t step = step_of(content.substr(begin, end - begin), number, path);
-    visit(content.substr(begin, end + 1 - begin), step);
+    const json record = read_record(content.substr(begin, end - begin), number, path);
+    visit(content.substr(begin, end + 1 - begin), record);
     begin = end + 1;
   }
   return begin;
+}
+
+bool has_kind(const json& record, std::string_view kind) {
+  const auto found = record.find("kind");
+  return found != record.end() && found->is_string() &&
+         found->get_ref<const std::string&>() == kind;
 }
 
 }  // namespace
@@ -74,7 +80,7 @@ std::size_t for_each_line(std::string_view content, const std::filesystem::path&
 MetricsFile::MetricsFile(std::filesystem::path path) : path_(std::move(path)) {
   open();
   const std::string content = read_text_file(path_, std::uint64_t{1} << 40);
-  const std::size_t whole = for_each_line(content, path_, [](std::string_view, std::int64_t) {});
+  const std::size_t whole = for_each_line(content, path_, [](std::string_view, const json&) {});
   if (whole != content.size()) {
     log_warning("{}: its last line was cut short ({} bytes without a newline) and is dropped",
                 path_.string(), content.size() - whole);
@@ -111,10 +117,9 @@ void MetricsFile::append(const ordered_json& record) {
 void MetricsFile::cut_back(std::int64_t global_step, std::string_view dropped_kind) {
   const std::string content = read_text_file(path_, std::uint64_t{1} << 40);
   std::string kept;
-  for_each_line(content, path_, [&](std::string_view line, std::int64_t step) {
-    const bool dropped =
-        !dropped_kind.empty() && nlohmann::json::parse(line).value("kind", "") == dropped_kind;
-    if (step <= global_step && !dropped) kept += line;
+  for_each_line(content, path_, [&](std::string_view line, const json& record) {
+    const bool dropped = !dropped_kind.empty() && has_kind(record, dropped_kind);
+    if (!dropped && *step_in(record) <= global_step) kept += line;
   });
   if (kept.size() == content.size()) return;
   try {

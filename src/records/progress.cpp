@@ -18,10 +18,10 @@ constexpr double kRewriteSeconds = 0.1;  // on a terminal
 constexpr double kLineSeconds = 30.0;    // in a pipe
 constexpr int kDefaultColumns = 80;
 
+// 0 when the stream is no terminal, or one that does not know.
 int columns_of(std::FILE* stream) {
   winsize size{};
-  const bool known = ::ioctl(::fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  return known ? size.ws_col : kDefaultColumns;
+  return ::ioctl(::fileno(stream), TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
 }  // namespace
@@ -33,12 +33,18 @@ ProgressOutput ProgressOutput::to(std::FILE* stream, bool is_terminal) {
                 std::fflush(stream);
               },
           .is_terminal = is_terminal,
-          .width = [stream] { return columns_of(stream); },
+          .width =
+              [stream] {
+                const int columns = columns_of(stream);
+                return columns > 0 ? columns : kDefaultColumns;
+              },
           .now =
               [] {
                 return std::chrono::duration<double>(SteadyClock::now().time_since_epoch()).count();
               }};
 }
+
+bool ProgressOutput::is_wide_terminal(std::FILE* stream) { return columns_of(stream) > 0; }
 
 Progress::Progress(ProgressOutput output) : output_(std::move(output)) {}
 

@@ -95,6 +95,8 @@ TEST(Idx, RefusesEveryDamagedFile) {
        "promises 4294967295 bytes"},
       {"size overflows 64 bits", idx({0x804, 6, 0xffffffff, 0xffffffff, 0xffffffff}, pixels),
        labels, "is larger than the"},
+      {"size overflows to 0", idx({0x804, 6, 1 << 20, 1 << 20, 1 << 24}, pixels), labels,
+       "is larger than the"},
       {"size overflows with the count", idx({0x803, 6, 0x4000, 0x4000}, pixels), labels,
        "but the file has only 120"},
   };
@@ -127,6 +129,19 @@ TEST(Gzip, EveryTruncationIsRefused) {
   for (std::size_t size = 0; size < good.size(); ++size) {
     write(directory / kImages, good.substr(0, size));
     expect_error(ExitCode::kBadData, HasSubstr(kImages), [&] { load(directory.path()); });
+  }
+}
+
+// The compression is intact; what was compressed is not all that the header promises.
+TEST(Gzip, EveryTruncationBeforeCompressionIsRefused) {
+  const Dataset d = make_dataset(2, 1, 6, 6);
+  const std::string raw = idx_images(d);
+  const TemporaryDirectory directory;
+  write(directory / kLabels, idx_labels(d));
+  for (std::size_t size = 0; size < raw.size(); ++size) {
+    write(directory / kImages, gzip(raw.substr(0, size)));
+    expect_error(ExitCode::kBadData, HasSubstr(fmt::format("ends after {} bytes, expected", size)),
+                 [&] { load(directory.path()); });
   }
 }
 

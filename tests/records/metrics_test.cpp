@@ -174,6 +174,15 @@ TEST_F(MetricsFileTest, CutsBackToTheCursor) {
   }
 }
 
+TEST_F(MetricsFileTest, CutsOutOneKind) {
+  const std::string kept =
+      "{\"kind\":\"step\",\"step\":1}\n{\"step\":1}\n{\"kind\":7,\"step\":1}\n{\"kind\":\"\","
+      "\"step\":1}\n";
+  overwrite(path_, "{\"kind\":\"test\",\"step\":1}\n" + kept + "{\"kind\":\"step\",\"step\":2}\n");
+  MetricsFile(path_).cut_back(1, "test");
+  EXPECT_EQ(content(), kept);
+}
+
 TEST_F(MetricsFileTest, ACrashWhileCuttingLeavesAllOrExactlyThose) {
   const std::string all = "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n";
   const std::string kept = "{\"step\":1}\n{\"step\":2}\n";

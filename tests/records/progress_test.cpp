@@ -1,7 +1,10 @@
 #include "lockstep/records/progress.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
 
 #include <limits>
 #include <string>
@@ -197,8 +200,25 @@ TEST(ProgressOutput, WritesToAStream) {
   EXPECT_EQ(output.width(), 80);                  // no terminal to ask
   const double before = output.now();
   EXPECT_GE(output.now(), before);
+  EXPECT_FALSE(ProgressOutput::is_wide_terminal(stream));
   std::fclose(stream);
   ::free(memory);
+}
+
+TEST(ProgressOutput, ATerminalHasAWidth) {
+  const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY);
+  if (terminal < 0) GTEST_SKIP() << "no pseudo-terminals here";
+  std::FILE* stream = ::fdopen(terminal, "r+");
+  ASSERT_NE(stream, nullptr);
+  EXPECT_FALSE(ProgressOutput::is_wide_terminal(stream));
+  EXPECT_FALSE(ProgressOutput::to(stream).is_terminal);
+  EXPECT_EQ(ProgressOutput::to(stream).width(), 80);
+  winsize size{};
+  size.ws_col = 97;
+  ASSERT_EQ(::ioctl(terminal, TIOCSWINSZ, &size), 0);
+  EXPECT_TRUE(ProgressOutput::to(stream).is_terminal);
+  EXPECT_EQ(ProgressOutput::to(stream).width(), 97);
+  std::fclose(stream);
 }
 
 }  // namespace

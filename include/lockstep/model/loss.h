@@ -9,7 +9,4 @@ namespace lockstep {
 /// each smoothed to (1 - smoothing) one-hot + smoothing / K (Szegedy et al., CVPR 2016). float32 scalar.
 at::Tensor cross_entropy_sum(const at::Tensor& logits, const at::Tensor& labels, double smoothing);
 
-/// The same for each sample, without smoothing: float32 [B].
-at::Tensor cross_entropy_each(const at::Tensor& logits, const at::Tensor& labels);
-
 }  // namespace lockstep

@@ -25,8 +25,8 @@ class MetricsFile {
   /// step.
   void append(const nlohmann::ordered_json& record);
 
-  /// Keeps the records whose step is <= global_step and whose "kind" is not `dropped_kind`, as one
-  /// step: a crash leaves all or exactly those.
+  /// Keeps the records whose step is <= global_step and whose "kind" is not `dropped_kind` (empty:
+  /// of every kind), as one step: a crash leaves all or exactly those.
   void cut_back(std::int64_t global_step, std::string_view dropped_kind = {});
 
   /// Makes what was appended durable: to be called before the checkpoint that lies behind it is

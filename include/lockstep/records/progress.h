@@ -18,6 +18,12 @@ struct ProgressOutput {
 
   /// A stream (not owned), flushed after each write; write errors are ignored.
   static ProgressOutput to(std::FILE* stream, bool is_terminal);
+  static ProgressOutput to(std::FILE* stream) { return to(stream, is_wide_terminal(stream)); }
+
+  /// Whether the stream is a terminal that has a width. Under Open MPI a rank's standard output is
+  /// a pseudo-terminal even when mpirun's own is a pipe or a file, but then without a width; a
+  /// rank's standard error is always a pipe.
+  static bool is_wide_terminal(std::FILE* stream);
 };
 
 /// On a terminal one line an epoch that is rewritten in place, at most ten times a second, with

@@ -1,0 +1,261 @@
+// The ledger file: what is written is read, whoever dies in between, and what it explains.
+#include "lockstep/comm/ledger.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "lockstep/base/clock.h"
+#include "lockstep/base/error.h"
+#include "lockstep/base/file.h"
+
+namespace lockstep {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+std::string own_host() {
+  char host[256] = "";
+  gethostname(host, sizeof(host) - 1);
+  return host;
+}
+
+std::int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+class LedgerTest : public ::testing::Test {
+ protected:
+  LedgerTest() {
+    std::string name = ::testing::TempDir() + "ledger-XXXXXX";
+    directory_ = mkdtemp(name.data());
+  }
+  ~LedgerTest() override { std::filesystem::remove_all(directory_); }
+
+  Ledger make(int rank, int size, std::uint64_t job = 7) {
+    return Ledger(directory_, {rank, size, own_host(), job});
+  }
+  std::vector<std::string> explain_all(std::uint64_t job = 7) {
+    std::vector<std::string> problems;
+    return explain(read_ledgers(directory_, problems, job), now_ns());
+  }
+
+  std::filesystem::path directory_;
+};
+
+TEST_F(LedgerTest, ReadsWhatWasWritten) {
+  Ledger ledger = make(2, 4);
+  EXPECT_EQ(ledger.path(), directory_ / (own_host() + "-rank-2"));
+  ledger.enter_phase(Phase::kTraining);
+  const std::uint64_t first =
+      ledger.issued(OperationKind::kAllReduce, {"gradients", 3, std::int64_t{1} << 40});
+  ledger.finished(first, OperationKind::kAllReduce, {"gradients", 3, std::int64_t{1} << 40});
+  const std::uint64_t part = ledger.issued(OperationKind::kBroadcast, {"in a part"}, false);
+  const std::uint64_t second = ledger.issued(OperationKind::kExchange, {"tree"});
+  ledger.progress();
+  EXPECT_EQ(first, 1u);
+  EXPECT_EQ(part, 0u);
+  EXPECT_EQ(second, 2u);
+
+  const LedgerReading reading = read_ledger(ledger.path());
+  EXPECT_EQ(reading.identity.rank, 2);
+  EXPECT_EQ(reading.identity.size, 4);
+  EXPECT_EQ(reading.identity.host, own_host().substr(0, 63));
+  EXPECT_EQ(reading.identity.job, 7u);
+  EXPECT_EQ(reading.pid, getpid());
+  EXPECT_TRUE(reading.process_alive);
+  EXPECT_EQ(reading.exit_code, std::nullopt);
+  EXPECT_EQ(reading.last_operation(), 2u);
+  ASSERT_THAT(reading.entries, SizeIs(7));
+  EXPECT_EQ(reading.entries[0].phase, Phase::kStartUp);
+  EXPECT_EQ(reading.entries[1].phase, Phase::kTraining);
+  const LedgerEntry& issued = reading.entries[2];
+  EXPECT_EQ(issued.number, 3u);
+  EXPECT_EQ(issued.operation, 1u);
+  EXPECT_EQ(issued.event, LedgerEvent::kIssued);
+  EXPECT_EQ(issued.kind, OperationKind::kAllReduce);
+  EXPECT_EQ(issued.bucket, 3);
+  EXPECT_EQ(issued.step, std::int64_t{1} << 40);
+  EXPECT_STREQ(issued.name.data(), "gradients");
+  EXPECT_LT(std::abs(now_ns() - issued.time_ns), 60'000'000'000);
+  EXPECT_EQ(reading.entries[6].event, LedgerEvent::kProgress);
+}
+
+TEST_F(LedgerTest, KeepsTheNewestEntriesAndCutsLongNames) {
+  Ledger ledger = make(0, 1);
+  for (int i = 1; i <= 1000; ++i) {
+    ledger.issued(OperationKind::kAllReduce,
+                  {"a name that is longer than the entry has room for", i, i});
+  }
+  const LedgerReading reading = read_ledger(ledger.path());
+  ASSERT_THAT(reading.entries, SizeIs(Ledger::kCapacity));
+  for (std::size_t i = 0; i < reading.entries.size(); ++i) {
+    EXPECT_EQ(reading.entries[i].operation, 1000 - Ledger::kCapacity + 1 + i);
+  }
+  EXPECT_STREQ(reading.entries.back().name.data(), "a name that is longer");
+}
+
+TEST_F(LedgerTest, SurvivesADeathByKill) {
+  const pid_t child = fork();
+  if (child == 0) {
+    Ledger ledger = make(1, 2);
+    ledger.enter_phase(Phase::kTraining);
+    ledger.issued(OperationKind::kAllReduce, {"gradients", 5, 99});
+    raise(SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  Ledger alive = make(0, 2);
+  alive.issued(OperationKind::kAllReduce, {"gradients", 5, 99});
+  EXPECT_THAT(
+      explain_all(),
+      ElementsAre(
+          AllOf(HasSubstr("rank 0"),
+                HasSubstr("has been in all_reduce 'gradients' bucket 5 of step 99")),
+          AllOf(HasSubstr("rank 1 (" + own_host() + ") is gone"), HasSubstr("phase training"),
+                HasSubstr("in all_reduce 'gradients' bucket 5 of step 99"))));
+}
+
+TEST_F(LedgerTest, ExplainsWhoIsBehindWhom) {
+  Ledger first = make(0, 6);
+  Ledger second = make(1, 6);
+  Ledger third = make(2, 6);
+  Ledger fourth = make(3, 6);
+  for (Ledger* ledger : {&first, &second, &third}) {
+    ledger->enter_phase(Phase::kTraining);
+    const std::uint64_t number = ledger->issued(OperationKind::kAllReduce, {"gradients", 0, 41});
+    ledger->finished(number, OperationKind::kAllReduce, {"gradients", 0, 41});
+  }
+  first.issued(OperationKind::kAllReduce, {"gradients", 1, 41});
+  third.issued(OperationKind::kAllReduce, {"gradients", 1, 41});
+  fourth.close(ExitCode::kBadData);
+  EXPECT_THAT(
+      explain_all(),
+      ElementsAre(
+          HasSubstr("has been in all_reduce 'gradients' bucket 1 of step 41 (operation 2)"),
+          AllOf(HasSubstr("rank 1"), HasSubstr("is behind: in phase training"),
+                HasSubstr("after all_reduce 'gradients' bucket 0 of step 41 (operation 1)"),
+                HasSubstr("; ranks 0, 2 reached operation 2")),
+          HasSubstr("rank 2"),
+          AllOf(HasSubstr("rank 3"), HasSubstr("ended with exit code 65 in phase start-up")),
+          "ranks 4, 5 have no ledger here: on other hosts, ended in order, or never started"));
+}
+
+TEST_F(LedgerTest, LeavesOutOtherJobsAndReplacesTheirFiles) {
+  { Ledger old = make(0, 2, 5); }
+  Ledger other = make(1, 2, 5);
+  Ledger own = make(0, 2, 7);
+  std::vector<std::string> problems;
+  EXPECT_THAT(read_ledgers(directory_, problems, 7), SizeIs(1));
+  EXPECT_THAT(read_ledgers(directory_, problems), SizeIs(2));
+  EXPECT_THAT(problems, IsEmpty());
+}
+
+TEST_F(LedgerTest, RemovesItselfAndTheEmptyDirectory) {
+  Ledger first = make(0, 2);
+  Ledger second = make(1, 2);
+  first.remove();
+  EXPECT_FALSE(std::filesystem::exists(first.path()));
+  EXPECT_TRUE(std::filesystem::exists(second.path()));
+  first.issued(OperationKind::kAllReduce, {"after the end"});
+  second.remove();
+  EXPECT_FALSE(std::filesystem::exists(directory_));
+}
+
+TEST_F(LedgerTest, RefusesWhatIsNoLedger) {
+  const Ledger good = make(0, 2);
+  std::vector<std::byte> bytes = read_file(good.path());
+  const std::filesystem::path path = directory_ / "x-rank-9";
+  const auto refused = [&](const std::vector<std::byte>& content, const std::string& why) {
+    write_file_durably(path, content);
+    try {
+      read_ledger(path);
+      ADD_FAILURE() << why;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kBadData);
+      EXPECT_THAT(error.what(), AllOf(HasSubstr(path.string()), HasSubstr(why)));
+    }
+  };
+  refused({}, "0 bytes");
+  refused({bytes.begin(), bytes.end() - 1}, "bytes, a ledger has");
+  for (const auto& [at, why] : std::vector<std::pair<std::size_t, std::string>>{
+           {0, "magic"}, {8, "version"}, {13, "entries"}, {19, "impossible"}, {23, "impossible"}}) {
+    std::vector<std::byte> damaged = bytes;
+    damaged[at] = std::byte{0x80};
+    refused(damaged, why);
+  }
+  // One bad file among good ones is named and does not hide them.
+  std::vector<std::string> problems;
+  EXPECT_THAT(read_ledgers(directory_, problems), SizeIs(1));
+  EXPECT_THAT(problems, ElementsAre(HasSubstr("x-rank-9")));
+  EXPECT_THROW(read_ledger(directory_ / "none"), Error);
+}
+
+// Whatever the bytes, reading ends and gives no entry that lies.
+TEST_F(LedgerTest, ReadsAnyEntriesWithoutHarm) {
+  Ledger good = make(0, 2);
+  std::vector<std::byte> bytes = read_file(good.path());
+  const std::filesystem::path path = directory_ / "x-rank-1";
+  for (unsigned seed = 0; seed < 50; ++seed) {
+    std::srand(seed);
+    for (std::size_t i = 32; i < bytes.size(); ++i) {
+      bytes[i] = static_cast<std::byte>(std::rand());
+    }
+    // A count of entries that the loop over the ring can be led astray by.
+    const std::uint64_t counts[] = {0, 1, Ledger::kCapacity, Ledger::kCapacity + 1,
+                                    ~std::uint64_t{0}};
+    std::memcpy(&bytes[40], &counts[seed % 5], sizeof(std::uint64_t));
+    write_file_durably(path, bytes);
+    std::vector<std::string> problems;
+    EXPECT_LE(read_ledger(path).entries.size(), Ledger::kCapacity);
+    EXPECT_FALSE(explain(read_ledgers(directory_, problems), now_ns()).empty());
+  }
+}
+
+TEST_F(LedgerTest, NamesTheDirectoryItCannotUse) {
+  try {
+    Ledger ledger(directory_ / "missing", {0, 1, "host", 1});
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kCannotCreate);
+    EXPECT_THAT(error.what(), HasSubstr((directory_ / "missing").string()));
+  }
+}
+
+TEST_F(LedgerTest, CostsUnderAMicrosecond) {
+  Ledger ledger = make(0, 1);
+  double best = 1;
+  for (int repeat = 0; repeat < 5; ++repeat) {
+    const Stopwatch stopwatch;
+    for (int i = 0; i < 10'000; ++i) ledger.issued(OperationKind::kAllReduce, {"gradients", i, i});
+    best = std::min(best, stopwatch.seconds() / 10'000);
+  }
+  EXPECT_LT(best, 1e-6);
+}
+
+TEST(DescribeRanks, WritesRangesShort) {
+  const auto describe_list = [](std::vector<int> ranks) { return describe_ranks(ranks); };
+  EXPECT_EQ(describe_list({3}), "rank 3");
+  EXPECT_EQ(describe_list({0, 1}), "ranks 0, 1");
+  EXPECT_EQ(describe_list({0, 1, 2}), "ranks 0-2");
+  EXPECT_EQ(describe_list({0, 2, 4, 5, 6, 7, 9}), "ranks 0, 2, 4-7, 9");
+}
+
+}  // namespace
+}  // namespace lockstep

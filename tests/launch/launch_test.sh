@@ -1,0 +1,271 @@
+#!/usr/bin/env bash
+# The scripts in launch/ on machines that lack something: a copy of them with stubs for the programs they
+# start (cmake, mpirun, apt-get, pip, uname, nvidia-smi), in a temporary directory.
+set -euo pipefail
+source_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+failures=0
+
+# ------------------------------------------------------------------------------------------ stubs
+
+repo="$work/repo"
+mkdir -p "$repo/configs" "$repo/cmake" "$work/elsewhere" "$work/bin"
+cp -r "$source_root/launch" "$repo/"
+printf 'model = lenet  # a comment\nepochs = 1\n' >"$repo/configs/digits.ini"
+
+stub() {
+  { echo '#!/bin/bash'; cat; } >"$work/bin/$1"
+  chmod +x "$work/bin/$1"
+}
+
+# Forgets everything that was built, fetched, hidden or recorded.
+fresh() {
+  rm -rf "$repo/build" "${work:?}"/{tools,home,log,torch,bin}
+  mkdir "$work/bin"
+  mkdir -p "$work/home" "$work/torch/lib"
+  cp -rs /usr/bin "$work/tools"
+  rm -f "$work/tools"/{nvcc,nvidia-smi,cmake,mpirun,mpicxx,apt-get,python3,ninja}
+  for tool in ninja g++ mpicxx; do ln -sf /bin/true "$work/bin/$tool"; done
+  : >"$work/log"
+  stub cmake <<STUB
+echo "cmake \$*" >>"$work/log"
+case "\$*" in
+  *" -P "*) for t in "$work/torch" "$work/home/lockstep/libtorch-2.11.0/torch"; do
+              if [[ -d \$t/lib ]]; then echo "\$t"; exit; fi; done ;;
+  *--preset*) while [[ \$1 != -B ]]; do shift; done
+              mkdir -p "\$2"; touch "\$2/build.ninja"
+              [[ "\$*" == *CUDA=ON* ]] && cuda=ON || cuda=OFF
+              echo "LOCKSTEP_CUDA:BOOL=\$cuda" >"\$2/CMakeCache.txt" ;;
+  --build*) touch "\$2/lockstep" ;;
+esac
+STUB
+  stub mpirun <<STUB
+printf '%s\n' "\$*" >>"$work/mpirun"
+while ((\$# > 0)); do case "\$1" in --out) mkdir -p "\$2" ;; --out=*) mkdir -p "\${1#*=}" ;; esac; shift; done
+exit \${STUB_CODE:-0}
+STUB
+  stub apt-get <<STUB
+echo "apt-get \$*" >>"$work/log"
+exit 100
+STUB
+  # pip download --dest DIR ... writes one wheel, a zip file with torch/lib.
+  stub python3 <<STUB
+echo "python3 \$*" >>"$work/log"
+[[ -z "\${STUB_NO_NETWORK:-}" || "\$*" != *download* ]] || exit 1
+if [[ "\$*" == *download* ]]; then
+  while [[ \$1 != --dest ]]; do shift; done
+  mkdir -p "\$2"; echo wheel >"\$2/torch.whl"
+elif [[ "\$*" == *zipfile* ]]; then
+  mkdir -p "\$5/torch/lib" "\$5/torch-2.11.0.dist-info" "\$5/nvidia/cu13/lib"
+fi
+STUB
+  : >"$work/mpirun"
+}
+
+# run CODE COMMAND...: runs it from another directory and compares the exit code; output in $work/output.
+run() {
+  local expected="$1" code=0
+  shift
+  (cd "$work/elsewhere" && env -u LIBTORCH_ROOT -u CMAKE_PREFIX_PATH -u CUDA_VISIBLE_DEVICES \
+    -u CUDA_HOME -u CUDACXX HOME="$work/home" XDG_CACHE_HOME="$work/home" \
+    PATH="$work/bin:$work/tools" "$@") >"$work/output" 2>&1 || code=$?
+  [[ "$code" == "$expected" ]] || failed "$* returned $code, expected $expected"
+}
+
+failed() {
+  echo "FAILED (line ${BASH_LINENO[1]}): $*"
+  sed 's/^/    /' "$work/output"
+  failures=$((failures + 1))
+}
+says() { grep -qF -- "$1" "$work/output" || failed "the output lacks: $1"; }
+logged() { grep -qF -- "$1" "$work/log" || failed "the log lacks: $1"; }
+not_logged() { ! grep -F -- "$1" "$work/log" || failed "the log has: $1"; }
+started() { grep -qF -- "$1" "$work/mpirun" || failed "mpirun's arguments lack '$1': $(cat "$work/mpirun")"; }
+nothing_left() {
+  [[ -z "$(find "$work/home" -name 'incomplete.*' -o -name torch)" ]] ||
+    failed "left behind: $(find "$work/home")"
+}
+
+as_user=(env)
+if ((EUID == 0)); then as_user=(setpriv --reuid 65534 --clear-groups); fi
+chmod -R a+rX "$work"
+
+setup="$repo/launch/setup" train="$repo/launch/train"
+
+# ------------------------------------------------------------------------------------------ setup
+
+fresh
+run 0 "$setup"
+logged "--preset release"
+logged "--target lockstep"
+: >"$work/log"
+run 0 env STUB_NO_NETWORK=1 "$setup"
+not_logged "--preset" # a second call configures nothing
+not_logged "python3"
+not_logged "apt-get"
+rm -r "$work/torch" # the LibTorch of the first call is gone: look again
+run 0 "$setup"
+logged "--preset release"
+
+run 64 "$setup" --gpu
+says "--gpu"
+
+fresh
+rm "$work/bin/ninja" "$work/bin/mpicxx"
+chmod -R a+rwX "$work/home"
+run 66 "${as_user[@]}" "$setup"
+says "sudo apt-get update && sudo apt-get install -y --no-install-recommends ninja-build libopenmpi-dev"
+not_logged "apt-get"
+not_logged "cmake"
+
+if ((EUID == 0)); then
+  run 69 "$setup"
+  says "missing: ninja-build libopenmpi-dev"
+  says "apt-get update && apt-get install"
+  stub apt-get <<STUB
+echo "apt-get \$*" >>"$work/log"
+[[ \$1 == update ]] || ln -sf /bin/true "$work/bin/ninja"
+STUB
+  run 0 "$setup"
+  logged "apt-get install -y --no-install-recommends ninja-build libopenmpi-dev"
+fi
+
+fresh
+rm "$work/bin/ninja" "$work/bin/apt-get"
+run 66 "$setup"
+says "missing: ninja-build"
+says "no apt-get"
+
+fresh
+rm -r "$work/torch"
+run 69 env STUB_NO_NETWORK=1 "$setup"
+says "LIBTORCH_ROOT=DIR"
+nothing_left
+run 0 "$setup"
+logged "--require-hashes"
+says "fetching LibTorch"
+[[ -d "$work/home/lockstep/libtorch-2.11.0/torch/lib" ]] || failed "LibTorch was not unpacked"
+[[ "$(ls "$work/home/lockstep/libtorch-2.11.0")" == $'nvidia\ntorch' ]] || failed "unpacked too much"
+: >"$work/log"
+rm -r "$repo/build"
+run 0 env STUB_NO_NETWORK=1 "$setup"
+not_logged "download"
+
+fresh
+rm -r "$work/torch"
+stub uname <<<'echo aarch64'
+run 66 "$setup"
+says "none can be fetched for aarch64"
+nothing_left
+
+fresh
+run 66 env LIBTORCH_ROOT="$work/elsewhere" "$setup"
+says "holds no LibTorch"
+run 0 env LIBTORCH_ROOT="$work/torch" "$setup"
+logged "-DLIBTORCH_ROOT=$work/torch"
+
+fresh
+stub nvidia-smi <<<'printf "GPU 0: one\nGPU 1: two\nGPU 2: three\n"'
+stub nvcc <<<'true'
+run 0 "$setup"
+has_nccl=no
+for include in "$work/include" /usr/include /usr/local/include; do
+  [[ ! -e "$include/nccl.h" ]] || has_nccl=yes
+done
+if [[ "$has_nccl" == yes ]]; then
+  logged "-DLOCKSTEP_CUDA=ON"
+else
+  says "building for the CPU"
+  logged "-DLOCKSTEP_CUDA=OFF"
+fi
+mkdir -p "$work/include"
+touch "$work/include/nccl.h" # beside nvcc
+run 0 "$setup"
+logged "-DLOCKSTEP_CUDA=ON"
+: >"$work/log"
+run 0 "$setup" --cpu
+logged "-DLOCKSTEP_CUDA=OFF"
+
+# ------------------------------------------------------------------------------------------ train
+
+run 0 "$setup" --cuda
+run 0 "$train"
+started "-n 3 "
+run 0 env CUDA_VISIBLE_DEVICES=1,2 "$train"
+started "-n 2 "
+rm -r "$work/include"
+
+fresh
+run 0 "$train"
+started "$repo/build/lockstep train --config $repo/configs/digits.ini --out runs/lenet-"
+says "results: $work/elsewhere/runs/lenet-"
+run 0 "$train" --ranks 999 --config=../repo/configs/digits.ini --batch-size 7 --model mlp --out my/run
+started "-n 999 --oversubscribe $repo/build/lockstep train --config ../repo/configs/digits.ini"
+started "--batch-size 7 --model mlp --out my/run"
+says "results: $work/elsewhere/my/run"
+run 0 "$train" --ranks 1 --model=mlp
+started "-n 1 $repo/build/lockstep"
+says "runs/mlp-"
+run 0 "$train" --hostfile hosts --resume auto
+started "--hostfile hosts $repo/build/lockstep train --config $repo/configs/digits.ini --resume auto"
+run 0 "$train" --host a:2,b:2 --ranks 4
+started "--host a:2,b:2 -n 4 $repo/build/lockstep"
+run 64 "$train" --ranks 0
+run 64 "$train" --ranks=two
+run 64 "$train" --ranks
+run 66 "$train" --config absent.ini
+says "absent.ini"
+
+for pair in 0:0 64:64 65:65 66:66 69:69 70:70 73:73 74:74 75:75 76:76 78:78 1:69 137:69 143:69 255:69; do
+  run "${pair#*:}" env STUB_CODE="${pair%:*}" "$train" --ranks 1 --out "out-${pair%:*}"
+done
+run 75 env STUB_CODE=75 "$train" --ranks 1 --out stopped
+says "--out $work/elsewhere/stopped --resume auto"
+
+# INT, TERM and HUP become USR1 for mpirun, whose code is passed on; a second one becomes TERM.
+stub mpirun <<STUB
+trap 'echo USR1 >>"$work/log"; [[ -n "\${STUB_STUBBORN:-}" ]] || exit 75' USR1
+trap 'echo TERM >>"$work/log"; exit 1' TERM
+touch "$work/ready"
+while :; do sleep 0.05; done
+STUB
+wait_for() {
+  local i
+  for ((i = 0; i < 400; i++)); do
+    if "$@"; then return 0; fi
+    sleep 0.05
+  done
+  failed "in vain: $*"
+}
+signal_train() { # CODE SIGNAL...
+  local code=0 expected="$1" train_id signal
+  shift
+  rm -f "$work/ready"
+  : >"$work/log"
+  (cd "$work/elsewhere" && HOME="$work/home" XDG_CACHE_HOME="$work/home" PATH="$work/bin:$work/tools" \
+    exec "$train" --ranks 1 --out signalled) >"$work/output" 2>&1 &
+  train_id=$!
+  wait_for test -e "$work/ready"
+  for signal in "$@"; do
+    kill -s "$signal" -- "-$train_id" # its process group, as a terminal does
+    if [[ "$signal" != "${*: -1}" || $# -eq 1 ]]; then wait_for grep -q USR1 "$work/log"; fi
+  done
+  wait "$train_id" || code=$?
+  [[ "$code" == "$expected" ]] || failed "after $*: $code, expected $expected"
+}
+set -m # else this shell's children ignore INT
+signal_train 75 TERM
+logged USR1
+not_logged TERM
+signal_train 75 INT
+signal_train 75 HUP
+export STUB_STUBBORN=1
+signal_train 69 TERM INT
+logged TERM
+
+if ((failures > 0)); then
+  echo "$failures failures"
+  exit 1
+fi
+echo "launch: all passed"

@@ -1,0 +1,71 @@
+"""What the whole-program tests share: running lockstep under mpirun and reading what it wrote."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[2]
+PROGRAM = Path(os.environ.get("LOCKSTEP_PROGRAM", SOURCE / "build" / "lockstep"))
+MPIRUN = SOURCE / "tests" / "mpirun"
+
+
+def command(ranks, *arguments):
+    return [str(MPIRUN), "-n", str(ranks), str(PROGRAM), *map(str, arguments)]
+
+
+def run(ranks, *arguments, timeout=120, cwd=None, environment=None):
+    """Runs lockstep to its end; the result has returncode, stdout and stderr."""
+    return subprocess.run(command(ranks, *arguments), capture_output=True, text=True, cwd=cwd,
+                          timeout=timeout, env={**os.environ, **(environment or {})})
+
+
+def train(ranks, out, *arguments, **options):
+    return run(ranks, "train", "--out", out, "--threads", 1, *arguments, **options)
+
+
+def records(path):
+    """The records of a .jsonl file without what depends on time."""
+    result = []
+    for line in Path(path).read_text().splitlines():
+        record = json.loads(line)
+        record.pop("seconds", None)
+        record.pop("samples_per_second", None)
+        result.append(record)
+    return result
+
+
+def checkpoints(out):
+    return sorted(p.name for p in (Path(out) / "checkpoints").glob("step-????????"))
+
+
+def weights(out, step=None):
+    """SHA-256 by file of the tensors in a checkpoint; the newest one without a step."""
+    name = step if step else checkpoints(out)[-1]
+    directory = Path(out) / "checkpoints" / name
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in sorted(directory.glob("*.safetensors"))}
+
+
+class ProgramTest(unittest.TestCase):
+    """A test with a directory of its own, removed unless the test failed."""
+
+    def setUp(self):
+        self.directory = Path(tempfile.mkdtemp(prefix="lockstep-test-"))
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+
+    def expect(self, result, code):
+        self.assertEqual(result.returncode, code,
+                         f"\n--- stdout\n{result.stdout[-3000:]}\n--- stderr\n{result.stderr[-3000:]}")
+        return result
+
+
+def main():
+    if not PROGRAM.exists():
+        sys.exit(f"{PROGRAM}: not built")
+    unittest.main(verbosity=2)

@@ -1,0 +1,117 @@
+// The sum over shards: right for every number of ranks, and the same bits with virtual ranks.
+#include "lockstep/sync/gradient_reducer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lockstep/base/error.h"
+#include "lockstep/comm/options.h"
+#include "small_world.h"
+
+namespace lockstep {
+namespace {
+
+using ::testing::HasSubstr;
+
+// One step over 8 pseudo-random samples cut into the reducer's shards; returns gradients and control
+// words. Shards without samples skip backward, as in training.
+at::Tensor reduced(World& world, const ReducerOptions& options, int samples = 8, int steps = 1) {
+  const auto network = small_network();
+  FlatParameters parameters(network, at::kCPU);
+  const auto collectives = make_collectives(world, test_options(), false, nullptr);
+  GradientReducer reducer(world, *collectives, parameters, options);
+  at::manual_seed(3);
+  const at::Tensor images = at::rand({samples, 1, 5, 4});
+  const at::Tensor weights = at::rand({samples, 3});
+  for (int step = 1; step <= steps; ++step) {
+    reducer.begin_step(step);
+    for (int local = 0; local < reducer.local_shards(); ++local) {
+      const int shard = reducer.first_shard() + local;
+      const int begin = samples * shard / reducer.total_shards();
+      const int end = samples * (shard + 1) / reducer.total_shards();
+      if (end > begin) {
+        parameters.control_words()[0].add_(end - begin);
+        (network->forward(images.narrow(0, begin, end - begin), {}) *
+         weights.narrow(0, begin, end - begin))
+            .sum()
+            .backward();
+      }
+      reducer.finish_shard(local);
+    }
+    reducer.finish_step();
+  }
+  return parameters.gradients().clone();
+}
+
+TEST(GradientReducer, SumsOverRanksWhateverTheBuckets) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const at::Tensor expected = reduced(alone, {});
+  for (const double bucket_mb : {1e-5, 0.02, 100.0}) {
+    const at::Tensor sum = reduced(world, {.bucket_mb = bucket_mb}, 8, 3);
+    EXPECT_LT((sum - expected).norm().item<double>(), 1e-5 * expected.norm().item<double>());
+    EXPECT_EQ(sum[-16].item<float>(), 8.0f);
+  }
+}
+
+TEST(GradientReducer, MoreRanksThanSamples) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const at::Tensor expected = reduced(alone, {}, 1);
+  const at::Tensor sum = reduced(world, {.bucket_mb = 1e-3}, 1);
+  EXPECT_LT((sum - expected).norm().item<double>(), 1e-5 * expected.norm().item<double>());
+}
+
+TEST(GradientReducer, VirtualRanksGiveTheSameBitsAtAnyWorldSize) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  for (const int virtual_ranks : {4, 8}) {
+    for (const int samples : {8, 7, 3}) {
+      const ReducerOptions options{.bucket_mb = 0.01, .virtual_ranks = virtual_ranks};
+      const at::Tensor expected = reduced(alone, options, samples);
+      const at::Tensor sum = reduced(world, options, samples);
+      EXPECT_TRUE(at::equal(sum, expected)) << virtual_ranks << " " << samples;
+    }
+  }
+  // Otherwise the test proves nothing: another tree rounds differently.
+  EXPECT_FALSE(at::equal(reduced(alone, {.virtual_ranks = 8}), reduced(alone, {.virtual_ranks = 1})));
+}
+
+TEST(GradientReducer, RefusesVirtualRanksThatDoNotFit) {
+  World world = start_world();
+  const auto network = small_network();
+  FlatParameters parameters(network, at::kCPU);
+  const auto collectives = make_collectives(world, {}, false, nullptr);
+  for (const int virtual_ranks : {3, 6}) {
+    try {
+      GradientReducer(world, *collectives, parameters, {.virtual_ranks = virtual_ranks});
+      FAIL() << "expected an Error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kUsage);
+      EXPECT_THAT(error.what(), HasSubstr("powers of two"));
+    }
+  }
+  if (world.size() > 1) {
+    EXPECT_THROW(GradientReducer(world, *collectives, parameters,
+                                 {.virtual_ranks = world.size() / 2}),
+                 Error);
+  }
+}
+
+TEST(GradientReducer, BucketsCoverTheBufferAndStartSmall) {
+  World world = start_world();
+  auto network = make_network("digits-cnn", {});
+  FlatParameters parameters(network, at::kCPU);
+  const auto collectives = make_collectives(world, {}, false, nullptr);
+  const GradientReducer reducer(world, *collectives, parameters, {.bucket_mb = 0.25});
+  std::int64_t next = 0;
+  for (const auto& bucket : reducer.buckets()) {
+    EXPECT_EQ(bucket.offset, next);
+    next += bucket.count;
+  }
+  EXPECT_EQ(next, parameters.gradients().numel());
+  EXPECT_GT(reducer.buckets().size(), 2u);
+}
+
+}  // namespace
+}  // namespace lockstep

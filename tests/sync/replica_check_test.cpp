@@ -1,0 +1,52 @@
+#include "lockstep/sync/replica_check.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "lockstep/base/error.h"
+#include "small_world.h"
+
+namespace lockstep {
+namespace {
+
+using ::testing::HasSubstr;
+
+void flip_one_bit(FlatParameters& parameters, const std::string& name) {
+  for (const auto& view : parameters.views()) {
+    if (view.name != name) continue;
+    float* value = parameters.weights().mutable_data_ptr<float>() + view.offset + view.count / 2;
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, value, sizeof bits);
+    bits ^= 1u;
+    std::memcpy(value, &bits, sizeof bits);
+  }
+}
+
+TEST(ReplicaCheck, PassesEqualReplicas) {
+  World world = start_world();
+  FlatParameters parameters(small_network(), at::kCPU);
+  EXPECT_NO_THROW(check_replicas(world, parameters, "start"));
+}
+
+TEST(ReplicaCheck, NamesRankAndTensorOfOneFlippedBit) {
+  World world = start_world();
+  if (world.size() == 1) GTEST_SKIP() << "one rank has no replica to differ from";
+  for (int wrong = world.size() > 2 ? 0 : 1; wrong < world.size(); ++wrong) {
+    FlatParameters parameters(small_network(), at::kCPU);
+    if (world.rank() == wrong) flip_one_bit(parameters, "dense2.weight");
+    try {
+      check_replicas(world, parameters, "step 12");
+      FAIL() << "expected an Error";
+    } catch (const AgreedError& error) {
+      EXPECT_EQ(error.code(), ExitCode::kDiverged);
+      EXPECT_THAT(error.what(), HasSubstr("step 12"));
+      EXPECT_THAT(error.what(), HasSubstr("rank " + std::to_string(wrong) + " ("));
+      EXPECT_THAT(error.what(), HasSubstr("tensors: dense2.weight"));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lockstep
