@@ -36,12 +36,7 @@ TrainingData load_data(Session& session) {
     const DataOptions& options = session.settings().data;
     data.training = load_training(options);
     data.test = load_test(options);
-    if (data.test &&
-        (data.test->channels != data.training.channels ||
-         data.test->height != data.training.height || data.test->width != data.training.width)) {
-      fail(ExitCode::kBadData, "{}: test images are {}, those of {} {}", data.test->source,
-           shape_text(*data.test), data.training.source, shape_text(data.training));
-    }
+    if (data.test) require_same_shape(*data.test, data.training);
     data.split = split_dataset(data.training, options);
   });
   session.require_equal(data.training.sha256(), "training data", ExitCode::kBadData);

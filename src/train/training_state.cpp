@@ -51,6 +51,7 @@ TrainingState decode_checked(const Json& json) {
   state.epochs_without_gain = json.at("epochs_without_gain").get<int>();
   state.stop_reason = decode_reason(json.at("stop_reason").get<std::string>());
   state.optimizer_steps = json.at("optimizer_steps").get<std::int64_t>();
+  if (!json.at("schedule").is_object()) fail(ExitCode::kBadData, "\"schedule\" is no object");
   state.schedule = json.at("schedule").dump();
   state.seed = json.at("seed").get<std::uint64_t>();
   state.global_batch = json.at("global_batch").get<std::int64_t>();
@@ -113,7 +114,13 @@ std::string encode_state(const TrainingState& state) {
 
 TrainingState decode_state(std::string_view text, const std::string& origin) {
   try {
-    return decode_checked(Json::parse(text));
+    const Json json = Json::parse(text);
+    TrainingState state = decode_checked(json);
+    // Unknown keys, and numbers that only nearly are what is expected, do not survive the way back.
+    if (nlohmann::json(json) != nlohmann::json::parse(encode_state(state))) {
+      fail(ExitCode::kBadData, "holds keys or values that lockstep does not write");
+    }
+    return state;
   } catch (const Json::exception& error) {
     fail(ExitCode::kBadData, "{}: {}", origin, error.what());
   } catch (const Error& error) {

@@ -246,6 +246,16 @@ TEST(ParseSettings, TheModelMustBeInTheRegistryWhenOneIsGiven) {
       "model: there is no model 'lenett', did you mean lenet?; there are digits-cnn, lenet, mlp");
 }
 
+TEST(ParseSettings, EveryFileThatComesWithLockstepIsGood) {
+  int files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(LOCKSTEP_SOURCE_DIR "/configs")) {
+    const auto [code, message] = refusal({"--config", entry.path().string()});
+    EXPECT_EQ(code, ExitCode::kDone) << message;
+    ++files;
+  }
+  EXPECT_GT(files, 0);
+}
+
 TEST_F(SettingsFile, CommandLineBeatsFileBeatsDefaults) {
   const std::string path = write("epochs = 7\nbatch-size = 32\n");
   const ParsedSettings parsed = parse_settings(Arguments{"--config", path, "--epochs", "9"});

@@ -1,0 +1,157 @@
+// N ranks compute what one rank computes: gradients, losses, predictions; bit for bit with virtual ranks.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "lockstep/train/trainer.h"
+
+namespace lockstep {
+namespace {
+
+World start_world() {
+  int argc = 0;
+  char** argv = nullptr;
+  CommOptions options;
+  options.collective_timeout = 60;
+  return World::start(argc, argv, options);
+}
+
+// Blurred blobs whose place depends on the label: learnable, and enough for dropout and augmentation.
+Dataset blobs(std::int64_t count) {
+  Dataset data;
+  data.count = count;
+  data.channels = 1;
+  data.height = data.width = 28;
+  data.source = "blobs";
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto label = static_cast<std::uint8_t>(i * 7 % kClasses);
+    data.labels.push_back(label);
+    for (int y = 0; y < 28; ++y) {
+      for (int x = 0; x < 28; ++x) {
+        const double dx = x - 6 - label % 5 * 4, dy = y - 9 - label / 5 * 9;
+        const double noise = static_cast<double>((i * 131 + y * 17 + x * 7) % 23);
+        data.pixels.push_back(static_cast<std::uint8_t>(
+            std::min(255.0, 220 * std::exp(-(dx * dx + dy * dy) / 12) + noise)));
+      }
+    }
+  }
+  return data;
+}
+
+struct Result {
+  at::Tensor gradient;  // reduced, of the last step
+  at::Tensor weights;
+  double loss = 0;  // sum over all steps
+};
+
+TrainerConfig config_for(std::int64_t batch, std::int64_t steps) {
+  TrainerConfig config;
+  config.train.batch_size = batch;
+  config.train.max_steps = steps;
+  config.train.epochs = 100;
+  config.train.log_every_steps = 1'000;  // the window's sums then hold all steps
+  config.optimizer.name = "sgd";
+  config.schedule.name = "constant";
+  config.schedule.learning_rate = 0.02;
+  return config;
+}
+
+Result train(World& world, const Dataset& data, const TrainerConfig& config,
+          const std::string& model = "lenet") {
+  CommOptions options;
+  options.collective_timeout = 60;
+  const auto collectives = make_collectives(world, options, false, nullptr);
+  Split split;
+  split.training.resize(static_cast<std::size_t>(data.count));
+  std::iota(split.training.begin(), split.training.end(), 0u);
+  Result run;
+  Trainer trainer(world, *collectives, {}, make_network(model, {}), data, split, config);
+  trainer.run();
+  run.gradient = trainer.parameters().gradients().clone();
+  run.weights = trainer.parameters().weights().clone();
+  run.loss = trainer.state().window_sums.loss;
+  return run;
+}
+
+double relative_difference(const at::Tensor& a, const at::Tensor& b) {
+  return ((a - b).norm() / b.norm()).item<double>();
+}
+
+// Dropout and augmentation are on; 25 is divided by neither 2 nor 4.
+TEST(Parity, ReducedGradientOfTheFirstStep) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const Dataset data = blobs(60);
+  for (const std::string model : {"mlp", "lenet", "digits-cnn"}) {
+    for (const std::int64_t batch : {24, 25}) {
+      const Result expected = train(alone, data, config_for(batch, 1), model);
+      const Result run = train(world, data, config_for(batch, 1), model);
+      EXPECT_LT(relative_difference(run.gradient, expected.gradient), 1e-5) << model << " " << batch;
+    }
+  }
+}
+
+TEST(Parity, LossesOverTwentySteps) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const Dataset data = blobs(200);
+  TrainerConfig config = config_for(30, 20);
+  const Result expected = train(alone, data, config);
+  const Result run = train(world, data, config);
+  EXPECT_NEAR(run.loss / expected.loss, 1.0, 1e-5);
+  EXPECT_LT(relative_difference(run.weights, expected.weights), 1e-4);
+}
+
+// 61 samples in batches of 20: the last batch has one sample, and three of four ranks have none.
+TEST(Parity, MoreRanksThanSamplesInTheLastBatch) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const Dataset data = blobs(61);
+  const Result expected = train(alone, data, config_for(20, 4));
+  const Result run = train(world, data, config_for(20, 4));
+  EXPECT_LT(relative_difference(run.gradient, expected.gradient), 1e-4);
+}
+
+TEST(Parity, VirtualRanksGiveTheSameBits) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const Dataset data = blobs(61);
+  TrainerConfig config = config_for(20, 12);
+  config.optimizer.name = "rmsprop";
+  config.schedule.learning_rate = 1e-3;
+  config.train.virtual_ranks = 4;
+  config.train.ema_decay = 0.9;
+  config.train.label_smoothing = 0.1;
+  for (const std::string model : {"mlp", "lenet"}) {
+    const Result expected = train(alone, data, config, model);
+    const Result run = train(world, data, config, model);
+    EXPECT_TRUE(at::equal(run.weights, expected.weights)) << model;
+    EXPECT_EQ(run.loss, expected.loss);
+  }
+}
+
+TEST(Parity, EvaluationHasTheSameBitsShardedOrOnTheRoot) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const Dataset data = blobs(143);
+  const std::vector<std::uint32_t> indices = all_indices(data);
+  auto network = make_network("lenet", {});
+  at::manual_seed(1);
+  for (at::Tensor& parameter : network->parameters()) {
+    const at::NoGradGuard no_grad;
+    parameter.copy_(at::rand(parameter.sizes()).sub(0.5).mul(0.2));
+  }
+  for (const std::int64_t chunk : {1, 10, 50, 1000}) {
+    const auto expected = Evaluator(alone, {}, *network, chunk, false).logits(data, indices);
+    const auto sharded = Evaluator(world, {}, *network, chunk, false).logits(data, indices);
+    const auto root = Evaluator(world, {}, *network, chunk, true).logits(data, indices);
+    EXPECT_EQ(expected.size(), 1430u);
+    EXPECT_EQ(sharded, world.is_root() ? expected : std::vector<float>{});
+    EXPECT_EQ(root, world.is_root() ? expected : std::vector<float>{});
+  }
+}
+
+}  // namespace
+}  // namespace lockstep

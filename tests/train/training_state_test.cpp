@@ -1,0 +1,85 @@
+#include "lockstep/train/training_state.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "lockstep/base/error.h"
+
+namespace lockstep {
+namespace {
+
+using ::testing::HasSubstr;
+
+TrainingState sample_state() {
+  TrainingState state;
+  state.cursor = {.epoch = 3, .step_in_epoch = 17, .global_step = 1901};
+  state.epoch_sums = {.loss = 0.1 + 0.2, .correct = 1400, .samples = 1462};
+  state.window_sums = {.loss = 1e-310, .correct = 7, .samples = 86};
+  state.best = Best{.metric = 0.98316666666666663, .epoch = 2, .global_step = 1256};
+  state.epochs_without_gain = 1;
+  state.stop_reason = StopReason::kPreempted;
+  state.optimizer_steps = 1901;
+  state.schedule = R"({"name":"plateau","base_rate":0.0005})";
+  state.seed = ~std::uint64_t{0};
+  state.global_batch = 86;
+  state.training_samples = 54'000;
+  state.data_sha256 = "abc";
+  state.numerics = "cpu AVX2 threads=1 torch=2.11.0";
+  state.settings = {{"seed", "18446744073709551615"}, {"model", "mlp"}};
+  return state;
+}
+
+TEST(TrainingState, ReadsBackToTheSameBits) {
+  EXPECT_EQ(decode_state(encode_state(sample_state()), "x"), sample_state());
+  TrainingState state = sample_state();
+  state.best.reset();
+  EXPECT_EQ(decode_state(encode_state(state), "x"), state);
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 1000; ++i) {
+    state.epoch_sums.loss = std::uniform_real_distribution<double>(0, 1e6)(random);
+    EXPECT_EQ(decode_state(encode_state(state), "x").epoch_sums.loss, state.epoch_sums.loss);
+  }
+}
+
+TEST(TrainingState, RefusesWhatItDidNotWrite) {
+  const auto good = nlohmann::json::parse(encode_state(sample_state()));
+  std::vector<std::string> bad{"", "{", "[]", "null", "{}", encode_state(sample_state()) + "x"};
+  for (const auto& [key, value] : good.items()) {
+    auto missing = good;
+    missing.erase(key);
+    bad.push_back(missing.dump());
+    auto wrong = good;
+    wrong[key] = nlohmann::json::array({1});
+    bad.push_back(wrong.dump());
+  }
+  auto changed = good;
+  changed["schema"] = 2;
+  bad.push_back(changed.dump());
+  changed = good;
+  changed["stop_reason"] = "bored";
+  bad.push_back(changed.dump());
+  changed = good;
+  changed["cursor"]["epoch"] = -1;
+  bad.push_back(changed.dump());
+  changed = good;
+  changed["surprise"] = 1;
+  bad.push_back(changed.dump());
+  changed = good;
+  changed["cursor"]["epoch"] = 1.5;
+  bad.push_back(changed.dump());
+  for (const std::string& text : bad) {
+    try {
+      decode_state(text, "somewhere/state.json");
+      ADD_FAILURE() << "accepted: " << text;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kBadData) << text;
+      EXPECT_THAT(error.what(), HasSubstr("somewhere/state.json"));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lockstep
