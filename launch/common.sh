@@ -16,9 +16,9 @@ die() {
   exit "$code"
 }
 
-# ---------------------------------------------------------------------------------------- packages
+# ----------------------------------------------------------------------------------------- packages
 
-# Debian's packages, each with what shows that it, or its equivalent, is there: a command or a header.
+# Debian's packages, each with what shows that it, or an equivalent, is there: a command or a header.
 packages=(
   g++:g++ cmake:cmake ninja-build:ninja python3:python3 openmpi-bin:mpirun libopenmpi-dev:mpicxx
   libboost-program-options-dev:boost/program_options.hpp libgtest-dev:gtest/gtest.h
@@ -56,8 +56,8 @@ list_missing() {
 install_packages() {
   local install="apt-get install -y --no-install-recommends $*"
   command -v apt-get >/dev/null ||
-    die 66 "missing: $* (Debian's names). This system has no apt-get: install their equivalents and" \
-      "start $program again"
+    die 66 "missing: $* (Debian's names). This system has no apt-get: install their equivalents" \
+      "and start $program again"
   ((EUID == 0)) ||
     die 66 "missing: $*. Install them with: sudo apt-get update && sudo $install"
   say "installing $*"
@@ -76,7 +76,7 @@ require_packages() {
   install_packages "${all[@]}"
 }
 
-# --------------------------------------------------------------------------------------------- GPU
+# ---------------------------------------------------------------------------------------------- GPU
 
 # The number of GPUs that a program started from here would see.
 gpu_count() {
@@ -118,7 +118,7 @@ can_build_cuda() {
   return 1
 }
 
-# ---------------------------------------------------------------------------------------- LibTorch
+# ----------------------------------------------------------------------------------------- LibTorch
 
 # Prints the LibTorch that CMake would take, or nothing. $1: ON or OFF (CUDA).
 find_libtorch() {
@@ -157,8 +157,8 @@ fetch_wheels() {
     --python-version 3.11 --platform manylinux_2_28_x86_64 --platform manylinux_2_25_x86_64 \
     --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
     --dest "$into/wheels" --requirement "$requirements" >&2 ||
-    die 69 "this could not be fetched, perhaps for want of a network: $requirements. A LibTorch that is" \
-      "there already can be named instead: LIBTORCH_ROOT=DIR $program"
+    die 69 "this could not be fetched, perhaps for want of a network: $requirements. A LibTorch that" \
+      "is there already can be named instead: LIBTORCH_ROOT=DIR $program"
   for wheel in "$into"/wheels/*.whl; do
     "$python" -m zipfile -e "$wheel" "$into/unpacked"
   done
@@ -169,8 +169,8 @@ fetch_wheels() {
 
 fetch_libtorch() {
   local into
-  say "fetching LibTorch 2.11.0 into $cache (560 MB; $program finds a torch of the active Python and" \
-    "one named by LIBTORCH_ROOT, Torch_DIR or CMAKE_PREFIX_PATH too)"
+  say "fetching LibTorch 2.11.0 into $cache (560 MB; a torch of the active Python, or one named by" \
+    "LIBTORCH_ROOT, Torch_DIR or CMAKE_PREFIX_PATH, would have been used)"
   into="$(fetch_wheels "$root/launch/libtorch-requirements.txt")"
   find "$into/unpacked" -mindepth 1 -maxdepth 1 ! -name torch ! -name nvidia -exec rm -r {} +
   rm -rf "$cache/libtorch-2.11.0"  # what is left of one that CMake cannot use
@@ -213,7 +213,7 @@ is_named_libtorch() {
   [[ "$1" -ef "${LIBTORCH_ROOT:-}" || "$1" -ef "${LIBTORCH_ROOT:-}/torch" ]]
 }
 
-# ------------------------------------------------------------------------------------------- build
+# -------------------------------------------------------------------------------------------- build
 
 # Runs a function while no other start of these scripts does so with the same lock file.
 locked() {
@@ -234,8 +234,8 @@ build_jobs() {
   echo $((cores > 0 ? cores : 1))
 }
 
-# Configures $1, a build directory, by the preset $2 with CUDA $3 (ON or OFF), unless that has been done
-# with a LibTorch that is still there.
+# Configures $1, a build directory, by the preset $2 with CUDA $3 (ON or OFF), unless that has been
+# done with a LibTorch that is still there.
 configure() {
   local directory="$1" preset="$2" cuda="$3" stamp="$1/configured-by-launch" libtorch nvcc
   if [[ -e "$directory/build.ninja" && -e "$stamp" ]]; then

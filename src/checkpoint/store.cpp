@@ -224,10 +224,7 @@ std::optional<fs::path> CheckpointStore::read_hint(std::string_view name) const 
 }
 
 void CheckpointStore::write_hint(std::string_view name, std::int64_t global_step) const {
-  const fs::path path = directory_ / name;
-  RemoveOnFailure guard(path.string() + ".tmp");
-  replace_file(path, step_name(global_step) + '\n');
-  guard.release();
+  replace_file(directory_ / name, step_name(global_step) + '\n');
 }
 
 void CheckpointStore::remove_old(std::int64_t saved) const {

@@ -20,6 +20,7 @@ struct Command {
 
 Command train_command();
 Command evaluate_command();
+Command bench_command();
 
 /// The whole of `lockstep --help`.
 std::string program_help(std::span<const Command> commands);

@@ -166,7 +166,8 @@ Command evaluate_command() {
                                "write tensor logits [N,10] in data order as safetensors"}},
                   .settings = {"data", "test-data", "validation-fraction", "split-seed", "stratify",
                                "device", "threads", "evaluation-batch", "log-level", "backend",
-                               "collective-timeout", "ledger-dir"}},
+                               "collective-timeout", "ledger-dir"},
+                  .models = {}},
       .run = run_evaluate};
 }
 

@@ -192,12 +192,15 @@ ExitCode run_train(const Command& command, std::span<const std::string> argument
     loaded = find_checkpoint(settings, out);
   });
 
-  std::shared_ptr<Network> network;
-  together(world, [&] { network = network_for(settings, data.training); });
-  const std::unique_ptr<Collectives> collectives =
-      make_collectives(world, settings.comm, session.device().is_cuda(), session.device().stream);
-  Trainer trainer(world, *collectives, session.device(), network, data.training, data.split,
-                  trainer_config(settings));
+  std::unique_ptr<Collectives> collectives;
+  std::optional<Trainer> trainer;
+  together(world, [&] {
+    collectives = make_collectives(world, settings.comm, session.device().is_cuda(),
+                                   session.device().stream);
+    trainer.emplace(world, *collectives, session.device(), network_for(settings, data.training),
+                    data.training, data.split, trainer_config(settings));
+  });
+  trainer->prove_equal_start();
 
   const std::vector<std::string> hosts = world.gather_text(world.host());
   std::optional<RootFiles> files;
@@ -207,29 +210,29 @@ ExitCode run_train(const Command& command, std::span<const std::string> argument
     files->run.write_config(settings_to_ini(settings));
     files->run.write_launch(
         launch_record(session, data, std::string(collectives->backend()), hosts).dump(2) + "\n");
-    trainer.attach(&files->records, &files->store);
+    trainer->attach(&files->records, &files->store);
     log_info("{}", settings_to_ini(settings));
     print_data(data);
     log_info("{}: {} parameters, {} steps an epoch of {} samples; writing to {}",
-             settings.model.name, format_count(trainer.parameters().parameter_count()),
-             trainer.steps_per_epoch(), trainer.global_batch(), out.string());
+             settings.model.name, format_count(trainer->parameters().parameter_count()),
+             trainer->steps_per_epoch(), trainer->global_batch(), out.string());
   });
   if (world.broadcast_value(loaded.has_value())) {
-    trainer.restore(loaded ? &*loaded : nullptr);
-    const Cursor& cursor = trainer.state().cursor;
+    trainer->restore(loaded ? &*loaded : nullptr);
+    const Cursor& cursor = trainer->state().cursor;
     log_info("resumed after epoch {}, step {}{}", cursor.epoch, cursor.global_step,
              loaded ? " from " + loaded->directory.string() : "");
   }
 
-  const Outcome outcome = trainer.run();
+  const Outcome outcome = trainer->run();
   if (outcome.reason == StopReason::kDone && data.test) {
-    const auto test = trainer.evaluate_best(*data.test);
+    const auto test = trainer->evaluate_best(*data.test);
     if (test) {
       log_info("test: loss {:.4f}, accuracy {:.2f} % ({} images, best checkpoint)", test->loss,
                100 * test->accuracy, format_count(test->samples));
     }
   }
-  if (world.is_root()) print_outcome(outcome, trainer, settings, out);
+  if (world.is_root()) print_outcome(outcome, *trainer, settings, out);
   return outcome.reason == StopReason::kDone ? ExitCode::kDone : ExitCode::kStopped;
 }
 

@@ -10,10 +10,17 @@
 
 namespace lockstep {
 
-/// Host buffers over MPI. Longer all-reduces are cut into messages of `message_bytes`: Open MPI
-/// takes a scratch buffer as large as the message and sends the parts side by side.
-std::unique_ptr<Collectives> make_mpi_collectives(World& world,
-                                                  std::size_t message_bytes = std::size_t{1} << 20);
+/// How the mpi backend cuts long buffers into messages.
+struct MessageLimits {
+  /// Of an all-reduce: Open MPI takes a scratch buffer as large as the message, and messages side
+  /// by side keep both cores of a pair busy.
+  std::size_t all_reduce_bytes = std::size_t{1} << 20;
+  /// Elements of any message: counts of MPI 3 are ints.
+  std::size_t count = std::size_t{1} << 30;
+};
+
+/// Host buffers over MPI.
+std::unique_ptr<Collectives> make_mpi_collectives(World& world, const MessageLimits& limits = {});
 
 /// Device buffers over NCCL, ordered with `compute_stream` (a cudaStream_t; null: the default
 /// stream). Throws Error{kUsage} in a build without NCCL.

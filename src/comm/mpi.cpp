@@ -18,8 +18,6 @@ namespace lockstep {
 
 namespace {
 
-// No call gets more elements than this; counts of MPI 3 are ints.
-constexpr std::size_t kLargestCount = std::size_t{1} << 30;
 constexpr int kExchangeTag = 1;
 
 MPI_Datatype mpi_type(DataType type) {
@@ -71,8 +69,8 @@ struct Operation {
 
 class MpiCollectives final : public Collectives {
  public:
-  MpiCollectives(World& world, std::size_t message_bytes)
-      : world_(world), comm_(world.impl().duplicate()), message_bytes_(message_bytes) {}
+  MpiCollectives(World& world, const MessageLimits& limits)
+      : world_(world), comm_(world.impl().duplicate()), limits_(limits) {}
 
   ~MpiCollectives() override {
     // Only after a failure: requests that are pending need the communicator.
@@ -84,7 +82,7 @@ class MpiCollectives final : public Collectives {
     if (world_.size() == 1) return std::make_unique<CompletedOperation>();
     return issue(
         OperationKind::kAllReduce, label, buffer,
-        std::min(kLargestCount, std::max<std::size_t>(message_bytes_ / size_of(buffer.type), 1)),
+        std::clamp<std::size_t>(limits_.all_reduce_bytes / size_of(buffer.type), 1, limits_.count),
         [&](std::byte* data, int count, std::size_t, std::vector<MPI_Request>& requests) {
           check_mpi(MPI_Iallreduce(MPI_IN_PLACE, data, count, mpi_type(buffer.type), mpi_op(op),
                                    comm_.get(), &requests.emplace_back()),
@@ -96,7 +94,7 @@ class MpiCollectives final : public Collectives {
                                               const OperationLabel& label) override {
     check_root(world_, root);
     if (world_.size() == 1) return std::make_unique<CompletedOperation>();
-    return issue(OperationKind::kBroadcast, label, buffer, kLargestCount,
+    return issue(OperationKind::kBroadcast, label, buffer, limits_.count,
                  [&](std::byte* data, int count, std::size_t, std::vector<MPI_Request>& requests) {
                    check_mpi(MPI_Ibcast(data, count, mpi_type(buffer.type), root, comm_.get(),
                                         &requests.emplace_back()),
@@ -108,7 +106,7 @@ class MpiCollectives final : public Collectives {
                                              const OperationLabel& label) override {
     check_exchange(world_, send, receive, peer);
     return issue(
-        OperationKind::kExchange, label, receive, kLargestCount,
+        OperationKind::kExchange, label, receive, limits_.count,
         [&](std::byte* data, int count, std::size_t offset, std::vector<MPI_Request>& requests) {
           const MPI_Datatype type = mpi_type(receive.type);
           check_mpi(MPI_Irecv(data, count, type, peer, kExchangeTag, comm_.get(),
@@ -179,14 +177,14 @@ class MpiCollectives final : public Collectives {
 
   World& world_;
   Communicator comm_;
-  std::size_t message_bytes_;
+  MessageLimits limits_;
   std::deque<std::shared_ptr<Operation>> pending_;
 };
 
 }  // namespace
 
-std::unique_ptr<Collectives> make_mpi_collectives(World& world, std::size_t message_bytes) {
-  return std::make_unique<MpiCollectives>(world, message_bytes);
+std::unique_ptr<Collectives> make_mpi_collectives(World& world, const MessageLimits& limits) {
+  return std::make_unique<MpiCollectives>(world, limits);
 }
 
 }  // namespace lockstep

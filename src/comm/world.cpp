@@ -160,9 +160,10 @@ World::~World() {
     enter_phase(Phase::kShutdown);
     barrier();
     impl_->control.reset();
+    // Before MPI_Finalize: once a rank has left with a code, mpirun ends those that are still busy.
+    if (process.ledger) process.ledger->remove();
     // The watchdog stays awake: MPI_Finalize waits for every rank and has no deadline of its own.
     if (process.owns_mpi) check_mpi(MPI_Finalize(), "MPI_Finalize");
-    if (process.ledger) process.ledger->remove();
   } catch (const std::exception& error) {
     log_error("the job does not end in order: {}", error.what());
     if (process.ledger) process.ledger->close(ExitCode::kUnavailable);

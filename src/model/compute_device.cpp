@@ -25,6 +25,8 @@ ComputeDevice prepare_compute_device(const ModelOptions& options, int local_rank
   at::set_num_threads(std::max(1, threads));
   at::set_num_interop_threads(1);
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  // It would also fill every new tensor with NaN, to show reads of memory never written: a cost in each step.
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
   at::globalContext().setFlushDenormal(true);
 
   if (options.device == "cpu") return {};

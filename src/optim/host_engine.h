@@ -32,8 +32,8 @@ void run_baseline(std::size_t n, const Pass pass) {
 }
 
 #if defined(__x86_64__)
-// Neither target has fused multiply-add enabled beyond what -ffp-contract=off forbids anyway: the
-// vectors get wider, the roundings stay.
+// AVX-512 brings fused multiply-add, which -ffp-contract=off keeps out: the vectors get wider, the
+// roundings stay.
 template <class Pass>
 [[gnu::target("avx2")]] void run_avx2(std::size_t n, const Pass pass) {
   for (std::size_t i = 0; i < n; ++i) pass(i);

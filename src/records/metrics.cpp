@@ -11,7 +11,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 #include "lockstep/base/cast.h"
@@ -122,13 +121,7 @@ void MetricsFile::cut_back(std::int64_t global_step, std::string_view dropped_ki
     if (!dropped && *step_in(record) <= global_step) kept += line;
   });
   if (kept.size() == content.size()) return;
-  try {
-    replace_file(path_, kept);
-  } catch (const Error&) {
-    std::error_code ignored;
-    std::filesystem::remove(path_.string() + ".tmp", ignored);
-    throw;
-  }
+  replace_file(path_, kept);
   open();
   size_ = checked_cast<std::int64_t>(kept.size());
 }

@@ -145,17 +145,6 @@ FileDescriptor take_lock(const fs::path& directory, Undo& undo) {
   }
 }
 
-// Replaces a file as one step, leaving nothing beside it when that fails.
-void replace(const fs::path& path, std::string_view content) {
-  try {
-    replace_file(path, content);
-  } catch (const Error&) {
-    std::error_code ignored;
-    fs::remove(path.string() + ".tmp", ignored);
-    throw;
-  }
-}
-
 // The highest n of the files launch-<n>.json, or 0.
 std::int64_t last_launch(const fs::path& directory) {
   std::int64_t last = 0;
@@ -196,7 +185,9 @@ RunDirectory RunDirectory::open(const fs::path& path, Mode mode) {
   return RunDirectory(path, std::move(lock), holds);
 }
 
-void RunDirectory::write_config(std::string_view ini) const { replace(path_ / "config.ini", ini); }
+void RunDirectory::write_config(std::string_view ini) const {
+  replace_file(path_ / "config.ini", ini);
+}
 
 void RunDirectory::write_launch(std::string_view json) const {
   const fs::path newest = path_ / "launch.json";
@@ -208,7 +199,7 @@ void RunDirectory::write_launch(std::string_view json) const {
            kept.string(), errno_text(errno));
     }
   }
-  replace(newest, json);
+  replace_file(newest, json);
 }
 
 }  // namespace lockstep

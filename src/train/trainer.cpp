@@ -94,8 +94,18 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
   state_.data_sha256 = data.sha256();
   state_.numerics = numerical_identity(device);
   state_.settings = config.settings;
-  check_replicas(world_, parameters_, "start");
   network_->train();
+}
+
+void Trainer::prove_equal_start() {
+  check_replicas(world_, parameters_, "start");
+  if (!collectives_.on_device() || world_.size() == 1) return;
+  // The weights are equal already; this proves that the data plane works before anything depends on it.
+  const Buffer weights{.data = parameters_.weights().mutable_data_ptr(),
+                       .count = checked_cast<std::size_t>(parameters_.size()),
+                       .type = DataType::kFloat32};
+  collectives_.broadcast(weights, 0, {.name = "initial weights"})->wait();
+  collectives_.synchronize();
 }
 
 void Trainer::attach(RunRecords* records, CheckpointStore* store) {

@@ -34,6 +34,10 @@ std::string tensor(std::string_view name, std::string_view dtype, std::string_vi
                      shape, begin, end);
 }
 
+std::string object(const std::vector<std::string>& members) {
+  return fmt::format("{{{}}}", fmt::join(members, ","));
+}
+
 // Tensors that own their bytes.
 struct Sample {
   std::vector<std::vector<std::byte>> memory;
@@ -126,9 +130,8 @@ TEST(Safetensors, NothingAtAllIsAFile) {
 
 TEST(Safetensors, EmptyTensorsMayShareAnOffset) {
   const auto file = SafetensorsFile::parse(
-      file_of("{" + tensor("x", "U8", "2", "0", "2") + "," + tensor("a", "F32", "0,7", "0", "0") +
-                  "," + tensor("b", "F32", "0", "2", "2") + "," +
-                  tensor("z", "F32", "3,0", "0", "0") + "}",
+      file_of(object({tensor("x", "U8", "2", "0", "2"), tensor("a", "F32", "0,7", "0", "0"),
+                      tensor("b", "F32", "0", "2", "2"), tensor("z", "F32", "3,0", "0", "0")}),
               2),
       "file");
   EXPECT_EQ(file.tensors().size(), 4U);
@@ -162,39 +165,39 @@ TEST(Safetensors, RefusesEveryMalformedHeader) {
       {file_of("{}", 0, 3), "says its header has 3 bytes, but only 2 follow"},
       {file_of("{}", 0, ~std::uint64_t{0}), "says its header has 18446744073709551615"},
       {file_of("{}", 0, ~std::uint64_t{0} - 7), "says its header has"},
-      {file_of("{" + std::string(100'000'000, ' ') + "}", 0), "at most 100000000"},
+      {file_of(fmt::format("{{{:100000000}}}", ' '), 0), "at most 100000000"},
       {file_of(" {}", 0), "does not begin with '{'"},
       {file_of("[]", 0), "does not begin with '{'"},
       {file_of("{", 0), "not valid JSON"},
       {file_of("{}}", 0), "not valid JSON"},
       {file_of("{\"\xFF\":1}", 0), "not valid JSON"},
       {file_of(std::string_view("{}\0\0", 4), 0), "NUL"},
-      {file_of("{" + good + "," + good + "}", 4), "twice"},
+      {file_of(object({good, good}), 4), "twice"},
       {file_of("{}", 1), "1 bytes after the last tensor"},
-      {file_of("{" + good + "}", 5), "1 bytes after the last tensor"},
-      {file_of("{" + good + "}", 3), "ends at byte 4 of the data, which has 3"},
-      {file_of("{" + tensor("a", "F32", "1", "4", "8") + "}", 8), "(gap)"},
-      {file_of("{" + good + "," + tensor("b", "F32", "1", "5", "9") + "}", 9), "(gap)"},
-      {file_of("{" + good + "," + tensor("b", "F32", "1", "3", "7") + "}", 7), "(overlap)"},
-      {file_of("{" + good + "," + tensor("b", "F32", "1", "0", "4") + "}", 4), "(overlap)"},
-      {file_of("{" + tensor("a", "F32", "2", "0", "4") + "}", 4), "takes 8 bytes"},
-      {file_of("{" + tensor("a", "F32", "", "0", "0") + "}", 0), "takes 4 bytes"},
-      {file_of("{" + tensor("a", "F32", "1", "4", "0") + "}", 4), "takes 4 bytes"},
+      {file_of(object({good}), 5), "1 bytes after the last tensor"},
+      {file_of(object({good}), 3), "ends at byte 4 of the data, which has 3"},
+      {file_of(object({tensor("a", "F32", "1", "4", "8")}), 8), "(gap)"},
+      {file_of(object({good, tensor("b", "F32", "1", "5", "9")}), 9), "(gap)"},
+      {file_of(object({good, tensor("b", "F32", "1", "3", "7")}), 7), "(overlap)"},
+      {file_of(object({good, tensor("b", "F32", "1", "0", "4")}), 4), "(overlap)"},
+      {file_of(object({tensor("a", "F32", "2", "0", "4")}), 4), "takes 8 bytes"},
+      {file_of(object({tensor("a", "F32", "", "0", "0")}), 0), "takes 4 bytes"},
+      {file_of(object({tensor("a", "F32", "1", "4", "0")}), 4), "takes 4 bytes"},
       // 2^62 * 4 = 2^64: wraps to 0.
-      {file_of("{" + tensor("a", "F32", "4611686018427387904", "0", "0") + "}", 0), "overflows"},
-      {file_of("{" + tensor("a", "U8", "4294967296,4294967296", "0", "0") + "}", 0), "overflows"},
-      {file_of("{" + tensor("a", "U8", huge, "0", huge) + "}", 0), "too large"},
-      {file_of("{" + tensor("a", "U8", "18446744073709551616", "0", "0") + "}", 0), "whole number"},
-      {file_of("{" + tensor("a", "U8", "9223372036854775807", "0", "9223372036854775807") + "}", 1),
+      {file_of(object({tensor("a", "F32", "4611686018427387904", "0", "0")}), 0), "overflows"},
+      {file_of(object({tensor("a", "U8", "4294967296,4294967296", "0", "0")}), 0), "overflows"},
+      {file_of(object({tensor("a", "U8", huge, "0", huge)}), 0), "too large"},
+      {file_of(object({tensor("a", "U8", "18446744073709551616", "0", "0")}), 0), "whole number"},
+      {file_of(object({tensor("a", "U8", "9223372036854775807", "0", "9223372036854775807")}), 1),
        "ends at byte 9223372036854775807"},
-      {file_of("{" + tensor("a", "U8", "2", huge, "1") + "}", 2), "takes 2 bytes"},
-      {file_of("{" + tensor("a", "U8", "-1", "0", "0") + "}", 0), "whole number"},
-      {file_of("{" + tensor("a", "U8", "1.0", "0", "1") + "}", 1), "whole number"},
-      {file_of("{" + tensor("a", "U8", "1", "0", "1.0") + "}", 1), "whole number"},
-      {file_of("{" + tensor("a", "U8", "1", "\"0\"", "1") + "}", 1), "whole number"},
-      {file_of("{" + tensor("a", "U8", "1", "-0", "1") + "}", 1), "whole number"},
-      {file_of("{" + tensor("a", "f32", "1", "0", "4") + "}", 4), "unknown dtype \"f32\""},
-      {file_of("{" + tensor("a", "", "1", "0", "4") + "}", 4), "unknown dtype \"\""},
+      {file_of(object({tensor("a", "U8", "2", huge, "1")}), 2), "takes 2 bytes"},
+      {file_of(object({tensor("a", "U8", "-1", "0", "0")}), 0), "whole number"},
+      {file_of(object({tensor("a", "U8", "1.0", "0", "1")}), 1), "whole number"},
+      {file_of(object({tensor("a", "U8", "1", "0", "1.0")}), 1), "whole number"},
+      {file_of(object({tensor("a", "U8", "1", "\"0\"", "1")}), 1), "whole number"},
+      {file_of(object({tensor("a", "U8", "1", "-0", "1")}), 1), "whole number"},
+      {file_of(object({tensor("a", "f32", "1", "0", "4")}), 4), "unknown dtype \"f32\""},
+      {file_of(object({tensor("a", "", "1", "0", "4")}), 4), "unknown dtype \"\""},
       {file_of(R"({"a":{"dtype":4,"shape":[1],"data_offsets":[0,4]}})", 4), "unknown dtype"},
       {file_of(R"({"a":{"dtype":"F32","shape":1,"data_offsets":[0,4]}})", 4), "not an array"},
       {file_of(R"({"a":{"dtype":"F32","shape":{"x":1},"data_offsets":[0,4]}})", 4), "not an array"},

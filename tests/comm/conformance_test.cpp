@@ -165,13 +165,14 @@ TEST_P(Conformance, GivesEveryRankTheSameBits) {
 
 TEST_P(Conformance, BroadcastsFromEachRoot) {
   for (int root = 0; root < size(); ++root) {
-    std::vector<std::uint8_t> own(4099, static_cast<std::uint8_t>(200 + rank()));
-    own.back() = static_cast<std::uint8_t>(rank());
-    Values<std::uint8_t> values(*subject_, own);
+    const auto values_of = [](int rank) {
+      std::vector<std::int32_t> values(4099);
+      std::iota(values.begin(), values.end(), rank * 10'000);
+      return values;
+    };
+    Values<std::int32_t> values(*subject_, values_of(rank()));
     collectives().broadcast(values.buffer(), root, {"weights"})->wait();
-    std::vector<std::uint8_t> expected(4099, static_cast<std::uint8_t>(200 + root));
-    expected.back() = static_cast<std::uint8_t>(root);
-    EXPECT_EQ(values.values(), expected) << "root " << root;
+    EXPECT_EQ(values.values(), values_of(root)) << "root " << root;
   }
 }
 
@@ -179,11 +180,16 @@ TEST_P(Conformance, ExchangesWithEveryPeer) {
   // Recursive doubling: the partner differs in one bit; a rank without one exchanges with itself.
   for (int bit = 1; bit < std::max(size(), 2); bit *= 2) {
     const int peer = (rank() ^ bit) < size() ? rank() ^ bit : rank();
-    Values<float> send(*subject_, std::vector<float>(30'001, static_cast<float>(rank())));
+    const auto values_of = [](int rank) {
+      std::vector<float> values(30'001);
+      std::iota(values.begin(), values.end(), static_cast<float>(rank * 40'000));
+      return values;
+    };
+    Values<float> send(*subject_, values_of(rank()));
     Values<float> receive(*subject_, std::vector<float>(30'001, -1.0f));
     collectives().exchange(send.buffer(), receive.buffer(), peer, {"tree"})->wait();
-    EXPECT_THAT(receive.values(), ::testing::Each(static_cast<float>(peer)));
-    EXPECT_THAT(send.values(), ::testing::Each(static_cast<float>(rank())));
+    EXPECT_EQ(receive.values(), values_of(peer));
+    EXPECT_EQ(send.values(), values_of(rank()));
   }
 }
 

@@ -223,7 +223,8 @@ TEST_F(LedgerTest, ReadsAnyEntriesWithoutHarm) {
     std::memcpy(&bytes[40], &counts[seed % 5], sizeof(std::uint64_t));
     write_file_durably(path, bytes);
     std::vector<std::string> problems;
-    EXPECT_LE(read_ledger(path).entries.size(), Ledger::kCapacity);
+    // Random entries do not carry the numbers that their places ask for.
+    EXPECT_THAT(read_ledger(path).entries, IsEmpty());
     EXPECT_FALSE(explain(read_ledgers(directory_, problems), now_ns()).empty());
   }
 }

@@ -42,8 +42,10 @@ SubjectFactory host_factory(std::string name, Make make) {
 std::vector<SubjectFactory> subject_factories() {
   return {
       host_factory("Mpi", [](World& world) { return make_mpi_collectives(world); }),
-      host_factory("MpiInMessagesOf9000Bytes",
-                   [](World& world) { return make_mpi_collectives(world, 9000); }),
+      host_factory("MpiInShortMessages",
+                   [](World& world) {
+                     return make_mpi_collectives(world, {.all_reduce_bytes = 9000, .count = 1021});
+                   }),
       host_factory("RecordingMpi",
                    [](World& world) { return make_collectives(world, {}, false, nullptr); }),
       host_factory("FaultyRecordingMpi",

@@ -1,9 +1,11 @@
 """What the whole-program tests share: running lockstep under mpirun and reading what it wrote."""
 
+import gzip
 import hashlib
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,40 @@ def run(ranks, *arguments, timeout=120, cwd=None, environment=None):
 
 def train(ranks, out, *arguments, **options):
     return run(ranks, "train", "--out", out, "--threads", 1, *arguments, **options)
+
+
+def read_idx(name):
+    """(shape, bytes) of one of the embedded MNIST's files."""
+    content = gzip.decompress((SOURCE / "data" / "mnist" / f"{name}.gz").read_bytes())
+    dimensions = content[3]
+    shape = struct.unpack(f">{dimensions}I", content[4:4 + 4 * dimensions])
+    return shape, content[4 + 4 * dimensions:]
+
+
+def idx_bytes(shape, content):
+    return struct.pack(f">I{len(shape)}I", 0x800 + len(shape), *shape) + content
+
+
+def write_small_mnist(directory, training=3000, test=500):
+    """The first images of MNIST as IDX files: a job on them takes seconds."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for part, count in (("train", training), ("t10k", test)):
+        (_, height, width), pixels = read_idx(f"{part}-images-idx3-ubyte")
+        _, labels = read_idx(f"{part}-labels-idx1-ubyte")
+        (directory / f"{part}-images-idx3-ubyte").write_bytes(
+            idx_bytes((count, height, width), pixels[:count * height * width]))
+        (directory / f"{part}-labels-idx1-ubyte").write_bytes(idx_bytes((count,), labels[:count]))
+    return directory
+
+
+def write_csv(path, images, labels, header=True, end="\n"):
+    """The known recipe's form: label,pixel0,...,pixel783."""
+    size = len(images) // len(labels)
+    lines = ["label," + ",".join(f"pixel{i}" for i in range(size))] if header else []
+    for i, label in enumerate(labels):
+        lines.append(",".join(map(str, (label, *images[i * size:(i + 1) * size]))))
+    path.write_text(end.join(lines) + end, newline="")
+    return path
 
 
 def records(path):

@@ -4,14 +4,17 @@ import signal
 import subprocess
 import time
 
-from harness import ProgramTest, checkpoints, command, main, records, train, weights
-
-# 12 steps an epoch: stops fall into every part of a run in seconds.
-SMALL = ["--model", "mlp", "--batch-size", 4500, "--epochs", 3, "--log-every-steps", 5,
-         "--evaluation-batch", 1000]
+from harness import (ProgramTest, checkpoints, command, main, records, train, weights,
+                     write_small_mnist)
 
 
 class ResumeTest(ProgramTest):
+    def setUp(self):
+        super().setUp()
+        # 12 steps an epoch: stops fall into every part of a run, in seconds.
+        self.settings = ["--data", write_small_mnist(self.directory / "data"), "--model", "mlp",
+                         "--batch-size", 225, "--log-every-steps", 5]
+
     def expect_same(self, whole, parts):
         self.assertEqual(weights(whole), weights(parts))
         self.assertEqual((whole / "checkpoints/BEST").read_text(),
@@ -21,12 +24,13 @@ class ResumeTest(ProgramTest):
 
     def stop_and_resume(self, ranks, settings, stops):
         whole, parts = self.directory / "whole", self.directory / "parts"
-        self.expect(train(ranks, whole, *SMALL, *settings), 0)
+        settings = [*self.settings, "--epochs", 3, *settings]
+        self.expect(train(ranks, whole, *settings), 0)
         resume = []
         for stop in stops:
-            self.expect(train(ranks, parts, *SMALL, *settings, "--max-steps", stop, *resume), 75)
+            self.expect(train(ranks, parts, *settings, "--max-steps", stop, *resume), 75)
             resume = ["--resume", "auto"]
-        self.expect(train(ranks, parts, *SMALL, *settings, *resume), 0)
+        self.expect(train(ranks, parts, *settings, *resume), 0)
         self.expect_same(whole, parts)
 
     def test_in_mid_epoch_at_one_rank(self):
@@ -48,37 +52,56 @@ class ResumeTest(ProgramTest):
     def test_another_number_of_epochs(self):
         """Finished after one epoch, then continued to three."""
         whole, parts = self.directory / "whole", self.directory / "parts"
-        self.expect(train(2, whole, *SMALL), 0)
-        first = [*SMALL, "--epochs", 1]
-        del first[first.index("--epochs"):first.index("--epochs") + 2]
-        self.expect(train(2, parts, *first), 0)
-        self.expect(train(2, parts, *SMALL, "--resume", "auto"), 0)
+        self.expect(train(2, whole, *self.settings, "--epochs", 3), 0)
+        self.expect(train(2, parts, *self.settings, "--epochs", 1), 0)
+        self.expect(train(2, parts, *self.settings, "--epochs", 3, "--resume", "auto"), 0)
         self.expect_same(whole, parts)
 
     def test_resume_from_a_named_checkpoint_in_a_new_directory(self):
         whole, copy = self.directory / "whole", self.directory / "copy"
-        self.expect(train(1, whole, *SMALL), 0)
+        self.expect(train(1, whole, *self.settings, "--epochs", 3), 0)
         checkpoint = whole / "checkpoints" / checkpoints(whole)[0]
         moved = self.directory / "renamed"
         checkpoint.rename(moved)
-        self.expect(train(1, copy, *SMALL, "--resume", moved), 0)
+        self.expect(train(1, copy, *self.settings, "--epochs", 3, "--resume", moved), 0)
         self.assertEqual(weights(whole), weights(copy))
 
     def test_a_finished_run_is_left_as_it_is(self):
         out = self.directory / "out"
-        self.expect(train(1, out, *SMALL), 0)
+        self.expect(train(1, out, *self.settings, "--epochs", 3), 0)
         before = weights(out), records(out / "metrics.jsonl")
-        self.expect(train(1, out, *SMALL, "--resume", "auto"), 0)
+        self.expect(train(1, out, *self.settings, "--epochs", 3, "--resume", "auto"), 0)
         self.assertEqual(before, (weights(out), records(out / "metrics.jsonl")))
 
+    def test_at_another_world_size(self):
+        """The global batch stays what it was and every sample is still seen once an epoch."""
+        out = self.directory / "out"
+        settings = [*self.settings, "--epochs", 2]
+        self.expect(train(4, out, *settings, "--max-steps", 7), 75)
+        result = self.expect(train(2, out, *settings, "--resume", "auto"), 0)
+        self.assertIn("resumed after epoch 0, step 7", result.stderr)
+        steps = [r["step"] for r in records(out / "metrics.jsonl") if r["kind"] == "train"]
+        self.assertEqual(steps, [12, 24])
+
+    def test_virtual_ranks_give_the_same_bits_at_any_world_size(self):
+        settings = [*self.settings, "--epochs", 2, "--virtual-ranks", 4, "--ema-decay", "0.9"]
+        runs = [self.directory / f"ranks-{ranks}" for ranks in (1, 2, 4)]
+        for ranks, out in zip((1, 2, 4), runs):
+            self.expect(train(ranks, out, *settings), 0)
+        moved = self.directory / "moved"
+        self.expect(train(4, moved, *settings, "--max-steps", 5), 75)
+        self.expect(train(1, moved, *settings, "--max-steps", 13, "--resume", "auto"), 75)
+        self.expect(train(2, moved, *settings, "--resume", "auto"), 0)
+        for out in (*runs[1:], moved):
+            self.expect_same(runs[0], out)
+
     def test_nothing_there_yet(self):
-        self.expect(train(1, self.directory / "out", *SMALL, "--resume", "auto"), 0)
+        self.expect(train(1, self.directory / "out", *self.settings, "--epochs", 3, "--resume", "auto"), 0)
 
     def test_user_signal_at_two_ranks(self):
         whole, parts = self.directory / "whole", self.directory / "parts"
-        long = [*SMALL, "--epochs", 40]
-        del long[long.index("--epochs"):long.index("--epochs") + 2]
-        self.expect(train(2, whole, *long, timeout=300), 0)
+        long = [*self.settings, "--epochs", 60]
+        self.expect(train(2, whole, *long), 0)
         job = subprocess.Popen(command(2, "train", "--out", parts, "--threads", 1, *long),
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 60
@@ -87,8 +110,8 @@ class ResumeTest(ProgramTest):
         job.send_signal(signal.SIGUSR1)
         _, errors = job.communicate(timeout=60)
         self.assertEqual(job.returncode, 75, errors)
-        self.assertLess(len(records(parts / "decisions.jsonl")), 40)
-        self.expect(train(2, parts, *long, "--resume", "auto", timeout=300), 0)
+        self.assertLess(len(records(parts / "decisions.jsonl")), 60)
+        self.expect(train(2, parts, *long, "--resume", "auto"), 0)
         self.expect_same(whole, parts)
 
 

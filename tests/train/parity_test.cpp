@@ -68,6 +68,7 @@ Result train(World& world, const Dataset& data, const TrainerConfig& config,
   std::iota(split.training.begin(), split.training.end(), 0u);
   Result run;
   Trainer trainer(world, *collectives, {}, make_network(model, {}), data, split, config);
+  trainer.prove_equal_start();
   trainer.run();
   run.gradient = trainer.parameters().gradients().clone();
   run.weights = trainer.parameters().weights().clone();

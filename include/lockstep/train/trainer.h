@@ -47,15 +47,18 @@ struct Outcome {
   std::optional<Best> best;
 };
 
-/// All members are collective: every rank calls them in the same order. Everything passed by reference
-/// must outlive it. Not thread-safe.
+/// Members are collective where they do not say otherwise: every rank calls them in the same order.
+/// Everything passed by reference must outlive it. Not thread-safe.
 class Trainer {
  public:
-  /// Initialises the network's weights from the seed and proves that all ranks have the same.
-  /// Throws Error{kUsage} for options that do not fit the data or the world.
+  /// Initialises the network's weights from the seed. Not collective. Throws Error{kUsage} for options
+  /// that do not fit the data or the world.
   Trainer(World& world, Collectives& collectives, const ComputeDevice& device,
           std::shared_ptr<Network> network, const Dataset& data, const Split& split,
           const TrainerConfig& config);
+
+  /// Throws AgreedError{kDiverged} unless all ranks begin with the same weights.
+  void prove_equal_start();
 
   /// Where the root writes to; not collective. Without it, and on all other ranks, nothing is written.
   void attach(RunRecords* records, CheckpointStore* store);

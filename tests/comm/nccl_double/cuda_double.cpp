@@ -79,7 +79,10 @@ void cancel(const void* owner) {
   }
 }
 
-void set_order(Order order) { machine().order = order; }
+void reset_machine(Order order) {
+  machine().order = order;
+  set_devices({"one"});
+}
 
 void set_devices(std::vector<std::string> identities) {
   machine().devices = std::move(identities);

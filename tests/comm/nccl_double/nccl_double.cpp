@@ -212,10 +212,8 @@ ncclResult_t DoubleComm::launch(Transfers transfers, cudaStream_t stream) {
 
 namespace nccl_double {
 
-void set_order(Order order);
-
 void reset(Order order) {
-  set_order(order);
+  reset_machine(order);
   controls().next_error = ncclSuccess;
   controls().aborted = 0;
   controls().destroyed = 0;

@@ -19,7 +19,8 @@ namespace nccl_double {
 
 enum class Order { kEarliestStreamFirst, kLatestStreamFirst };
 
-/// Sets the order and forgets injected errors. Streams and communicators stay.
+/// Sets the order, forgets injected errors and gives each rank one GPU. Streams and communicators
+/// stay.
 void reset(Order order);
 
 /// The next operation of this rank turns into this error while it is under way.

@@ -1,0 +1,237 @@
+// lockstep bench scaling: the rate of training by number of ranks, measured in jobs of its own.
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "command_line.h"
+#include "launcher.h"
+#include "lockstep/base/cast.h"
+#include "lockstep/base/file.h"
+#include "lockstep/base/text.h"
+#include "lockstep/model/compute_device.h"
+
+namespace lockstep {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kPhases[] = {"data", "forward", "backward", "communication", "optimizer"};
+
+struct Plan {
+  std::vector<int> ranks;
+  int rounds = 5;
+  std::int64_t steps = 40;
+  bool json = false;
+};
+
+// The median run of one configuration.
+struct Measurement {
+  bool weak = false;
+  int ranks = 0;
+  std::int64_t global_batch = 0;
+  std::vector<double> rates;  // samples per second, one a round
+  std::vector<Json> seconds;  // phases, one a round
+
+  std::size_t median_round() const {
+    std::vector<std::size_t> order(rates.size());
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+    std::ranges::sort(order, {}, [this](std::size_t i) { return rates[i]; });
+    return order[order.size() / 2];
+  }
+  double rate() const { return rates[median_round()]; }
+};
+
+int to_int(const std::string& text, const std::string& name, int low, int high) {
+  int value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < low || value > high) {
+    fail(ExitCode::kUsage, "--{} {}: expected whole numbers from {} to {}", name, text, low, high);
+  }
+  return value;
+}
+
+Plan make_plan(const std::map<std::string, std::string>& options) {
+  Plan plan;
+  std::string list = options.contains("ranks") ? options.at("ranks") : "";
+  if (list.empty()) {
+    for (int ranks = 1; ranks <= available_cores(); ranks *= 2) plan.ranks.push_back(ranks);
+  }
+  while (!list.empty()) {
+    const std::size_t comma = list.find(',');
+    plan.ranks.push_back(to_int(list.substr(0, comma), "ranks", 1, 4096));
+    list = comma == std::string::npos ? "" : list.substr(comma + 1);
+  }
+  std::ranges::sort(plan.ranks);
+  plan.ranks.erase(std::unique(plan.ranks.begin(), plan.ranks.end()), plan.ranks.end());
+  if (options.contains("rounds")) plan.rounds = to_int(options.at("rounds"), "rounds", 1, 1000);
+  if (options.contains("steps")) plan.steps = to_int(options.at("steps"), "steps", 2, 1'000'000);
+  plan.json = options.contains("json");
+  return plan;
+}
+
+// A directory for the runs' files, removed with all of them.
+class ScratchDirectory {
+ public:
+  ScratchDirectory() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "lockstep-bench-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) {
+      fail(ExitCode::kCannotCreate, "{}: cannot be created: {}", pattern, errno_text(errno));
+    }
+    path_ = pattern;
+  }
+  ~ScratchDirectory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  ScratchDirectory(const ScratchDirectory&) = delete;
+  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// The first half of a job's steps warms up; the second is one step record, which is read here.
+void measure(Measurement& measurement, const Plan& plan, const Settings& settings,
+             const std::filesystem::path& scratch, int number) {
+  Settings job = settings;
+  const std::int64_t window = std::min<std::int64_t>(20, plan.steps / 2);
+  job.train.out = scratch / fmt::format("run-{}", number);
+  job.train.batch_size = measurement.global_batch;
+  job.train.batch_size_per_rank = 0;
+  job.train.log_every_steps = window;
+  job.train.max_steps = plan.steps / window * window;
+  job.train.epochs = 1'000'000;
+  job.train.log_level = "warning";
+  const std::filesystem::path config = scratch / fmt::format("run-{}.ini", number);
+  replace_file(config, settings_to_ini(job));
+  const JobResult result = run_job(measurement.ranks, {"train", "--config", config.string()});
+  if (result.exit_code != static_cast<int>(ExitCode::kStopped)) {
+    fail(ExitCode::kUnavailable, "a job of {} ranks ended with {} instead of {}:\n{}",
+         measurement.ranks, result.exit_code, static_cast<int>(ExitCode::kStopped), result.output);
+  }
+  const std::string metrics = read_text_file(job.train.out / "metrics.jsonl");
+  double samples = 0, total = 0;
+  Json phases;
+  for (const char* phase : kPhases) phases[phase] = 0.0;
+  for (std::size_t begin = 0; begin < metrics.size();) {
+    const std::size_t end = metrics.find('\n', begin);
+    const Json record = Json::parse(metrics.substr(begin, end - begin));
+    begin = end + 1;
+    if (record["kind"] != "step" || record["step"].get<std::int64_t>() <= plan.steps / 2) continue;
+    double seconds = 0;
+    for (const char* phase : kPhases) {
+      const double part = record["seconds"][phase].get<double>();
+      phases[phase] = phases[phase].get<double>() + part;
+      seconds += part;
+    }
+    samples += record["samples_per_second"].get<double>() * seconds;
+    total += seconds;
+  }
+  measurement.rates.push_back(samples / total);
+  measurement.seconds.push_back(phases);
+}
+
+std::string table(const std::vector<Measurement>& measurements, const Plan& plan, const Settings& settings) {
+  std::string text = fmt::format(
+      "{} on {} core{}, {}, {} thread{} a rank, median of {} rounds of {} steps (the second half "
+      "counts)\n\n"
+      "scaling  ranks   batch  images/s  speed-up  efficiency    data  forward  backward  communi-  optimizer\n"
+      "                                                                                    cation\n",
+      settings.model.name, available_cores(), available_cores() == 1 ? "" : "s", version_text(),
+      settings.model.threads > 0 ? std::to_string(settings.model.threads) : "cores/ranks",
+      settings.model.threads == 1 ? "" : "s", plan.rounds, plan.steps);
+  for (const Measurement& m : measurements) {
+    const auto base = std::ranges::find_if(
+        measurements, [&](const Measurement& other) { return other.weak == m.weak; });
+    const double speed_up = m.rate() / base->rate();
+    const double efficiency = speed_up * base->ranks / m.ranks;
+    text += fmt::format("{:<7} {:>6} {:>7} {:>9.1f} {:>9.2f} {:>10.1f} %", m.weak ? "weak" : "strong",
+                        m.ranks, m.global_batch, m.rate(), speed_up, 100 * efficiency);
+    const Json& seconds = m.seconds[m.median_round()];
+    double total = 0;
+    for (const char* phase : kPhases) total += seconds[phase].get<double>();
+    for (const char* phase : kPhases) {
+      text += fmt::format("{:>7.1f} %", 100 * seconds[phase].get<double>() / total);
+    }
+    text += "\n";
+  }
+  return text +
+         "\nShares are the root's time in a step; communication is the part that backward did not hide.\n";
+}
+
+Json to_json(const std::vector<Measurement>& measurements, const Plan& plan, const Settings& settings) {
+  Json rows = Json::array();
+  for (const Measurement& m : measurements) {
+    rows.push_back({{"scaling", m.weak ? "weak" : "strong"},
+                    {"ranks", m.ranks},
+                    {"global_batch", m.global_batch},
+                    {"samples_per_second", m.rate()},
+                    {"samples_per_second_by_round", m.rates},
+                    {"seconds", m.seconds[m.median_round()]}});
+  }
+  return {{"benchmark", "scaling"}, {"versions", version_text()},   {"cores", available_cores()},
+          {"model", settings.model.name}, {"seed", settings.train.seed},
+          {"rounds", plan.rounds},  {"steps", plan.steps},          {"results", rows}};
+}
+
+ExitCode run_bench(const Command& command, std::span<const std::string> arguments) {
+  if (arguments.empty() || arguments[0] != "scaling") {
+    fail(ExitCode::kUsage, "lockstep bench: name what to measure: scaling");
+  }
+  if (std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr) {
+    fail(ExitCode::kUsage, "lockstep bench scaling starts mpirun itself: call it without mpirun");
+  }
+  const ParsedSettings parsed = parse_settings(arguments.subspan(1), command.accepts);
+  const Plan plan = make_plan(parsed.options);
+  const Settings& settings = parsed.settings;
+  const ScratchDirectory scratch;
+  std::vector<Measurement> measurements;
+  for (const bool weak : {false, true}) {
+    for (const int ranks : plan.ranks) {
+      // Weak: what one rank would have of the strong batch at the smallest number of ranks.
+      const std::int64_t batch = weak ? settings.train.batch_size * ranks / plan.ranks.front()
+                                      : settings.train.batch_size;
+      measurements.push_back({.weak = weak, .ranks = ranks, .global_batch = batch, .rates = {}, .seconds = {}});
+    }
+  }
+  int number = 0;
+  for (int round = 0; round < plan.rounds; ++round) {
+    for (Measurement& measurement : measurements) {
+      measure(measurement, plan, settings, scratch.path(), number++);
+      if (::isatty(STDERR_FILENO) == 1) {
+        std::fprintf(stderr, "\r%d of %zu jobs", number,
+                     measurements.size() * static_cast<std::size_t>(plan.rounds));
+      }
+    }
+  }
+  if (::isatty(STDERR_FILENO) == 1) std::fputs("\r\033[K", stderr);
+  const std::string text = plan.json ? to_json(measurements, plan, settings).dump(2) + "\n"
+                                     : table(measurements, plan, settings);
+  std::fputs(text.c_str(), stdout);
+  return ExitCode::kDone;
+}
+
+}  // namespace
+
+Command bench_command() {
+  return {.name = "bench",
+          .summary = "measure: lockstep bench scaling (starts mpirun itself)",
+          .accepts = {.options = {{"ranks", "LIST",
+                                   "numbers of ranks, e.g. 1,2,4; default: powers of two up to the cores"},
+                                  {"rounds", "N", "repetitions, interleaved; the median counts; default 5"},
+                                  {"steps", "N", "steps of one job; the second half counts; default 40"},
+                                  {"json", "", "print one JSON object"}},
+                      .settings = {},
+                      .models = {}},
+          .run = run_bench};
+}
+
+}  // namespace lockstep

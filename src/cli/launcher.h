@@ -1,0 +1,23 @@
+// Starting jobs of this program under mpirun, from a process that is no rank itself.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace lockstep {
+
+/// This program's own file. Throws Error{kInternal}.
+std::filesystem::path own_program();
+
+struct JobResult {
+  int exit_code = 0;   ///< as mpirun gives it; 128 + signal when mpirun itself died of one
+  std::string output;  ///< the last 64 KiB of standard output and standard error
+};
+
+/// Runs `mpirun -n ranks lockstep arguments...` on this machine to its end, unbound, with more ranks than
+/// cores if need be, and with none of an outer job's variables in its environment. MPI must not have
+/// been started in this process. Throws Error{kUnavailable} when mpirun cannot be started.
+JobResult run_job(int ranks, const std::vector<std::string>& arguments);
+
+}  // namespace lockstep
