@@ -22,7 +22,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kPhases[] = {"data", "forward", "backward", "communication", "optimizer"};
+constexpr const char* kPhases[] = {"data", "forward", "backward", "communication", "optimizer", "other"};
 
 struct Plan {
   std::vector<int> ranks;
@@ -143,8 +143,8 @@ std::string table(const std::vector<Measurement>& measurements, const Plan& plan
   std::string text = fmt::format(
       "{} on {} core{}, {}, {} thread{} a rank, median of {} rounds of {} steps (the second half "
       "counts)\n\n"
-      "scaling  ranks   batch  images/s  speed-up  efficiency    data  forward  backward  communi-  optimizer\n"
-      "                                                                                    cation\n",
+      "scaling  ranks   batch  images/s  speed-up  efficiency      data   forward  backward  communi-  optimizer     other\n"
+      "                                                                                      cation\n",
       settings.model.name, available_cores(), available_cores() == 1 ? "" : "s", version_text(),
       settings.model.threads > 0 ? std::to_string(settings.model.threads) : "cores/ranks",
       settings.model.threads == 1 ? "" : "s", plan.rounds, plan.steps);
@@ -159,7 +159,7 @@ std::string table(const std::vector<Measurement>& measurements, const Plan& plan
     double total = 0;
     for (const char* phase : kPhases) total += seconds[phase].get<double>();
     for (const char* phase : kPhases) {
-      text += fmt::format("{:>7.1f} %", 100 * seconds[phase].get<double>() / total);
+      text += fmt::format("{:>8.1f} %", 100 * seconds[phase].get<double>() / total);
     }
     text += "\n";
   }

@@ -39,11 +39,16 @@ std::filesystem::path checkpoint_directory(const std::filesystem::path& given) {
 // The run's settings where the command line does not name others.
 Settings with_stored(const ParsedSettings& parsed, const TrainingState& state) {
   std::vector<std::string> arguments;
-  for (const auto& [name, value] : state.settings) arguments.push_back("--" + name + "=" + value);
+  for (const auto& [name, value] : state.settings) {
+    if (!value.empty()) arguments.push_back("--" + name + "=" + value);
+  }
   const Settings stored = parse_settings(arguments).settings;
   Settings settings = parsed.settings;
   const auto given = [&](const char* name) { return parsed.sources.at(name) != Source::kDefault; };
   settings.model.name = stored.model.name;
+  // Test data belong to the training data they were given with.
+  if (!given("data") && !given("test-data")) settings.data.test_data = stored.data.test_data;
+  if (!given("data")) settings.data.data = stored.data.data;
   if (!given("validation-fraction")) {
     settings.data.validation_fraction = stored.data.validation_fraction;
   }

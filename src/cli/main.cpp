@@ -1,5 +1,6 @@
 // The program: finds the subcommand, runs it, and turns every failure into a message and an exit
 // code.
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <new>
@@ -87,5 +88,7 @@ int run(const std::vector<std::string>& arguments) {
 }  // namespace lockstep
 
 int main(int argc, char** argv) {
+  // A file size limit is then a failed write, with a message and an exit code, and not the end.
+  std::signal(SIGXFSZ, SIG_IGN);
   return lockstep::run(std::vector<std::string>(argv + 1, argv + argc));
 }

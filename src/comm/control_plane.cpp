@@ -3,14 +3,11 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <array>
 #include <climits>
 #include <cstring>
 #include <utility>
 
-#include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
-#include "lockstep/comm/operation.h"
 
 namespace lockstep {
 
@@ -19,65 +16,12 @@ namespace {
 constexpr int kCollectTag = 1;
 constexpr int kDeliverTag = 2;
 
-struct Header {
-  std::uint64_t sequence = 0;
-  std::uint64_t bytes = 0;  // of the payload, which follows as a message of its own if not empty
-  std::uint64_t is_verdict = 0;
-  std::array<char, 40> name{};
-};
-
 constexpr double kAnnounceAfter = 5e-3;
 
 // Whoever collects gives up first, and its verdict reaches the others before they give up on it.
 double margin_of(double seconds) { return std::min(0.1 * seconds, 5.0) + 0.1; }
 
-Header make_header(std::uint64_t sequence, const char* name, std::size_t bytes) {
-  Header header;
-  header.sequence = sequence;
-  header.bytes = bytes;
-  std::strncpy(header.name.data(), name, header.name.size() - 1);
-  return header;
-}
-
 }  // namespace
-
-// Messages under way with the memory that MPI reads and writes: the requests of one operation.
-struct ControlPlane::Traffic {
-  struct Message {
-    int peer = 0;
-    Header header;
-    Bytes payload;
-    std::array<MPI_Request, 2> requests = {MPI_REQUEST_NULL, MPI_REQUEST_NULL};
-    bool done = false;
-  };
-  std::vector<Message> messages;
-
-  void send(Message& message, int tag, MPI_Comm comm) {
-    check_mpi(MPI_Isend(&message.header, sizeof(Header), MPI_BYTE, message.peer, tag, comm,
-                        &message.requests[0]),
-              "MPI_Isend");
-    if (message.payload.empty()) return;
-    check_mpi(MPI_Isend(message.payload.data(), checked_cast<int>(message.payload.size()), MPI_BYTE,
-                        message.peer, tag, comm, &message.requests[1]),
-              "MPI_Isend");
-  }
-  void receive_header(Message& message, int tag, MPI_Comm comm) {
-    check_mpi(MPI_Irecv(&message.header, sizeof(Header), MPI_BYTE, message.peer, tag, comm,
-                        &message.requests[0]),
-              "MPI_Irecv");
-  }
-  void receive_payload(Message& message, int tag, MPI_Comm comm) {
-    message.payload.resize(message.header.bytes);
-    check_mpi(MPI_Irecv(message.payload.data(), checked_cast<int>(message.payload.size()), MPI_BYTE,
-                        message.peer, tag, comm, &message.requests[1]),
-              "MPI_Irecv");
-  }
-  static bool complete(Message& message) {
-    int done = 0;
-    check_mpi(MPI_Testall(2, message.requests.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");
-    return done != 0;
-  }
-};
 
 ControlPlane::ControlPlane(Communicator comm, Watchdog& watchdog, double seconds,
                            std::function<std::string()> diagnose)
@@ -88,7 +32,11 @@ ControlPlane::ControlPlane(Communicator comm, Watchdog& watchdog, double seconds
       diagnose_(std::move(diagnose)) {}
 
 ControlPlane::~ControlPlane() {
-  if (failed_) comm_.abandon();
+  if (!failed_) return;
+  // The process is about to end; until then MPI may use the communicator and write into the
+  // buffers.
+  comm_.abandon();
+  for (std::unique_ptr<Traffic>& traffic : under_way_) static_cast<void>(traffic.release());
 }
 
 std::string ControlPlane::name_rank(int rank) const {
@@ -104,41 +52,52 @@ std::string ControlPlane::name_unfinished(const Traffic& traffic) const {
   return names;
 }
 
-void ControlPlane::begin(const char* name) {
+Traffic& ControlPlane::open() {
+  under_way_.push_back(std::make_unique<Traffic>());
+  return *under_way_.back();
+}
+
+void ControlPlane::close() { under_way_.pop_back(); }
+
+template <typename Operation>
+auto ControlPlane::attempt(const char* name, Operation operation) {
   if (failed_) {
     fail(ExitCode::kUnavailable, "control '{}': an earlier operation has failed", name);
   }
   ++sequence_;
+  try {
+    return operation();
+  } catch (...) {
+    failed_ = true;
+    throw;
+  }
 }
 
-void ControlPlane::give_up(std::unique_ptr<Traffic> traffic, const std::string& message) {
-  failed_ = true;
-  // MPI may still write into these buffers.
-  abandoned_.push_back(std::move(traffic));
+void ControlPlane::give_up(const std::string& message) {
   fail(ExitCode::kUnavailable, "{}{}", message, diagnose_());
 }
 
 void ControlPlane::send_verdict(const std::string& message, const char* name) {
-  auto traffic = std::make_unique<Traffic>();
-  traffic->messages.resize(static_cast<std::size_t>(size_));
+  Traffic& traffic = open();
+  traffic.messages.resize(static_cast<std::size_t>(size_));
   for (int peer = 0; peer < size_; ++peer) {
     if (peer == rank_) continue;
-    Traffic::Message& verdict = traffic->messages[static_cast<std::size_t>(peer)];
+    Traffic::Message& verdict = traffic.messages[static_cast<std::size_t>(peer)];
     verdict.peer = peer;
     const auto text = std::as_bytes(std::span(message));
     verdict.payload.assign(text.begin(), text.end());
     verdict.header = make_header(sequence_, name, verdict.payload.size());
     verdict.header.is_verdict = 1;
-    traffic->send(verdict, kDeliverTag, comm_.get());
+    traffic.send(verdict, kDeliverTag, comm_.get());
   }
   // A moment for the network; whoever does not take it by then has its own deadline.
   const Stopwatch since;
   bool all_done = false;
   while (!all_done && since.seconds() < 0.05) {
     all_done = true;
-    for (Traffic::Message& verdict : traffic->messages) all_done &= Traffic::complete(verdict);
+    for (Traffic::Message& verdict : traffic.messages) all_done &= Traffic::complete(verdict);
   }
-  if (!all_done) abandoned_.push_back(std::move(traffic));
+  if (all_done) close();
 }
 
 std::vector<Bytes> ControlPlane::collect(const char* name, std::span<const std::byte> own,
@@ -147,39 +106,40 @@ std::vector<Bytes> ControlPlane::collect(const char* name, std::span<const std::
     fail(ExitCode::kInternal, "control '{}': {} bytes are too many for one message (limit {})",
          name, own.size(), INT_MAX);
   }
-  auto traffic = std::make_unique<Traffic>();
+  Traffic& traffic = open();
   if (rank_ != root) {
-    traffic->messages.resize(1);
-    Traffic::Message& message = traffic->messages[0];
+    traffic.messages.resize(1);
+    Traffic::Message& message = traffic.messages[0];
     message.peer = root;
     message.payload.assign(own.begin(), own.end());
     message.header = make_header(sequence_, name, own.size());
-    traffic->send(message, kCollectTag, comm_.get());
+    traffic.send(message, kCollectTag, comm_.get());
     Patience patience(pulse_, margin_of(pulse_.seconds()));
     while (!Traffic::complete(message)) {
       if (patience.pause()) continue;
-      give_up(std::move(traffic), fmt::format("control '{}': {} has not come within {:.1f} s", name,
-                                              name_rank(root), patience.waited()));
+      give_up(fmt::format("control '{}': {} has not come within {:.1f} s", name, name_rank(root),
+                          patience.waited()));
     }
+    close();
     return {};
   }
-  traffic->messages.resize(static_cast<std::size_t>(size_));
-  std::size_t missing = traffic->messages.size();
+  traffic.messages.resize(static_cast<std::size_t>(size_));
+  std::size_t missing = traffic.messages.size();
   for (int peer = 0; peer < size_; ++peer) {
-    Traffic::Message& message = traffic->messages[static_cast<std::size_t>(peer)];
+    Traffic::Message& message = traffic.messages[static_cast<std::size_t>(peer)];
     message.peer = peer;
     if (peer == root) {
       message.payload.assign(own.begin(), own.end());
       message.done = true;
       --missing;
     } else {
-      traffic->receive_header(message, kCollectTag, comm_.get());
+      traffic.receive_header(message, kCollectTag, comm_.get());
     }
   }
   Patience patience(pulse_);
   bool announced = false;
   while (missing > 0) {
-    for (Traffic::Message& message : traffic->messages) {
+    for (Traffic::Message& message : traffic.messages) {
       if (message.done || !Traffic::complete(message)) continue;
       const Header& header = message.header;
       if (header.sequence != sequence_ || std::strncmp(header.name.data(), name, 39) != 0) {
@@ -189,12 +149,10 @@ std::vector<Bytes> ControlPlane::collect(const char* name, std::span<const std::
             name_rank(message.peer), header.name.data(), header.sequence, name_rank(rank_), name,
             sequence_);
         send_verdict(verdict, name);
-        failed_ = true;
-        abandoned_.push_back(std::move(traffic));
         fail(ExitCode::kInternal, "{}", verdict);
       }
       if (header.bytes > 0 && message.payload.empty()) {
-        traffic->receive_payload(message, kCollectTag, comm_.get());
+        traffic.receive_payload(message, kCollectTag, comm_.get());
         continue;
       }
       message.done = true;
@@ -208,28 +166,29 @@ std::vector<Bytes> ControlPlane::collect(const char* name, std::span<const std::
     }
     if (patience.pause()) continue;
     const std::string verdict = fmt::format("control '{}': missing after {:.1f} s: {}", name,
-                                            patience.waited(), name_unfinished(*traffic));
+                                            patience.waited(), name_unfinished(traffic));
     send_verdict(verdict, name);
-    give_up(std::move(traffic), verdict);
+    give_up(verdict);
   }
   std::vector<Bytes> collected;
-  collected.reserve(traffic->messages.size());
-  for (Traffic::Message& message : traffic->messages)
+  collected.reserve(traffic.messages.size());
+  for (Traffic::Message& message : traffic.messages)
     collected.push_back(std::move(message.payload));
+  close();
   return collected;
 }
 
 Bytes ControlPlane::deliver(const char* name, std::span<const std::byte> bytes, int root) {
-  auto traffic = std::make_unique<Traffic>();
+  Traffic& traffic = open();
   if (rank_ == root) {
     if (bytes.size() > std::size_t{INT_MAX}) {
       fail(ExitCode::kInternal, "control '{}': {} bytes are too many for one message (limit {})",
            name, bytes.size(), INT_MAX);
     }
-    traffic->messages.resize(static_cast<std::size_t>(size_));
-    std::size_t missing = traffic->messages.size();
+    traffic.messages.resize(static_cast<std::size_t>(size_));
+    std::size_t missing = traffic.messages.size();
     for (int peer = 0; peer < size_; ++peer) {
-      Traffic::Message& message = traffic->messages[static_cast<std::size_t>(peer)];
+      Traffic::Message& message = traffic.messages[static_cast<std::size_t>(peer)];
       message.peer = peer;
       if (peer == root) {
         message.done = true;
@@ -238,66 +197,70 @@ Bytes ControlPlane::deliver(const char* name, std::span<const std::byte> bytes, 
       }
       message.payload.assign(bytes.begin(), bytes.end());
       message.header = make_header(sequence_, name, bytes.size());
-      traffic->send(message, kDeliverTag, comm_.get());
+      traffic.send(message, kDeliverTag, comm_.get());
     }
     Patience patience(pulse_);
     while (missing > 0) {
-      for (Traffic::Message& message : traffic->messages) {
+      for (Traffic::Message& message : traffic.messages) {
         if (message.done || !Traffic::complete(message)) continue;
         message.done = true;
         --missing;
       }
       if (missing == 0 || patience.pause()) continue;
-      const std::string who = name_unfinished(*traffic);
-      give_up(std::move(traffic), fmt::format("control '{}': not taken after {:.1f} s by {}", name,
-                                              patience.waited(), who));
+      const std::string who = name_unfinished(traffic);
+      give_up(fmt::format("control '{}': not taken after {:.1f} s by {}", name, patience.waited(),
+                          who));
     }
+    close();
     return {bytes.begin(), bytes.end()};
   }
-  traffic->messages.resize(1);
-  Traffic::Message& message = traffic->messages[0];
+  traffic.messages.resize(1);
+  Traffic::Message& message = traffic.messages[0];
   message.peer = root;
-  traffic->receive_header(message, kDeliverTag, comm_.get());
+  traffic.receive_header(message, kDeliverTag, comm_.get());
   Patience patience(pulse_, margin_of(pulse_.seconds()));
   for (bool have_header = false;;) {
     if (!Traffic::complete(message)) {
       if (patience.pause()) continue;
-      give_up(std::move(traffic), fmt::format("control '{}': nothing from {} within {:.1f} s", name,
-                                              name_rank(root), patience.waited()));
+      give_up(fmt::format("control '{}': nothing from {} within {:.1f} s", name, name_rank(root),
+                          patience.waited()));
     }
     if (have_header || message.header.bytes == 0) break;
     have_header = true;
-    traffic->receive_payload(message, kDeliverTag, comm_.get());
+    traffic.receive_payload(message, kDeliverTag, comm_.get());
   }
   const Header& header = message.header;
   if (header.is_verdict != 0) {
     const std::string verdict(reinterpret_cast<const char*>(message.payload.data()),
                               message.payload.size());
-    give_up(std::move(traffic), fmt::format("{}, says {}", verdict, name_rank(root)));
+    give_up(fmt::format("{}, says {}", verdict, name_rank(root)));
   }
   if (header.sequence != sequence_ || std::strncmp(header.name.data(), name, 39) != 0) {
-    failed_ = true;
     fail(
         ExitCode::kInternal,
         "control plane out of step: {} called '{}' as operation {}, {} called '{}' as operation {}",
         name_rank(root), header.name.data(), header.sequence, name_rank(rank_), name, sequence_);
   }
-  return std::move(message.payload);
+  Bytes payload = std::move(message.payload);
+  close();
+  return payload;
 }
 
 std::vector<Bytes> ControlPlane::gather(const char* name, std::span<const std::byte> own,
                                         int root) {
-  begin(name);
-  return collect(name, own, root);
+  return attempt(name, [&] { return collect(name, own, root); });
 }
 
 Bytes ControlPlane::broadcast(const char* name, std::span<const std::byte> bytes, int root) {
-  begin(name);
-  return deliver(name, bytes, root);
+  return attempt(name, [&] { return deliver(name, bytes, root); });
 }
 
 std::vector<Bytes> ControlPlane::all_gather(const char* name, std::span<const std::byte> own) {
-  begin(name);
+  return attempt(name, [&] { return collect_and_deliver(name, own); });
+}
+
+std::vector<Bytes> ControlPlane::collect_and_deliver(const char* name,
+                                                     std::span<const std::byte> own) {
   const std::vector<Bytes> collected = collect(name, own, 0);
   // One message back: the sizes of all parts, then the parts.
   Bytes packed;

@@ -14,10 +14,9 @@
 
 #include "comm/mpi_support.h"
 #include "comm/pulse.h"
+#include "comm/traffic.h"
 
 namespace lockstep {
-
-using Bytes = std::vector<std::byte>;
 
 /// Operations are numbered, so that ranks that call different ones find out. `name` is for
 /// messages.
@@ -47,13 +46,17 @@ class ControlPlane {
   std::string name_rank(int rank) const;
 
  private:
-  struct Traffic;
-  void begin(const char* name);
+  /// One numbered operation: none after one that has failed.
+  template <typename Operation>
+  auto attempt(const char* name, Operation operation);
+  Traffic& open();
+  void close();
   std::string name_unfinished(const Traffic& traffic) const;
   std::vector<Bytes> collect(const char* name, std::span<const std::byte> own, int root);
   Bytes deliver(const char* name, std::span<const std::byte> bytes, int root);
+  std::vector<Bytes> collect_and_deliver(const char* name, std::span<const std::byte> own);
   void send_verdict(const std::string& message, const char* name);
-  [[noreturn]] void give_up(std::unique_ptr<Traffic> traffic, const std::string& message);
+  [[noreturn]] void give_up(const std::string& message);
 
   Communicator comm_;
   int rank_;
@@ -63,7 +66,8 @@ class ControlPlane {
   std::function<std::string()> diagnose_;
   std::uint64_t sequence_ = 0;
   bool failed_ = false;
-  std::vector<std::unique_ptr<Traffic>> abandoned_;
+  // The innermost last. What a failed operation leaves stays here.
+  std::vector<std::unique_ptr<Traffic>> under_way_;
 };
 
 }  // namespace lockstep

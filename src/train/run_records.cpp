@@ -1,7 +1,6 @@
 #include "lockstep/train/run_records.h"
 
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -23,7 +22,8 @@ Json to_json(const PhaseSeconds& seconds) {
           {"forward", seconds.forward},
           {"backward", seconds.backward},
           {"communication", seconds.communication},
-          {"optimizer", seconds.optimizer}};
+          {"optimizer", seconds.optimizer},
+          {"other", seconds.other}};
 }
 
 double mean(double sum, std::int64_t samples) {
@@ -42,6 +42,7 @@ void PhaseSeconds::add(const PhaseSeconds& other) {
   backward += other.backward;
   communication += other.communication;
   optimizer += other.optimizer;
+  this->other += other.other;
 }
 
 struct RunRecords::Files {
@@ -50,7 +51,7 @@ struct RunRecords::Files {
         metrics(directory.metrics()),
         decisions(directory.decisions()),
         quiet(be_quiet),
-        progress(ProgressOutput::to(stderr, ::isatty(STDERR_FILENO) == 1)) {}
+        progress(ProgressOutput::to(stdout)) {}
 
   EventWriter& board() {
     if (!events) events.emplace(run, resumed_at);

@@ -184,6 +184,7 @@ Outcome Trainer::run() {
       records_->begin_epoch(state_.cursor.epoch + 1, options.epochs, sampler_.steps_per_epoch(),
                             state_.cursor.step_in_epoch);
     }
+    step_watch_ = {};
     while (state_.cursor.step_in_epoch < sampler_.steps_per_epoch()) {
       last = train_step();
       count_step(last);
@@ -229,6 +230,7 @@ Trainer::StepResult Trainer::train_step() {
   seconds_.communication += watch.lap();
   update_weights(step);
   seconds_.optimizer += watch.lap();
+  seconds_.other = step_watch_.lap() - seconds_.total();
   return result;
 }
 
@@ -424,6 +426,7 @@ void Trainer::save_checkpoint(StopReason reason, bool best) {
                  [this] { world_.publish_progress(); });
   });
   world_.enter_phase(Phase::kTraining);
+  step_watch_ = {};
 }
 
 std::optional<Evaluation> Trainer::evaluate_best(const Dataset& data) {

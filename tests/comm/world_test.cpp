@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "comm/world_impl.h"
 #include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
 #include "lockstep/comm/collectives.h"
@@ -247,6 +248,19 @@ TEST(World, WaitsForALateRankThatPublishesProgress) {
   }
   EXPECT_EQ(world.broadcast_value(world.rank() + 5), 5);
   world.barrier();
+}
+
+// Open MPI's own way with an error is to end the job.
+TEST(World, TurnsErrorsOfMpiIntoErrorsOfLockstep) {
+  World world = start_world();
+  const Communicator comm = world.impl().duplicate();
+  try {
+    check_mpi(MPI_Send(nullptr, 0, MPI_BYTE, world.size() + 5, 0, comm.get()), "MPI_Send");
+    ADD_FAILURE() << "sent to a rank that does not exist";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUnavailable);
+    EXPECT_THAT(error.what(), AllOf(StartsWith("MPI_Send failed: "), HasSubstr("rank")));
+  }
 }
 
 TEST(World, RecordsInTheLedgerAndRemovesItInTheEnd) {

@@ -41,8 +41,9 @@ class World {
   World& operator=(World&&) = delete;
 
   /// Ends this process at once without waiting for anyone, and with it the job: for a failure that
-  /// the other ranks do not know of. The message must have been printed; buffers are flushed.
-  /// mpirun returns this code and ends the others within about two seconds.
+  /// the other ranks do not know of; also right when the job has ended in order. May be called at
+  /// any time, also after the World is gone. The message must have been printed; buffers are
+  /// flushed. mpirun returns this code and ends the others within about two seconds.
   [[noreturn]] static void end_job(ExitCode code) noexcept;
 
   /// The ranks that give the same color, ordered by key and rank. Every rank calls it, and destroys

@@ -19,7 +19,8 @@ struct PhaseSeconds {
   double backward = 0;       ///< with the communication it hides
   double communication = 0;  ///< waiting for sums that backward did not hide
   double optimizer = 0;
-  double total() const { return data + forward + backward + communication + optimizer; }
+  double other = 0;          ///< the rest of the wall clock, but for validation and checkpoints
+  double total() const { return data + forward + backward + communication + optimizer + other; }
   void add(const PhaseSeconds& other);
 };
 

@@ -124,6 +124,7 @@ class Trainer {
   bool stop_early_ = false;
 
   Stopwatch since_start_;
+  Stopwatch step_watch_;  // since the last step ended
   PhaseSeconds seconds_;
   std::vector<std::uint32_t> samples_;
   at::Tensor images_, labels_;  // the batch on the host, allocated once

@@ -1,0 +1,139 @@
+"""Training on other data and formats, and what evaluate says of the result."""
+
+import json
+import math
+import struct
+import unittest
+from pathlib import Path
+
+from harness import (ProgramTest, checkpoints, idx_bytes, main, read_idx, records, run, train,
+                     weights, write_csv, write_small_mnist)
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+
+
+def read_safetensors(path):
+    """{name: (shape, values)} of a file of F32 tensors, by nothing but the format's description."""
+    content = path.read_bytes()
+    size = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8:8 + size])
+    tensors = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        assert entry["dtype"] == "F32", entry
+        begin, end = (8 + size + offset for offset in entry["data_offsets"])
+        tensors[name] = (entry["shape"], struct.unpack(f"<{(end - begin) // 4}f", content[begin:end]))
+    return tensors
+
+
+def dense(inputs, tensors, name, relu):
+    (rows, columns), weight = tensors[f"{name}.weight"]
+    _, bias = tensors[f"{name}.bias"]
+    outputs = []
+    for row in range(rows):
+        value = bias[row] + math.fsum(w * x for w, x in
+                                      zip(weight[row * columns:(row + 1) * columns], inputs))
+        outputs.append(max(0.0, value) if relu else value)
+    return outputs
+
+
+class EvaluateTest(ProgramTest):
+    def setUp(self):
+        super().setUp()
+        self.data = write_small_mnist(self.directory / "data")
+        self.settings = ["--data", self.data, "--model", "mlp", "--batch-size", 100]
+
+    def test_logits_are_those_of_the_stored_weights(self):
+        out, file = self.directory / "out", self.directory / "logits.safetensors"
+        self.expect(train(2, out, *self.settings, "--epochs", 1), 0)
+        checkpoint = out / "checkpoints" / checkpoints(out)[-1]
+        self.expect(run(2, "evaluate", "--checkpoint", checkpoint, "--data", self.data,
+                        "--logits", file), 0)
+        shape, logits = read_safetensors(file)["logits"]
+        self.assertEqual(shape, [500, 10])
+        tensors = read_safetensors(checkpoint / "model.safetensors")
+        pixels = read_idx("t10k-images-idx3-ubyte")[1]
+        for sample in range(0, 500, 25):
+            hidden = [p / 255 for p in pixels[sample * 784:(sample + 1) * 784]]
+            for name, relu in (("dense1", True), ("dense2", True), ("dense3", False)):
+                hidden = dense(hidden, tensors, name, relu)
+            for column, value in enumerate(hidden):
+                self.assertAlmostEqual(value, logits[sample * 10 + column], delta=1e-4)
+
+    def test_json_agrees_with_metrics_at_any_number_of_ranks(self):
+        out = self.directory / "out"
+        self.expect(train(2, out, *self.settings, "--epochs", 2, "--ema-decay", "0.9"), 0)
+        recorded = {r["kind"]: r for r in records(out / "metrics.jsonl")}
+        texts = {}
+        for split in ("test", "validation"):
+            texts[split] = {self.expect(run(ranks, "evaluate", "--checkpoint", out, "--data",
+                                            self.data, "--split", split, "--json"), 0).stdout
+                            for ranks in (1, 2, 4)}
+            self.assertEqual(len(texts[split]), 1)
+        best = (out / "checkpoints/BEST").read_text().strip()
+        result = json.loads(texts["test"].pop())
+        self.assertEqual(set(result), {"loss", "accuracy", "per_class", "confusion", "samples"})
+        for key in ("loss", "accuracy", "per_class", "confusion", "samples"):
+            self.assertEqual(result[key], recorded["test"][key])
+        validation = [r for r in records(out / "metrics.jsonl")
+                      if r["kind"] == "validation" and r["step"] == int(best.split("-")[1])]
+        self.assertEqual(json.loads(texts["validation"].pop())["loss"], validation[0]["loss"])
+        everything = json.loads(self.expect(run(1, "evaluate", "--checkpoint", out, "--data",
+                                                self.data, "--split", "all", "--json"), 0).stdout)
+        self.assertEqual(everything["samples"], 3000)
+        table = self.expect(run(1, "evaluate", "--checkpoint", out, "--data", self.data), 0).stdout
+        self.assertIn(f"{100 * result['accuracy']:.4f} %", table)
+
+    def test_validation_on_the_root_gives_the_same_bits(self):
+        runs = [self.directory / mode for mode in ("sharded", "root")]
+        for out in runs:
+            self.expect(train(2, out, *self.settings, "--epochs", 2, "--validation", out.name), 0)
+        self.assertEqual(weights(runs[0]), weights(runs[1]))
+        self.assertEqual(*(records(out / "metrics.jsonl") for out in runs))
+
+    def test_csv_trains_to_the_same_weights(self):
+        _, pixels = read_idx("train-images-idx3-ubyte")
+        _, labels = read_idx("train-labels-idx1-ubyte")
+        csv = write_csv(self.directory / "train.csv", pixels[:3000 * 784], labels[:3000],
+                        end="\r\n")
+        runs = [self.directory / "idx", self.directory / "csv"]
+        for out, data in zip(runs, (self.data, csv)):
+            settings = list(self.settings)
+            settings[1] = data
+            self.expect(train(1, out, *settings, "--epochs", 1, "--test-data", self.data), 0)
+        self.assertEqual(weights(runs[0]), weights(runs[1]))
+
+    def test_three_channels(self):
+        (_, height, width), pixels = read_idx("train-images-idx3-ubyte")
+        _, labels = read_idx("train-labels-idx1-ubyte")
+        data = self.directory / "colour"
+        data.mkdir()
+        image = height * width
+        coloured = b"".join(3 * pixels[i * image:(i + 1) * image] for i in range(600))
+        (data / "train-images-idx3-ubyte").write_bytes(idx_bytes((600, 3, height, width), coloured))
+        (data / "train-labels-idx1-ubyte").write_bytes(idx_bytes((600,), labels[:600]))
+        for model in ("digits-cnn", "lenet", "mlp"):
+            self.expect(train(2, self.directory / model, "--data", data, "--model", model,
+                              "--max-steps", 2), 75)
+
+    @unittest.skipUnless(FASHION.exists(), "Debian's dataset-fashion-mnist is not installed")
+    def test_fashion_mnist(self):
+        out = self.directory / "out"
+        self.expect(train(2, out, "--data", FASHION, "--model", "mlp", "--batch-size", 500,
+                          "--epochs", 1), 0)
+        test = [r for r in records(out / "metrics.jsonl") if r["kind"] == "test"]
+        self.assertGreater(test[0]["accuracy"], 0.7)
+
+    def test_exclusive_outputs_and_bad_options(self):
+        out = self.directory / "out"
+        self.expect(train(1, out, *self.settings, "--max-steps", 1), 75)
+        self.expect(run(1, "evaluate", "--checkpoint", out, "--split", "tset"), 64)
+        result = run(1, "evaluate", "--checkpoint", out, "--data", self.data, "--logits",
+                     self.directory / "no" / "where.safetensors")
+        self.expect(result, 73)
+        self.assertIn("where.safetensors", result.stderr)
+
+
+if __name__ == "__main__":
+    main()
