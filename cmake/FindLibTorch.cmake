@@ -4,7 +4,8 @@
 #   1. what the user names: LIBTORCH_ROOT (-D), Torch_DIR or CMAKE_PREFIX_PATH (-D or environment): an unpacked LibTorch zip, a site-packages folder, or a torch package folder;
 #   2. the torch of the active Python;
 #   3. the wheel launch/setup keeps in ${XDG_CACHE_HOME:-~/.cache}/lockstep.
-# Defines LibTorch::LibTorch, LibTorch_VERSION and LibTorch_LIBRARY_DIRS.
+# Defines LibTorch::LibTorch, LibTorch_VERSION and LibTorch_LIBRARY_DIRS; LibTorch_NCCL_ROOT where its
+# wheel of NCCL lies beside it. For CUDA call it after find_package(CUDAToolkit).
 set(LIBTORCH_ROOT "" CACHE PATH "Folder with LibTorch's include/ and lib/")
 
 set(_candidates)
@@ -91,6 +92,37 @@ if(_torch_root)
     endforeach()
     list(REMOVE_DUPLICATES LibTorch_LIBRARY_DIRS)
   endif()
+
+  set(LibTorch_NCCL_ROOT "")
+  if(EXISTS "${_torch_root}/../nvidia/nccl/include/nccl.h")
+    get_filename_component(LibTorch_NCCL_ROOT "${_torch_root}/../nvidia/nccl" ABSOLUTE)
+  endif()
+
+  # One CUDA runtime in the process, LibTorch's or the toolkit's, whichever is newer: neither
+  # understands what was compiled for a newer one.
+  set(_torch_cuda "")
+  if(EXISTS "${_torch_root}/version.py")
+    file(STRINGS "${_torch_root}/version.py" _line REGEX "^cuda.*= *'[0-9.]+'")
+    string(REGEX MATCH "[0-9]+[.][0-9]+" _torch_cuda "${_line}")
+  endif()
+  if(LOCKSTEP_CUDA AND TARGET CUDA::cudart AND _torch_cuda)
+    set(_toolkit "${CUDAToolkit_VERSION_MAJOR}.${CUDAToolkit_VERSION_MINOR}")
+    string(REGEX MATCH "^[0-9]+" _torch_cuda_major "${_torch_cuda}")
+    if(NOT _torch_cuda_major EQUAL CUDAToolkit_VERSION_MAJOR)
+      message(FATAL_ERROR "LibTorch in ${_torch_root} is for CUDA ${_torch_cuda}, the toolkit in "
+                          "${CUDAToolkit_BIN_DIR} is CUDA ${_toolkit}: their major versions must agree")
+    endif()
+    set(_beside ${_runtime_libraries})
+    list(FILTER _beside INCLUDE REGEX "/libcudart")
+    if(_beside AND _toolkit VERSION_GREATER _torch_cuda)
+      list(REMOVE_ITEM _runtime_libraries ${_beside})
+      get_target_property(_library CUDA::cudart IMPORTED_LOCATION)
+      get_filename_component(_library_dir "${_library}" DIRECTORY)
+      list(APPEND LibTorch_LIBRARY_DIRS "${_library_dir}")
+    elseif(_beside)
+      set_target_properties(CUDA::cudart PROPERTIES IMPORTED_LOCATION "${_beside}")
+    endif()
+  endif()
 endif()
 
 include(FindPackageHandleStandardArgs)
@@ -127,6 +159,9 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
     # Nothing refers to libtorch_cuda by symbol: it registers itself when it is loaded.
     list(APPEND _link "${_torch_root}/lib/libc10_cuda.so" -Wl,--no-as-needed
          "${_torch_root}/lib/libtorch_cuda.so")
+    # It needs cuBLAS, cuDNN and more, which may lie where only the program's own path leads: unlike
+    # RUNPATH, RPATH counts for the libraries of libraries too.
+    list(APPEND _link -Wl,--disable-new-dtags)
   endif()
   target_link_libraries(LibTorch::LibTorch INTERFACE ${_link} -Wl,--no-as-needed
                         ${_runtime_libraries} -Wl,--as-needed)

@@ -111,10 +111,10 @@ can_build_cuda() {
     return 1
   fi
   for include in "$(dirname "$nvcc")/../include" "${NCCL_ROOT:-/usr}/include" /usr/include \
-    /usr/local/include; do
+    /usr/local/include "$(find_libtorch ON 2>/dev/null || true)/../nvidia/nccl/include"; do
     [[ ! -e "$include/nccl.h" ]] || return 0
   done
-  echo "no NCCL (nccl.h beside the CUDA toolkit, in /usr/include or in NCCL_ROOT)"
+  echo "no NCCL (nccl.h beside the CUDA toolkit, beside LibTorch, in /usr/include or in NCCL_ROOT)"
   return 1
 }
 

@@ -112,8 +112,7 @@ std::string json_text(const Evaluation& result) {
          "\n";
 }
 
-ExitCode run_evaluate(const Command& command, std::span<const std::string> arguments) {
-  Session session(command, arguments);
+ExitCode evaluate(Session& session) {
   World& world = session.world();
   std::optional<CheckpointReader> reader;
   Settings settings;
@@ -153,6 +152,11 @@ ExitCode run_evaluate(const Command& command, std::span<const std::string> argum
       fail(ExitCode::kInputOutput, "standard output: cannot be written");
   });
   return ExitCode::kDone;
+}
+
+ExitCode run_evaluate(const Command& command, std::span<const std::string> arguments) {
+  Session session(command, arguments);
+  return reporting(session.world(), [&] { return evaluate(session); });
 }
 
 }  // namespace

@@ -72,8 +72,7 @@ int run(const std::vector<std::string>& arguments) {
   try {
     return static_cast<int>(dispatch(arguments));
   } catch (const AgreedError& error) {
-    if (speaks()) log_error("{}", error.what());
-    return static_cast<int>(error.code());
+    return static_cast<int>(error.code());  // the root has said why
   } catch (const Error& error) {
     end_alone(error.code(), error.what());
   } catch (const std::bad_alloc&) {

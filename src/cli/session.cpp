@@ -31,6 +31,18 @@ ParsedSettings parse_or_defaults(const Command& command, std::span<const std::st
   }
 }
 
+// The GPU of this rank, or none: every rank computes on the same kind of device.
+std::optional<int> choose_gpu(World& world, const Settings& settings) {
+  const std::string& device = settings.model.device;
+  if (device == "cpu") return std::nullopt;
+  if (device == "auto") {
+    if (settings.comm.backend == "mpi") return std::nullopt;
+    const std::int64_t without_gpu = device_count() > 0 ? 0 : 1;
+    if (world.all_reduce_max(without_gpu) != 0) return std::nullopt;
+  }
+  return select_device(world);
+}
+
 World start_world(const CommOptions& options) {
   int argc = 0;
   char** argv = nullptr;
@@ -43,10 +55,13 @@ Session::Session(const Command& command, std::span<const std::string> arguments)
     : parsed_(parse_or_defaults(command, arguments, parse_failure_)),
       world_(start_world(parsed_.settings.comm)) {
   init_logging(log_level(settings().train.log_level), world_.rank(), world_.size());
-  agree_or_throw(world_, parse_failure_);
-  require_equal(settings_to_ini(settings()), "settings", ExitCode::kUsage);
-  together(world_, [this] {
-    device_ = prepare_compute_device(settings().model, world_.local_rank(), world_.local_size());
+  reporting(world_, [this] {
+    agree_or_throw(world_, parse_failure_);
+    require_equal(settings_to_ini(settings()), "settings", ExitCode::kUsage);
+    const std::optional<int> gpu = choose_gpu(world_, settings());
+    together(world_, [this, gpu] {
+      device_ = prepare_compute_device(settings().model, world_.local_size(), gpu);
+    });
   });
 }
 

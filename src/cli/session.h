@@ -5,8 +5,10 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "command_line.h"
+#include "lockstep/base/log.h"
 #include "lockstep/cli/settings.h"
 #include "lockstep/comm/collectives.h"
 #include "lockstep/comm/world.h"
@@ -37,6 +39,18 @@ class Session {
   World world_;
   ComputeDevice device_;
 };
+
+/// Runs `work`, whose AgreedErrors the root reports here, while the other ranks still wait for it at the
+/// world's end: once any rank has left, mpirun may end the others before they have spoken.
+template <typename Work>
+auto reporting(World& world, Work&& work) {
+  try {
+    return std::forward<Work>(work)();
+  } catch (const AgreedError& error) {
+    if (world.is_root()) log_error("{}", error.what());
+    throw;
+  }
+}
 
 /// The network that `settings` name, for images of the shape in `data`.
 std::shared_ptr<Network> network_for(const Settings& settings, const Dataset& data);

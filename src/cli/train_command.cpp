@@ -175,9 +175,7 @@ void print_outcome(const Outcome& outcome, const Trainer& trainer, const Setting
   log_info("results: {}", out.string());
 }
 
-ExitCode run_train(const Command& command, std::span<const std::string> arguments) {
-  install_stop_signal();
-  Session session(command, arguments);
+ExitCode train(Session& session) {
   World& world = session.world();
   const Settings& settings = session.settings();
   log_info("{}, {} rank{}, {}", version_text(), world.size(), world.size() == 1 ? "" : "s",
@@ -234,6 +232,12 @@ ExitCode run_train(const Command& command, std::span<const std::string> argument
   }
   if (world.is_root()) print_outcome(outcome, *trainer, settings, out);
   return outcome.reason == StopReason::kDone ? ExitCode::kDone : ExitCode::kStopped;
+}
+
+ExitCode run_train(const Command& command, std::span<const std::string> arguments) {
+  install_stop_signal();
+  Session session(command, arguments);
+  return reporting(session.world(), [&] { return train(session); });
 }
 
 }  // namespace

@@ -9,8 +9,9 @@ bool built_with_cuda() { return false; }
 int device_count() { return 0; }
 
 int select_device(World&) {
-  fail(ExitCode::kUsage,
-       "--device cuda: this build has no CUDA; configure with -DLOCKSTEP_CUDA=ON (preset cuda)");
+  throw AgreedError(
+      ExitCode::kUsage,
+      "--device cuda: this build has no CUDA; configure with -DLOCKSTEP_CUDA=ON (preset cuda)");
 }
 
 }  // namespace lockstep

@@ -20,7 +20,8 @@ int available_cores() {
   return std::max(1, CPU_COUNT(&set));
 }
 
-ComputeDevice prepare_compute_device(const ModelOptions& options, int local_rank, int local_size) {
+ComputeDevice prepare_compute_device(const ModelOptions& options, int local_size,
+                                     std::optional<int> gpu) {
   const int threads = options.threads > 0 ? options.threads : available_cores() / local_size;
   at::set_num_threads(std::max(1, threads));
   at::set_num_interop_threads(1);
@@ -29,36 +30,25 @@ ComputeDevice prepare_compute_device(const ModelOptions& options, int local_rank
   at::globalContext().setDeterministicFillUninitializedMemory(false);
   at::globalContext().setFlushDenormal(true);
 
-  if (options.device == "cpu") return {};
-  const int gpus = gpu::count();
-  if (gpus == 0) {
-    if (options.device == "auto") return {};
-    fail(ExitCode::kUsage, "--device cuda: {}",
-         gpu::built() ? "no GPU was found on this machine"
-                           : "this build has no CUDA (configure with -DLOCKSTEP_CUDA=ON)");
-  }
-  if (local_rank >= gpus) {
-    fail(ExitCode::kUsage,
-         "--device {}: {} ranks on a host with {} GPU{}: ranks {} and {} would share GPU {}; start at "
-         "most {} a host, or use --device cpu",
-         options.device, local_size, gpus, gpus == 1 ? "" : "s", local_rank % gpus, local_rank,
-         local_rank % gpus, gpus);
-  }
-  // cuBLAS is only deterministic with a workspace of its own; it reads this when its handle is made.
-  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
-  gpu::select(local_rank);
+  if (!gpu) return {};
+  // cuBLAS is only deterministic with workspaces of its own, whose size decides which algorithm it
+  // takes; it reads this when its handle is made.
+  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/1);
+  gpu::select(*gpu);
   at::globalContext().setAllowTF32CuBLAS(false);
   at::globalContext().setAllowTF32CuDNN(false);
   at::globalContext().setBenchmarkCuDNN(false);
   at::globalContext().setDeterministicCuDNN(true);
   ComputeDevice result;
-  result.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(local_rank));
+  result.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(*gpu));
   result.stream = gpu::current_stream();
   return result;
 }
 
 std::string numerical_identity(const ComputeDevice& device) {
-  if (device.is_cuda()) return fmt::format("cuda torch={}", TORCH_VERSION);
+  if (device.is_cuda()) {
+    return fmt::format("cuda {} torch={}", gpu::identity(device.device.index()), TORCH_VERSION);
+  }
   return fmt::format("cpu {} threads={} torch={}", at::get_cpu_capability(), at::get_num_threads(),
                      TORCH_VERSION);
 }

@@ -1,15 +1,23 @@
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime.h>
+#include <fmt/core.h>
 
 #include "gpu.h"
 
 namespace lockstep::gpu {
 
-bool built() { return true; }
-
-int count() { return c10::cuda::device_count(); }
-
 void select(int index) { c10::cuda::set_device(static_cast<c10::DeviceIndex>(index)); }
+
+std::string identity(int index) {
+  cudaDeviceProp properties{};
+  C10_CUDA_CHECK(cudaGetDeviceProperties(&properties, index));
+  const at::CUDAHooksInterface& hooks = at::detail::getCUDAHooks();
+  return fmt::format("{} ({}.{}) CUDA={} cuDNN={}", properties.name, properties.major,
+                     properties.minor, hooks.versionCUDART(), hooks.versionCuDNN());
+}
 
 void* current_stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "lockstep/base/random.h"
+#include "lockstep/base/random_key.h"
 
 namespace lockstep {
 

@@ -3,11 +3,9 @@
 
 namespace lockstep::gpu {
 
-bool built() { return false; }
-
-int count() { return 0; }
-
 void select(int index) { fail(ExitCode::kUsage, "GPU {}: this build has no CUDA", index); }
+
+std::string identity(int) { return {}; }
 
 void* current_stream() { return nullptr; }
 

@@ -152,14 +152,21 @@ void GradientReducer::sum_over_ranks() {
 }
 
 void GradientReducer::finish_step() {
-  if (tree_) {
-    sum_over_ranks();
+  if (world_.size() == 1) {
+    // Nothing else tells the watchdog that steps go on.
+    world_.publish_progress();
     return;
   }
-  if (world_.size() == 1) return;
-  launch_ready_buckets(/*all=*/true);
-  for (const auto& operation : pending_) operation->wait();
-  pending_.clear();
+  if (tree_) {
+    sum_over_ranks();
+  } else {
+    launch_ready_buckets(/*all=*/true);
+    for (const auto& operation : pending_) operation->wait();
+    pending_.clear();
+  }
+  // On a GPU the waits above only order its streams. The control words are read next, and a copy that
+  // waits for a rank that will not come has no deadline.
+  if (collectives_.on_device()) collectives_.synchronize();
 }
 
 }  // namespace lockstep

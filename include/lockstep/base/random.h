@@ -8,27 +8,9 @@
 #include <cstdint>
 #include <span>
 
+#include "lockstep/base/random_key.h"
+
 namespace lockstep {
-
-/// What a number is for; different purposes never share numbers. Values are part of the results'
-/// definition: never renumber.
-enum class Purpose : std::uint8_t {
-  kSampleOrder = 1,
-  kSplit = 2,
-  kAugmentation = 3,
-  kDropout = 4,
-  kInitialisation = 5,
-  kReseed = 6,
-};
-
-/// Identifies one stream of numbers. `sample` uses 48 bits, `layer` 8.
-struct RandomKey {
-  std::uint64_t seed = 0;
-  Purpose purpose = Purpose::kSampleOrder;
-  std::uint32_t epoch = 0;
-  std::uint64_t sample = 0;
-  std::uint8_t layer = 0;
-};
 
 /// The four 32-bit words number 4*block .. 4*block+3 of a stream. Stateless, thread-safe.
 std::array<std::uint32_t, 4> random_words(const RandomKey& key, std::uint32_t block);

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
 
+#include <optional>
 #include <string>
 
 #include "lockstep/model/options.h"
@@ -17,17 +18,19 @@ struct ComputeDevice {
   bool is_cuda() const { return device.is_cuda(); }
 };
 
-/// Resolves auto, chooses this rank's GPU before any context is made, sets threads, and makes LibTorch
-/// deterministic: no TF32, deterministic algorithms, denormals flushed to zero (as RMSprop's state
-/// decays, they would make its pass many times slower). Call once, before any other use of LibTorch.
-/// Throws Error{kUsage} when a device is asked for that this build or machine does not have, or two
-/// ranks would share one GPU.
-ComputeDevice prepare_compute_device(const ModelOptions& options, int local_rank, int local_size);
+/// Sets threads (options.threads, or the cores of this process shared by the `local_size` ranks of its
+/// host), and makes LibTorch deterministic: no TF32, deterministic algorithms, denormals flushed to zero
+/// (as RMSprop's state decays, they would make its pass many times slower). `gpu` is the index of this
+/// rank's GPU, which comm's select_device has chosen; without one the rank computes on the CPU. Call
+/// once, before any other use of LibTorch. Throws Error{kUsage} for a GPU in a build without CUDA.
+ComputeDevice prepare_compute_device(const ModelOptions& options, int local_size,
+                                     std::optional<int> gpu);
 
 /// Cores this process may run on.
 int available_cores();
 
-/// What, besides the settings, the bits of a result depend on: "cpu AVX512 threads=1 torch=2.11.0".
+/// What, besides the settings, the bits of a result depend on: "cpu AVX512 threads=1 torch=2.11.0",
+/// or the GPU's name and the versions of CUDA and cuDNN.
 std::string numerical_identity(const ComputeDevice& device);
 
 }  // namespace lockstep
