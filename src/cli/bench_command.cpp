@@ -14,6 +14,7 @@
 #include "lockstep/base/cast.h"
 #include "lockstep/base/file.h"
 #include "lockstep/base/text.h"
+#include "lockstep/comm/device.h"
 #include "lockstep/model/compute_device.h"
 
 namespace lockstep {
@@ -57,11 +58,26 @@ int to_int(const std::string& text, const std::string& name, int low, int high) 
   return value;
 }
 
-Plan make_plan(const std::map<std::string, std::string>& options) {
+// The GPUs that the jobs would use; 0: they run on CPUs.
+int gpus_for(const Settings& settings) {
+  const bool may_use = settings.model.device != "cpu" && settings.comm.backend != "mpi";
+  return may_use ? device_count() : 0;
+}
+
+// "4 GPUs" or "2 cores": what a rank has one of.
+std::string hardware_text(const Settings& settings) {
+  const int gpus = gpus_for(settings);
+  const int units = gpus > 0 ? gpus : available_cores();
+  return fmt::format("{} {}{}", units, gpus > 0 ? "GPU" : "core", units == 1 ? "" : "s");
+}
+
+Plan make_plan(const std::map<std::string, std::string>& options, const Settings& settings) {
   Plan plan;
   std::string list = options.contains("ranks") ? options.at("ranks") : "";
   if (list.empty()) {
-    for (int ranks = 1; ranks <= available_cores(); ranks *= 2) plan.ranks.push_back(ranks);
+    const int gpus = gpus_for(settings);
+    const int most = gpus > 0 ? gpus : available_cores();
+    for (int ranks = 1; ranks <= most; ranks *= 2) plan.ranks.push_back(ranks);
   }
   while (!list.empty()) {
     const std::size_t comma = list.find(',');
@@ -141,11 +157,11 @@ void measure(Measurement& measurement, const Plan& plan, const Settings& setting
 
 std::string table(const std::vector<Measurement>& measurements, const Plan& plan, const Settings& settings) {
   std::string text = fmt::format(
-      "{} on {} core{}, {}, {} thread{} a rank, median of {} rounds of {} steps (the second half "
+      "{} on {}, {}, {} thread{} a rank, median of {} rounds of {} steps (the second half "
       "counts)\n\n"
       "scaling  ranks   batch  images/s  speed-up  efficiency      data   forward  backward  communi-  optimizer     other\n"
       "                                                                                      cation\n",
-      settings.model.name, available_cores(), available_cores() == 1 ? "" : "s", version_text(),
+      settings.model.name, hardware_text(settings), version_text(),
       settings.model.threads > 0 ? std::to_string(settings.model.threads) : "cores/ranks",
       settings.model.threads == 1 ? "" : "s", plan.rounds, plan.steps);
   for (const Measurement& m : measurements) {
@@ -178,6 +194,7 @@ Json to_json(const std::vector<Measurement>& measurements, const Plan& plan, con
                     {"seconds", m.seconds[m.median_round()]}});
   }
   return {{"benchmark", "scaling"}, {"versions", version_text()},   {"cores", available_cores()},
+          {"gpus", gpus_for(settings)},
           {"model", settings.model.name}, {"seed", settings.train.seed},
           {"rounds", plan.rounds},  {"steps", plan.steps},          {"results", rows}};
 }
@@ -190,8 +207,8 @@ ExitCode run_bench(const Command& command, std::span<const std::string> argument
     fail(ExitCode::kUsage, "lockstep bench scaling starts mpirun itself: call it without mpirun");
   }
   const ParsedSettings parsed = parse_settings(arguments.subspan(1), command.accepts);
-  const Plan plan = make_plan(parsed.options);
   const Settings& settings = parsed.settings;
+  const Plan plan = make_plan(parsed.options, settings);
   const ScratchDirectory scratch;
   std::vector<Measurement> measurements;
   for (const bool weak : {false, true}) {
@@ -225,7 +242,7 @@ Command bench_command() {
   return {.name = "bench",
           .summary = "measure: lockstep bench scaling (starts mpirun itself)",
           .accepts = {.options = {{"ranks", "LIST",
-                                   "numbers of ranks, e.g. 1,2,4; default: powers of two up to the cores"},
+                                   "numbers of ranks, e.g. 1,2,4; default: powers of two up to the GPUs, else the cores"},
                                   {"rounds", "N", "repetitions, interleaved; the median counts; default 5"},
                                   {"steps", "N", "steps of one job; the second half counts; default 40"},
                                   {"json", "", "print one JSON object"}},

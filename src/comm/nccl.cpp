@@ -79,7 +79,7 @@ class NcclCollectives final : public Collectives {
   ~NcclCollectives() override {
     if (comm_ == nullptr) return;
     // Finalizing waits for the other ranks, which may not come when an exception passes here.
-    if (std::uncaught_exceptions() > exceptions_ || !in_flight_.empty()) {
+    if (std::uncaught_exceptions() > exceptions_ || !idle()) {
       ncclCommAbort(comm_);
       return;
     }
@@ -224,6 +224,15 @@ class NcclCollectives final : public Collectives {
       in_flight_.pop_front();
       since_retired_.lap();
     }
+  }
+
+  bool idle() noexcept {
+    try {
+      retire();
+    } catch (const std::exception&) {
+      return false;
+    }
+    return in_flight_.empty();
   }
 
   void check_usable() const {

@@ -2,6 +2,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <cstdint>
 
 #include "lockstep/base/error.h"
 #include "optim/rules.h"
@@ -39,6 +40,18 @@ __global__ void find_non_finite(std::size_t n, const float* values, unsigned* fo
     // All writers write the same value, so no atomic is needed.
     if ((__float_as_uint(values[i]) & 0x7f800000u) == 0x7f800000u) *found = 1;
   }
+}
+
+// Lets the current device's pool keep a little of what is freed: by default it would give the flag of
+// all_finite_on_device back to the driver at every wait, and fetch it again at every step.
+void keep_freed_memory() {
+  int device = 0;
+  cudaMemPool_t pool = nullptr;
+  std::uint64_t bytes = 1 << 16;
+  check(cudaGetDevice(&device), "find the current device");
+  check(cudaDeviceGetDefaultMemPool(&pool, device), "find the memory pool");
+  check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &bytes),
+        "set up the memory pool");
 }
 
 class DeviceEngine {
@@ -90,6 +103,7 @@ bool all_finite_on_device(const float* values, std::size_t n, void* stream) {
   if (n == 0) return true;
   const auto queue = static_cast<cudaStream_t>(stream);
   unsigned* found = nullptr;
+  keep_freed_memory();
   check(cudaMallocAsync(&found, sizeof(unsigned), queue), "allocate a flag");
   unsigned result = 0;
   cudaError_t status = cudaMemsetAsync(found, 0, sizeof(unsigned), queue);

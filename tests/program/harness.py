@@ -24,7 +24,7 @@ def command(ranks, *arguments):
 def run(ranks, *arguments, timeout=120, cwd=None, environment=None):
     """Runs lockstep to its end; the result has returncode, stdout and stderr."""
     # After a code other than 0 mpirun waits a second before it kills what is left: here nothing is.
-    settings = {"OMPI_MCA_odls_base_sigkill_timeout": "0", **(environment or {})}
+    settings = {"LOCKSTEP_TEST_GRACE": "0", **(environment or {})}
     return subprocess.run(command(ranks, *arguments), capture_output=True, text=True, cwd=cwd,
                           timeout=timeout, env={**os.environ, **settings})
 
