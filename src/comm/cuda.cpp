@@ -86,7 +86,9 @@ int device_count() {
 int select_device(World& world) {
   const Choice own = choose(world.local_rank());
   const std::vector<Choice> choices = world.all_gather_value(own);
-  agree_or_throw(world, objection(world, choices));
+  if (const auto failure = world.agree(objection(world, choices))) {
+    throw AgreedError(failure->first, failure->second);
+  }
   // Since CUDA 12 this makes the context, which fails on a GPU that others have filled.
   together(world, [&own] {
     const cudaError_t result = cudaSetDevice(own.index);

@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <malloc.h>
 #include <sched.h>
 #include <torch/version.h>
 
@@ -13,6 +14,18 @@
 
 namespace lockstep {
 
+namespace {
+
+// By default glibc gives large blocks back to the system as soon as they are freed, and a training step,
+// which frees and takes the same ones again, spends 5 % of its time on page faults. 32 MiB is the largest
+// threshold glibc takes.
+void keep_freed_memory() {
+  ::mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
+  ::mallopt(M_TRIM_THRESHOLD, 1024 * 1024 * 1024);
+}
+
+}  // namespace
+
 int available_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -22,11 +35,13 @@ int available_cores() {
 
 ComputeDevice prepare_compute_device(const ModelOptions& options, int local_size,
                                      std::optional<int> gpu) {
+  keep_freed_memory();
   const int threads = options.threads > 0 ? options.threads : available_cores() / local_size;
   at::set_num_threads(std::max(1, threads));
   at::set_num_interop_threads(1);
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
-  // It would also fill every new tensor with NaN, to show reads of memory never written: a cost in each step.
+  // It would also fill every new tensor with NaN, to show reads of memory never written: a cost in
+  // each step.
   at::globalContext().setDeterministicFillUninitializedMemory(false);
   at::globalContext().setFlushDenormal(true);
 

@@ -7,8 +7,8 @@ namespace lockstep {
 
 namespace {
 
-// One thread makes the eight elements of one Philox block: the same 16-bit halves, in the same order,
-// as dropout.cpp takes from fill_random_words.
+// One thread makes the eight elements of one Philox block: the same 16-bit halves, in the same
+// order, as dropout.cpp takes from fill_random_words.
 __global__ void mask_kernel(std::uint8_t* keep, const std::int64_t* samples, std::int64_t batch,
                             std::int64_t per_sample, std::int64_t blocks, RandomKey key,
                             std::uint32_t threshold) {

@@ -5,8 +5,8 @@
 
 namespace lockstep::gpu {
 
-/// Makes `index` LibTorch's and CUDA's current device of this thread. Throws Error{kUsage} in a build
-/// without CUDA.
+/// Makes `index` LibTorch's and CUDA's current device of this thread. Throws Error{kUsage} in a
+/// build without CUDA.
 void select(int index);
 /// What the bits of a GPU's results depend on: its name, compute capability, and the libraries.
 std::string identity(int index);

@@ -42,8 +42,8 @@ __global__ void find_non_finite(std::size_t n, const float* values, unsigned* fo
   }
 }
 
-// Lets the current device's pool keep a little of what is freed: by default it would give the flag of
-// all_finite_on_device back to the driver at every wait, and fetch it again at every step.
+// Lets the current device's pool keep a little of what is freed: by default it would give the flag
+// of all_finite_on_device back to the driver at every wait, and fetch it again at every step.
 void keep_freed_memory() {
   int device = 0;
   cudaMemPool_t pool = nullptr;

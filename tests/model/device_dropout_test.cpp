@@ -1,5 +1,5 @@
-// Dropout on a GPU draws the masks of the host, bit for bit: only in a build with CUDA, on a machine
-// with a GPU.
+// Dropout on a GPU draws the masks of the host, bit for bit: only in a build with CUDA, on a
+// machine with a GPU.
 #include <ATen/Context.h>
 #include <gtest/gtest.h>
 
@@ -14,7 +14,8 @@ namespace {
 const std::vector<std::int64_t> kSamples{0, 1, 59'999, 70'000, 0x1'0000'0001, 0xffff'ffff'ffff};
 
 const std::vector<std::vector<std::int64_t>> kShapes{
-    {6, 1}, {6, 7}, {6, 8}, {6, 9}, {6, 256}, {6, 1, 5, 3}, {6, 32, 14, 14}, {6, 64, 7, 7}, {6, 5, 1, 1},
+    {6, 1},       {6, 7},          {6, 8},        {6, 9},       {6, 256},
+    {6, 1, 5, 3}, {6, 32, 14, 14}, {6, 64, 7, 7}, {6, 5, 1, 1},
 };
 
 class DeviceDropout : public testing::Test {

@@ -18,11 +18,12 @@ struct ComputeDevice {
   bool is_cuda() const { return device.is_cuda(); }
 };
 
-/// Sets threads (options.threads, or the cores of this process shared by the `local_size` ranks of its
-/// host), and makes LibTorch deterministic: no TF32, deterministic algorithms, denormals flushed to zero
-/// (as RMSprop's state decays, they would make its pass many times slower). `gpu` is the index of this
-/// rank's GPU, which comm's select_device has chosen; without one the rank computes on the CPU. Call
-/// once, before any other use of LibTorch. Throws Error{kUsage} for a GPU in a build without CUDA.
+/// Sets threads (options.threads, or the cores of this process shared by the `local_size` ranks of
+/// its host), and makes LibTorch deterministic: no TF32, deterministic algorithms, denormals
+/// flushed to zero (as RMSprop's state decays, they would make its pass many times slower). `gpu`
+/// is the index of this rank's GPU, which comm's select_device has chosen; without one the rank
+/// computes on the CPU. Call once, before any other use of LibTorch. Throws Error{kUsage} for a GPU
+/// in a build without CUDA.
 ComputeDevice prepare_compute_device(const ModelOptions& options, int local_size,
                                      std::optional<int> gpu);
 
