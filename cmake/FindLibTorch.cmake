@@ -116,12 +116,15 @@ if(_torch_root)
     list(FILTER _beside INCLUDE REGEX "/libcudart")
     if(_beside AND _toolkit VERSION_GREATER _torch_cuda)
       list(REMOVE_ITEM _runtime_libraries ${_beside})
-      get_target_property(_library CUDA::cudart IMPORTED_LOCATION)
-      get_filename_component(_library_dir "${_library}" DIRECTORY)
-      list(APPEND LibTorch_LIBRARY_DIRS "${_library_dir}")
+      # Before the folder of LibTorch's, which holds other libraries it needs.
+      list(INSERT LibTorch_LIBRARY_DIRS 1 "${CUDAToolkit_LIBRARY_DIR}")
     elseif(_beside)
       set_target_properties(CUDA::cudart PROPERTIES IMPORTED_LOCATION "${_beside}")
     endif()
+  endif()
+  if(LOCKSTEP_CUDA AND CUDAToolkit_LIBRARY_DIR)
+    list(APPEND LibTorch_LIBRARY_DIRS "${CUDAToolkit_LIBRARY_DIR}")  # cuBLAS and its like
+    list(REMOVE_DUPLICATES LibTorch_LIBRARY_DIRS)
   endif()
 endif()
 

@@ -7,7 +7,7 @@ if(LibTorch_NCCL_ROOT)
 endif()
 find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${_beside_libtorch} ${CUDAToolkit_INCLUDE_DIRS}
           PATH_SUFFIXES include)
-find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2
+find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 NAMES_PER_DIR
              HINTS ${_beside_libtorch} ${CUDAToolkit_LIBRARY_DIR} "${CUDAToolkit_LIBRARY_ROOT}/lib"
              PATH_SUFFIXES lib)
 include(FindPackageHandleStandardArgs)

@@ -23,7 +23,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kPhases[] = {"data", "forward", "backward", "communication", "optimizer", "other"};
+constexpr const char* kPhases[] = {"data",          "forward",   "backward",
+                                   "communication", "optimizer", "other"};
 
 struct Plan {
   std::vector<int> ranks;
@@ -96,7 +97,8 @@ Plan make_plan(const std::map<std::string, std::string>& options, const Settings
 class ScratchDirectory {
  public:
   ScratchDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "lockstep-bench-XXXXXX").string();
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "lockstep-bench-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) {
       fail(ExitCode::kCannotCreate, "{}: cannot be created: {}", pattern, errno_text(errno));
     }
@@ -155,12 +157,15 @@ void measure(Measurement& measurement, const Plan& plan, const Settings& setting
   measurement.seconds.push_back(phases);
 }
 
-std::string table(const std::vector<Measurement>& measurements, const Plan& plan, const Settings& settings) {
+std::string table(const std::vector<Measurement>& measurements, const Plan& plan,
+                  const Settings& settings) {
   std::string text = fmt::format(
       "{} on {}, {}, {} thread{} a rank, median of {} rounds of {} steps (the second half "
       "counts)\n\n"
-      "scaling  ranks   batch  images/s  speed-up  efficiency      data   forward  backward  communi-  optimizer     other\n"
-      "                                                                                      cation\n",
+      "scaling  ranks   batch  images/s  speed-up  efficiency      data   forward  backward  "
+      "communi-  optimizer     other\n"
+      "                                                                                      "
+      "cation\n",
       settings.model.name, hardware_text(settings), version_text(),
       settings.model.threads > 0 ? std::to_string(settings.model.threads) : "cores/ranks",
       settings.model.threads == 1 ? "" : "s", plan.rounds, plan.steps);
@@ -169,8 +174,9 @@ std::string table(const std::vector<Measurement>& measurements, const Plan& plan
         measurements, [&](const Measurement& other) { return other.weak == m.weak; });
     const double speed_up = m.rate() / base->rate();
     const double efficiency = speed_up * base->ranks / m.ranks;
-    text += fmt::format("{:<7} {:>6} {:>7} {:>9.1f} {:>9.2f} {:>10.1f} %", m.weak ? "weak" : "strong",
-                        m.ranks, m.global_batch, m.rate(), speed_up, 100 * efficiency);
+    text +=
+        fmt::format("{:<7} {:>6} {:>7} {:>9.1f} {:>9.2f} {:>10.1f} %", m.weak ? "weak" : "strong",
+                    m.ranks, m.global_batch, m.rate(), speed_up, 100 * efficiency);
     const Json& seconds = m.seconds[m.median_round()];
     double total = 0;
     for (const char* phase : kPhases) total += seconds[phase].get<double>();
@@ -180,10 +186,12 @@ std::string table(const std::vector<Measurement>& measurements, const Plan& plan
     text += "\n";
   }
   return text +
-         "\nShares are the root's time in a step; communication is the part that backward did not hide.\n";
+         "\nShares are the root's time in a step; communication is the part that backward did not "
+         "hide.\n";
 }
 
-Json to_json(const std::vector<Measurement>& measurements, const Plan& plan, const Settings& settings) {
+Json to_json(const std::vector<Measurement>& measurements, const Plan& plan,
+             const Settings& settings) {
   Json rows = Json::array();
   for (const Measurement& m : measurements) {
     rows.push_back({{"scaling", m.weak ? "weak" : "strong"},
@@ -193,10 +201,10 @@ Json to_json(const std::vector<Measurement>& measurements, const Plan& plan, con
                     {"samples_per_second_by_round", m.rates},
                     {"seconds", m.seconds[m.median_round()]}});
   }
-  return {{"benchmark", "scaling"}, {"versions", version_text()},   {"cores", available_cores()},
-          {"gpus", gpus_for(settings)},
-          {"model", settings.model.name}, {"seed", settings.train.seed},
-          {"rounds", plan.rounds},  {"steps", plan.steps},          {"results", rows}};
+  return {
+      {"benchmark", "scaling"},     {"versions", version_text()},   {"cores", available_cores()},
+      {"gpus", gpus_for(settings)}, {"model", settings.model.name}, {"seed", settings.train.seed},
+      {"rounds", plan.rounds},      {"steps", plan.steps},          {"results", rows}};
 }
 
 ExitCode run_bench(const Command& command, std::span<const std::string> arguments) {
@@ -214,9 +222,10 @@ ExitCode run_bench(const Command& command, std::span<const std::string> argument
   for (const bool weak : {false, true}) {
     for (const int ranks : plan.ranks) {
       // Weak: what one rank would have of the strong batch at the smallest number of ranks.
-      const std::int64_t batch = weak ? settings.train.batch_size * ranks / plan.ranks.front()
-                                      : settings.train.batch_size;
-      measurements.push_back({.weak = weak, .ranks = ranks, .global_batch = batch, .rates = {}, .seconds = {}});
+      const std::int64_t batch =
+          weak ? settings.train.batch_size * ranks / plan.ranks.front() : settings.train.batch_size;
+      measurements.push_back(
+          {.weak = weak, .ranks = ranks, .global_batch = batch, .rates = {}, .seconds = {}});
     }
   }
   int number = 0;
@@ -242,9 +251,12 @@ Command bench_command() {
   return {.name = "bench",
           .summary = "measure: lockstep bench scaling (starts mpirun itself)",
           .accepts = {.options = {{"ranks", "LIST",
-                                   "numbers of ranks, e.g. 1,2,4; default: powers of two up to the GPUs, else the cores"},
-                                  {"rounds", "N", "repetitions, interleaved; the median counts; default 5"},
-                                  {"steps", "N", "steps of one job; the second half counts; default 40"},
+                                   "numbers of ranks, e.g. 1,2,4; default: powers of two up to the "
+                                   "GPUs, else the cores"},
+                                  {"rounds", "N",
+                                   "repetitions, interleaved; the median counts; default 5"},
+                                  {"steps", "N",
+                                   "steps of one job; the second half counts; default 40"},
                                   {"json", "", "print one JSON object"}},
                       .settings = {},
                       .models = {}},

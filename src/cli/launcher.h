@@ -15,9 +15,10 @@ struct JobResult {
   std::string output;  ///< the last 64 KiB of standard output and standard error
 };
 
-/// Runs `mpirun -n ranks lockstep arguments...` on this machine to its end, unbound, with more ranks than
-/// cores if need be, and with none of an outer job's variables in its environment. MPI must not have
-/// been started in this process. Throws Error{kUnavailable} when mpirun cannot be started.
+/// Runs `mpirun -n ranks lockstep arguments...` on this machine to its end, unbound, with more
+/// ranks than cores if need be, and with none of an outer job's variables in its environment. MPI
+/// must not have been started in this process. Throws Error{kUnavailable} when mpirun cannot be
+/// started.
 JobResult run_job(int ranks, const std::vector<std::string>& arguments);
 
 }  // namespace lockstep

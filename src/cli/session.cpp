@@ -24,7 +24,12 @@ LogLevel log_level(const std::string& name) {
 ParsedSettings parse_or_defaults(const Command& command, std::span<const std::string> arguments,
                                  std::optional<World::Failure>& failure) {
   try {
-    return parse_settings(arguments, command.accepts);
+    ParsedSettings parsed = parse_settings(arguments, command.accepts);
+    // Sums over threads depend on their number, which must not follow from the cores a rank happens
+    // to have.
+    Settings& settings = parsed.settings;
+    if (settings.train.virtual_ranks > 0 && settings.model.threads == 0) settings.model.threads = 1;
+    return parsed;
   } catch (const Error& error) {
     failure = World::Failure{error.code(), error.what()};
     return {};

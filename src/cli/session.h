@@ -40,8 +40,8 @@ class Session {
   ComputeDevice device_;
 };
 
-/// Runs `work`, whose AgreedErrors the root reports here, while the other ranks still wait for it at the
-/// world's end: once any rank has left, mpirun may end the others before they have spoken.
+/// Runs `work`, whose AgreedErrors the root reports here, while the other ranks still wait for it
+/// at the world's end: once any rank has left, mpirun may end the others before they have spoken.
 template <typename Work>
 auto reporting(World& world, Work&& work) {
   try {

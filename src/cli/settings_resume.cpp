@@ -19,6 +19,7 @@ bool takes_part(const Setting& setting, const Settings& settings) {
     case OnResume::kFixedUnderOneCycle:
       return settings.schedule.name == "one-cycle";
     case OnResume::kInexact:
+    case OnResume::kByContent:
     case OnResume::kFixed:
       return true;
   }
@@ -28,7 +29,8 @@ bool takes_part(const Setting& setting, const Settings& settings) {
 std::vector<std::string> changes(const Stored& stored, const Settings& settings, bool inexact) {
   std::vector<std::string> changed;
   for (const Setting& setting : make_settings_table()) {
-    if (!takes_part(setting, settings) || (setting.on_resume == OnResume::kInexact) != inexact) {
+    if (!takes_part(setting, settings) || setting.on_resume == OnResume::kByContent ||
+        (setting.on_resume == OnResume::kInexact) != inexact) {
       continue;
     }
     const auto found = stored.find(setting.name);

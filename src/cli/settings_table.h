@@ -32,6 +32,7 @@ enum class SettingGroup {
 enum class OnResume {
   kFree,               ///< takes no part in the numbers
   kInexact,            ///< may change; the run is then no longer bit-exact
+  kByContent,          ///< a place: may change, the content found there is compared instead
   kFixed,              ///< must not change
   kFixedUnderOneCycle  ///< takes part in the numbers, and must not change, under one-cycle only
 };

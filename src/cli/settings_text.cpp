@@ -99,6 +99,8 @@ std::string resume_text(OnResume on_resume) {
       return "may change";
     case OnResume::kInexact:
       return "may change, then not bit-exact";
+    case OnResume::kByContent:
+      return "may move, with the same content";
     case OnResume::kFixed:
       return "fixed";
     case OnResume::kFixedUnderOneCycle:

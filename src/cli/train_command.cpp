@@ -3,6 +3,7 @@
 #include <torch/version.h>
 
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "command_line.h"
 #include "lockstep/base/clock.h"
@@ -62,6 +63,28 @@ void print_data(const TrainingData& data) {
   log_info("{}", class_line("training", data.training, data.split.training));
   log_info("{}", class_line("validation", data.training, data.split.validation));
   if (data.test) log_info("{}", class_line("test", *data.test, all_indices(*data.test)));
+}
+
+// All of them, but a group a paragraph: config.ini has them a line each.
+void print_settings(const Settings& settings) {
+  constexpr std::size_t kColumns = 100;
+  std::istringstream ini(settings_to_ini(settings));
+  std::string text = "settings:";
+  std::size_t column = kColumns;
+  for (std::string line; std::getline(ini, line);) {
+    if (line.empty()) column = kColumns;
+    const std::size_t equals = line.find(" =");
+    if (line.empty() || line[0] == '#' || equals == std::string::npos) continue;
+    const std::string value = line.size() > equals + 3 ? line.substr(equals + 3) : "\"\"";
+    const std::string item = line.substr(0, equals) + "=" + value;
+    if (column + 1 + item.size() > kColumns) {
+      text += "\n ";
+      column = 1;
+    }
+    text += " " + item;
+    column += 1 + item.size();
+  }
+  log_info("{}", text);
 }
 
 Json data_record(const TrainingData& data) {
@@ -193,8 +216,8 @@ ExitCode train(Session& session) {
   std::unique_ptr<Collectives> collectives;
   std::optional<Trainer> trainer;
   together(world, [&] {
-    collectives = make_collectives(world, settings.comm, session.device().is_cuda(),
-                                   session.device().stream);
+    collectives =
+        make_collectives(world, settings.comm, session.device().is_cuda(), session.device().stream);
     trainer.emplace(world, *collectives, session.device(), network_for(settings, data.training),
                     data.training, data.split, trainer_config(settings));
   });
@@ -209,7 +232,7 @@ ExitCode train(Session& session) {
     files->run.write_launch(
         launch_record(session, data, std::string(collectives->backend()), hosts).dump(2) + "\n");
     trainer->attach(&files->records, &files->store);
-    log_info("{}", settings_to_ini(settings));
+    print_settings(settings);
     print_data(data);
     log_info("{}: {} parameters, {} steps an epoch of {} samples; writing to {}",
              settings.model.name, format_count(trainer->parameters().parameter_count()),
@@ -230,6 +253,7 @@ ExitCode train(Session& session) {
                100 * test->accuracy, format_count(test->samples));
     }
   }
+  files.reset();  // ends the progress line
   if (world.is_root()) print_outcome(outcome, *trainer, settings, out);
   return outcome.reason == StopReason::kDone ? ExitCode::kDone : ExitCode::kStopped;
 }

@@ -16,9 +16,9 @@ namespace lockstep {
 
 namespace {
 
-// By default glibc gives large blocks back to the system as soon as they are freed, and a training step,
-// which frees and takes the same ones again, spends 5 % of its time on page faults. 32 MiB is the largest
-// threshold glibc takes.
+// By default glibc gives large blocks back to the system as soon as they are freed, and a training
+// step, which frees and takes the same ones again, spends 5 % of its time on page faults. 32 MiB is
+// the largest threshold glibc takes.
 void keep_freed_memory() {
   ::mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
   ::mallopt(M_TRIM_THRESHOLD, 1024 * 1024 * 1024);

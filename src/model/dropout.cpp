@@ -6,8 +6,8 @@
 #include <cmath>
 #include <vector>
 
-#include "gpu.h"
 #include "dropout_kernel.h"
+#include "gpu.h"
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
 #include "lockstep/base/random.h"
@@ -19,9 +19,13 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+// The order in which a mask's elements are numbered, on every device.
 at::MemoryFormat element_order(const at::Tensor& x) {
   return x.dim() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
 }
+
+// The host walks x and its mask side by side; on a GPU they may lie in different orders.
+at::Tensor ordered(const at::Tensor& x) { return x.is_cuda() ? x : x.contiguous(element_order(x)); }
 
 // Two elements a random word: the low half first.
 void host_mask(std::uint8_t* keep, const std::int64_t* samples, std::int64_t batch,
@@ -40,8 +44,10 @@ void host_mask(std::uint8_t* keep, const std::int64_t* samples, std::int64_t bat
 }
 
 // One product an element: every instruction set gives the same bits.
-__attribute__((target_clones("avx2", "default"))) void apply_mask(const float* in, const std::uint8_t* keep, float scale, float* out,
-                std::int64_t count) {
+__attribute__((target_clones("avx2", "default"))) void apply_mask(const float* in,
+                                                                  const std::uint8_t* keep,
+                                                                  float scale, float* out,
+                                                                  std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) out[i] = keep[i] != 0 ? in[i] * scale : 0.0f;
 }
 
@@ -55,8 +61,8 @@ at::Tensor masked(const at::Tensor& x, const at::Tensor& keep, float scale) {
 
 class DropoutFunction : public torch::autograd::Function<DropoutFunction> {
  public:
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& keep,
-                            double scale) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
+                            const at::Tensor& keep, double scale) {
     context->save_for_backward({keep});
     context->saved_data["scale"] = scale;
     return masked(input, keep, static_cast<float>(scale));
@@ -65,8 +71,7 @@ class DropoutFunction : public torch::autograd::Function<DropoutFunction> {
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const at::Tensor keep = context->get_saved_variables()[0];
     const auto scale = static_cast<float>(context->saved_data["scale"].toDouble());
-    const at::Tensor gradient = gradients[0].contiguous(element_order(gradients[0]));
-    return {masked(gradient, keep, scale), at::Tensor(), at::Tensor()};
+    return {masked(ordered(gradients[0]), keep, scale), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -79,15 +84,16 @@ at::Tensor dropout(const at::Tensor& x, double p, const StepContext& context, st
                  "dropout needs the sample keys of its batch of {}", x.size(0));
   const auto threshold = static_cast<std::uint32_t>(std::lround(p * 65536.0));
   const double scale = 65536.0 / (65536.0 - static_cast<double>(threshold));
-  const at::Tensor input = x.contiguous(element_order(x));
-  at::Tensor keep = at::empty_like(input, input.options().dtype(at::kByte));
+  const at::Tensor input = ordered(x);
+  at::Tensor keep = at::empty_like(input, input.options().dtype(at::kByte), element_order(x));
   const std::int64_t per_sample = x.numel() / x.size(0);
   const RandomKey key{
       .seed = context.seed, .purpose = Purpose::kDropout, .epoch = context.epoch, .layer = layer};
   const auto* samples = context.samples.const_data_ptr<std::int64_t>();
   auto* mask = keep.mutable_data_ptr<std::uint8_t>();
   if (x.is_cuda()) {
-    device_dropout_mask(mask, samples, x.size(0), per_sample, key, threshold, gpu::current_stream());
+    device_dropout_mask(mask, samples, x.size(0), per_sample, key, threshold,
+                        gpu::current_stream());
   } else {
     host_mask(mask, samples, x.size(0), checked_cast<std::size_t>(per_sample), key, threshold);
   }

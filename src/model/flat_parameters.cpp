@@ -23,7 +23,9 @@ FlatParameters::FlatParameters(std::shared_ptr<Network> network, at::Device devi
     if (parameter.scalar_type() != at::kFloat || parameter.layout() != at::kStrided) {
       fail(ExitCode::kUsage, "parameter {} is not dense float32", name);
     }
-    View view{.name = name, .shape = parameter.sizes().vec(), .offset = size_,
+    View view{.name = name,
+              .shape = parameter.sizes().vec(),
+              .offset = size_,
               .count = parameter.numel()};
     view.padded = (view.count + kAlignment - 1) / kAlignment * kAlignment;
     size_ += view.padded;

@@ -26,7 +26,8 @@ void initialise_glorot_uniform(Network& network, std::uint64_t seed) {
     fill_random_words(key, words);
     float* out = values.mutable_data_ptr<float>();
     for (std::size_t i = 0; i < words.size(); ++i) {
-      out[i] = static_cast<float>((2.0 * static_cast<double>(uniform_float(words[i])) - 1.0) * limit);
+      out[i] =
+          static_cast<float>((2.0 * static_cast<double>(uniform_float(words[i])) - 1.0) * limit);
     }
     parameter.copy_(values);
   }

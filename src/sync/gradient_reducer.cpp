@@ -13,8 +13,8 @@
 
 namespace lockstep {
 
-// The gradient accumulators must be kept alive, or autograd would make new ones without our hooks; and
-// their hooks may outlive the reducer, so they look here whether it still exists.
+// The gradient accumulators must be kept alive, or autograd would make new ones without our hooks;
+// and their hooks may outlive the reducer, so they look here whether it still exists.
 struct GradientReducer::Hooks {
   GradientReducer* reducer = nullptr;
   std::vector<std::shared_ptr<torch::autograd::Node>> accumulators;
@@ -33,7 +33,8 @@ GradientReducer::GradientReducer(World& world, Collectives& collectives, FlatPar
     const auto ranks = static_cast<unsigned>(world.size());
     if (!std::has_single_bit(shards) || !std::has_single_bit(ranks) || ranks > shards) {
       fail(ExitCode::kUsage,
-           "--virtual-ranks {} with {} ranks: both must be powers of two, and the ranks no more than "
+           "--virtual-ranks {} with {} ranks: both must be powers of two, and the ranks no more "
+           "than "
            "the virtual ranks",
            shards, ranks);
     }
@@ -65,7 +66,8 @@ GradientReducer::~GradientReducer() = default;
 
 void GradientReducer::make_buckets(double bucket_mb) {
   const double limit = bucket_mb * 1024 * 1024 / sizeof(float);
-  // Backward fills the first bucket within its first per cent: sending it at once starts the pipeline.
+  // Backward fills the first bucket within its first per cent: sending it at once starts the
+  // pipeline.
   double current_limit = limit / 8;
   for (const FlatParameters::View& view : parameters_.views()) {
     if (buckets_.empty() || static_cast<double>(buckets_.back().count) >= current_limit) {
@@ -164,8 +166,8 @@ void GradientReducer::finish_step() {
     for (const auto& operation : pending_) operation->wait();
     pending_.clear();
   }
-  // On a GPU the waits above only order its streams. The control words are read next, and a copy that
-  // waits for a rank that will not come has no deadline.
+  // On a GPU the waits above only order its streams. The control words are read next, and a copy
+  // that waits for a rank that will not come has no deadline.
   if (collectives_.on_device()) collectives_.synchronize();
 }
 

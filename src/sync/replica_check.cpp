@@ -38,7 +38,8 @@ void check_replicas(World& world, const FlatParameters& parameters, const std::s
   const at::Tensor weights = parameters.weights().cpu();
   const std::vector<Sha256Digest> digests =
       world.all_gather_value(sha256(bytes_of(weights, 0, weights.numel())));
-  if (std::ranges::all_of(digests, [&](const auto& digest) { return digest == digests[0]; })) return;
+  if (std::ranges::all_of(digests, [&](const auto& digest) { return digest == digests[0]; }))
+    return;
 
   const Sha256Digest reference = majority(digests);
   const auto reference_rank =
@@ -64,7 +65,8 @@ void check_replicas(World& world, const FlatParameters& parameters, const std::s
                   2 * wrong_ranks.size() == digests.size()
                       ? " (as many ranks on either side: which is right is not known)"
                       : "",
-                  wrong_tensors.empty() ? "only in padding" : fmt::format("{}", fmt::join(wrong_tensors, ", "))));
+                  wrong_tensors.empty() ? "only in padding"
+                                        : fmt::format("{}", fmt::join(wrong_tensors, ", "))));
 }
 
 }  // namespace lockstep

@@ -18,10 +18,10 @@ void add_tensors(const std::vector<FlatParameters::View>& views, const at::Tenso
   // Views lie in reverse order of registration; files read better the other way round.
   for (auto view = views.rbegin(); view != views.rend(); ++view) {
     const float* first = flat.const_data_ptr<float>() + view->offset;
-    tensors.push_back({.name = prefix + view->name,
-                       .shape = view->shape,
-                       .bytes = std::as_bytes(
-                           std::span(first, checked_cast<std::size_t>(view->count)))});
+    tensors.push_back(
+        {.name = prefix + view->name,
+         .shape = view->shape,
+         .bytes = std::as_bytes(std::span(first, checked_cast<std::size_t>(view->count)))});
   }
 }
 
@@ -52,8 +52,8 @@ void read_tensors(const SafetensorsFile& file, const std::string& origin,
     const std::string name = prefix + view.name;
     const StoredTensor* tensor = file.find(name);
     if (tensor == nullptr) {
-      fail(ExitCode::kBadData, "{}: has no tensor {}: it is of another network or optimizer", origin,
-           name);
+      fail(ExitCode::kBadData, "{}: has no tensor {}: it is of another network or optimizer",
+           origin, name);
     }
     if (tensor->dtype != "F32" || tensor->shape != view.shape) {
       fail(ExitCode::kBadData, "{}: tensor {} is {} [{}], expected F32 [{}]", origin, name,

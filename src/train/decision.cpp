@@ -33,17 +33,16 @@ void apply(const Decision& decision, const Cursor& cursor, TrainingState& state,
   schedule.set_base_rate(decision.rate_after);
   state.epochs_without_gain = decision.epochs_without_gain;
   if (decision.best != 0) {
-    state.best = Best{
-        .metric = decision.metric, .epoch = decision.epoch, .global_step = cursor.global_step};
+    state.best =
+        Best{.metric = decision.metric, .epoch = decision.epoch, .global_step = cursor.global_step};
   }
 }
 
 std::string reason_text(const Decision& decision, const std::string& monitor) {
-  std::string text =
-      decision.best != 0
-          ? fmt::format("best validation {} so far", monitor)
-          : fmt::format("no gain for {} epoch{}", decision.epochs_without_gain,
-                        decision.epochs_without_gain == 1 ? "" : "s");
+  std::string text = decision.best != 0
+                         ? fmt::format("best validation {} so far", monitor)
+                         : fmt::format("no gain for {} epoch{}", decision.epochs_without_gain,
+                                       decision.epochs_without_gain == 1 ? "" : "s");
   if (decision.rate_after != decision.rate_before) {
     text += fmt::format(": learning rate {} -> {}", decision.rate_before, decision.rate_after);
   }

@@ -50,8 +50,8 @@ Evaluation summarise(std::span<const float> logits, std::span<const std::uint8_t
   return result;
 }
 
-Evaluator::Evaluator(World& world, const ComputeDevice& device, Network& network, std::int64_t chunk,
-                     bool root_only)
+Evaluator::Evaluator(World& world, const ComputeDevice& device, Network& network,
+                     std::int64_t chunk, bool root_only)
     : world_(world), device_(device), network_(network), chunk_(chunk), root_only_(root_only) {
   LOCKSTEP_CHECK(chunk >= 1, "an evaluation batch of {}", chunk);
 }
@@ -59,9 +59,9 @@ Evaluator::Evaluator(World& world, const ComputeDevice& device, Network& network
 std::vector<float> Evaluator::chunk_logits(const Dataset& dataset,
                                            std::span<const std::uint32_t> indices) {
   const BatchMaker batches(dataset, AugmentationOptions{}, /*seed=*/0);
-  at::Tensor images = at::empty({checked_cast<std::int64_t>(indices.size()), dataset.channels,
-                                 dataset.height, dataset.width},
-                                at::kFloat);
+  at::Tensor images = at::empty(
+      {checked_cast<std::int64_t>(indices.size()), dataset.channels, dataset.height, dataset.width},
+      at::kFloat);
   batches.fill(indices, /*epoch=*/0, /*augment=*/false, images.mutable_data_ptr<float>(), nullptr);
   const at::Tensor logits =
       network_.forward(images.to(device_.device), StepContext{}).to(at::kCPU).contiguous();
@@ -81,8 +81,8 @@ std::vector<float> Evaluator::logits(const Dataset& dataset,
   for (std::int64_t chunk = mine.begin; chunk < mine.end; ++chunk) {
     const std::int64_t begin = chunk * chunk_;
     const std::int64_t count = std::min(chunk_, total - begin);
-    const auto part = chunk_logits(
-        dataset, indices.subspan(checked_cast<std::size_t>(begin), checked_cast<std::size_t>(count)));
+    const auto part = chunk_logits(dataset, indices.subspan(checked_cast<std::size_t>(begin),
+                                                            checked_cast<std::size_t>(count)));
     own.insert(own.end(), part.begin(), part.end());
     world_.publish_progress();
   }
@@ -100,7 +100,8 @@ std::vector<float> Evaluator::logits(const Dataset& dataset,
   return all;
 }
 
-std::vector<std::uint8_t> labels_at(const Dataset& dataset, std::span<const std::uint32_t> indices) {
+std::vector<std::uint8_t> labels_at(const Dataset& dataset,
+                                    std::span<const std::uint32_t> indices) {
   std::vector<std::uint8_t> labels;
   labels.reserve(indices.size());
   for (const std::uint32_t index : indices) labels.push_back(dataset.labels.at(index));

@@ -18,12 +18,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json to_json(const PhaseSeconds& seconds) {
-  return {{"data", seconds.data},
-          {"forward", seconds.forward},
-          {"backward", seconds.backward},
-          {"communication", seconds.communication},
-          {"optimizer", seconds.optimizer},
-          {"other", seconds.other}};
+  return {{"data", seconds.data},           {"forward", seconds.forward},
+          {"backward", seconds.backward},   {"communication", seconds.communication},
+          {"optimizer", seconds.optimizer}, {"other", seconds.other}};
 }
 
 double mean(double sum, std::int64_t samples) {
@@ -185,9 +182,9 @@ void RunRecords::end_epoch(const TrainingState& state, const Evaluation& validat
   Files& files = *files_;
   if (files.quiet) return;
   const LossSums& sums = state.epoch_sums;
-  std::string line = fmt::format(
-      "epoch {}: loss {:.4f}, accuracy {:.2f} %", state.cursor.epoch + 1,
-      mean(sums.loss, sums.samples), 100 * mean(static_cast<double>(sums.correct), sums.samples));
+  std::string line = fmt::format("epoch {}: loss {:.4f}, accuracy {:.2f} %", state.cursor.epoch + 1,
+                                 mean(sums.loss, sums.samples),
+                                 100 * mean(static_cast<double>(sums.correct), sums.samples));
   if (validation.samples > 0) {
     line += fmt::format(" | validation: loss {:.4f}, accuracy {:.2f} %", validation.loss,
                         100 * validation.accuracy);

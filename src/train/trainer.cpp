@@ -54,8 +54,7 @@ HostBuffers host_copies(const FlatParameters& parameters, Optimizer& optimizer,
   buffers.weights = parameters.weights().cpu();
   if (average) buffers.average = average->cpu();
   for (const Optimizer::State& state : optimizer.state()) {
-    buffers.optimizer.push_back(
-        {state.prefix, state_tensor(state, parameters.weights()).cpu()});
+    buffers.optimizer.push_back({state.prefix, state_tensor(state, parameters.weights()).cpu()});
   }
   return buffers;
 }
@@ -93,6 +92,8 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
   state_.training_samples = checked_cast<std::int64_t>(split.training.size());
   state_.data_sha256 = data.sha256();
   state_.numerics = numerical_identity(device);
+  // Without virtual ranks the order of summation follows from the number of ranks.
+  if (config.train.virtual_ranks == 0) state_.numerics += fmt::format(" ranks={}", world.size());
   state_.settings = config.settings;
   network_->train();
 }
@@ -100,7 +101,8 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
 void Trainer::prove_equal_start() {
   check_replicas(world_, parameters_, "start");
   if (!collectives_.on_device() || world_.size() == 1) return;
-  // The weights are equal already; this proves that the data plane works before anything depends on it.
+  // The weights are equal already; this proves that the data plane works before anything depends on
+  // it.
   const Buffer weights{.data = parameters_.weights().mutable_data_ptr(),
                        .count = checked_cast<std::size_t>(parameters_.size()),
                        .type = DataType::kFloat32};
@@ -132,8 +134,9 @@ TrainingState Trainer::check_state(const CheckpointStore::Loaded& loaded) const 
          stored.training_samples, stored.data_sha256, state_.training_samples, state_.data_sha256);
   }
   if (stored.numerics != state_.numerics) {
-    log_warning("this resume is not bit-exact: the checkpoint was written with \"{}\", this is \"{}\"",
-                stored.numerics, state_.numerics);
+    log_warning(
+        "this resume is not bit-exact: the checkpoint was written with \"{}\", this is \"{}\"",
+        stored.numerics, state_.numerics);
   }
   return stored;
 }
@@ -242,7 +245,8 @@ void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int s
   const std::int64_t count = positions.size();
   if (!images_.defined() || images_.size(0) < count) {
     const auto options = at::TensorOptions().pinned_memory(device_.is_cuda());
-    images_ = at::empty({count, data_.channels, data_.height, data_.width}, options.dtype(at::kFloat));
+    images_ =
+        at::empty({count, data_.channels, data_.height, data_.width}, options.dtype(at::kFloat));
     labels_ = at::empty({2, count}, options.dtype(at::kLong));
   }
   at::Tensor images = images_.narrow(0, 0, count);
@@ -267,8 +271,7 @@ void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int s
                                    .sample = static_cast<std::uint64_t>(step)},
                                   static_cast<std::uint32_t>(shard));
   at::Generator generator = at::globalContext().defaultGenerator(device_.device);
-  generator.set_current_seed(
-      static_cast<std::uint64_t>(words[0]) << 32 | words[1]);
+  generator.set_current_seed(static_cast<std::uint64_t>(words[0]) << 32 | words[1]);
 
   const at::Tensor targets = labels.to(device_.device);
   const at::Tensor logits = network_->forward(images.to(device_.device), context);
@@ -312,10 +315,11 @@ void Trainer::update_weights(std::int64_t step) {
   const bool finite = device_.is_cuda() ? all_finite_on_device(gradient, n, device_.stream)
                                         : all_finite(gradient, n);
   if (!finite) {
-    raise_everywhere(ExitCode::kDiverged,
-                     fmt::format("step {}: the sum of all ranks' gradients is not finite; the weights "
-                                 "are those of step {}; a smaller --learning-rate may help",
-                                 step + 1, step));
+    raise_everywhere(
+        ExitCode::kDiverged,
+        fmt::format("step {}: the sum of all ranks' gradients is not finite; the weights "
+                    "are those of step {}; a smaller --learning-rate may help",
+                    step + 1, step));
   }
   auto* weights = parameters_.weights().mutable_data_ptr<float>();
   optimizer_->step(weights, gradient, schedule_->rate(step));
@@ -421,9 +425,8 @@ void Trainer::save_checkpoint(StopReason reason, bool best) {
     state_.schedule = schedule_->save();
     state_.optimizer_steps = optimizer_->step_count();
     const HostBuffers buffers = host_copies(parameters_, *optimizer_, average_);
-    store_->save(state_.cursor.global_step,
-                 encode_checkpoint(state_, parameters_.views(), buffers), best,
-                 [this] { world_.publish_progress(); });
+    store_->save(state_.cursor.global_step, encode_checkpoint(state_, parameters_.views(), buffers),
+                 best, [this] { world_.publish_progress(); });
   });
   world_.enter_phase(Phase::kTraining);
   step_watch_ = {};

@@ -127,7 +127,8 @@ def describe_links():
     """How the first GPU reaches each of the others: NV4, PIX, SYS, ..."""
     for line in output_of("nvidia-smi", "topo", "-m").splitlines():
         if line.startswith("GPU0"):
-            return " ".join(word for word in line.split()[1:] if re.fullmatch(r"X|NV\d+|PI.|PXB|PHB|NODE|SYS", word))
+            known = r"X|NV\d+|PIX|PXB|PHB|NODE|SYS"
+            return " ".join(word for word in line.split()[1:] if re.fullmatch(known, word))
     return "unknown"
 
 

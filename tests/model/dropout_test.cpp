@@ -11,10 +11,7 @@ namespace lockstep {
 namespace {
 
 StepContext context_for(std::vector<std::int64_t> samples, std::uint32_t epoch = 3) {
-  return {.training = true,
-          .seed = 11,
-          .epoch = epoch,
-          .samples = at::tensor(samples, at::kLong)};
+  return {.training = true, .seed = 11, .epoch = epoch, .samples = at::tensor(samples, at::kLong)};
 }
 
 TEST(Dropout, IsTheIdentityOutsideTraining) {
@@ -58,7 +55,8 @@ TEST(Dropout, ChangesWithEpochLayerAndSeed) {
 // Element e of the image in [H,W,C] order takes half e % 2 (low first) of random word e / 2.
 TEST(Dropout, TakesItsBitsFromTheStreamOfTheSample) {
   const at::Tensor out = dropout(at::ones({1, 2, 3, 3}), 0.25, context_for({6}), 2);
-  const RandomKey key{.seed = 11, .purpose = Purpose::kDropout, .epoch = 3, .sample = 6, .layer = 2};
+  const RandomKey key{
+      .seed = 11, .purpose = Purpose::kDropout, .epoch = 3, .sample = 6, .layer = 2};
   std::int64_t element = 0;
   for (int y = 0; y < 3; ++y) {
     for (int x = 0; x < 3; ++x) {

@@ -60,7 +60,8 @@ TEST(FlatParameters, BackwardAccumulatesIntoTheViews) {
     double padding = 0;
     for (std::size_t i = 0; i < flat.views().size(); ++i) {
       const auto& view = flat.views()[i];
-      const at::Tensor gradient = flat.gradients().narrow(0, view.offset, view.count).view(view.shape);
+      const at::Tensor gradient =
+          flat.gradients().narrow(0, view.offset, view.count).view(view.shape);
       EXPECT_TRUE(at::allclose(gradient, plain->named_parameters()[view.name].grad(), 1e-4, 1e-5))
           << name << " " << view.name;
       padding += flat.gradients()

@@ -33,8 +33,7 @@ TEST(Initialisation, IsGlorotUniform) {
       continue;
     }
     const std::int64_t area = w.dim() == 4 ? w.size(2) * w.size(3) : 1;
-    const double limit =
-        std::sqrt(6.0 / static_cast<double>(area * (w.size(0) + w.size(1))));
+    const double limit = std::sqrt(6.0 / static_cast<double>(area * (w.size(0) + w.size(1))));
     const auto largest = w.abs().max().item<double>();
     EXPECT_LE(largest, limit * (1 + 1e-6)) << item.key();
     EXPECT_GT(largest, 0.98 * limit) << item.key();

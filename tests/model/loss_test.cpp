@@ -18,7 +18,8 @@ TEST(Loss, IsTheCrossEntropyOfSmoothedLabels) {
       double sum = 0;
       for (std::int64_t k = 0; k < 10; ++k) sum += std::exp(logits[i][k].item<double>());
       for (std::int64_t k = 0; k < 10; ++k) {
-        const double target = (k == labels[i].item<std::int64_t>() ? 1 - smoothing : 0) + smoothing / 10;
+        const double target =
+            (k == labels[i].item<std::int64_t>() ? 1 - smoothing : 0) + smoothing / 10;
         expected -= target * (logits[i][k].item<double>() - std::log(sum));
       }
     }

@@ -1,4 +1,5 @@
-// The networks: parameters by name and number, and the digit recogniser against plain loops in double.
+// The networks: parameters by name and number, and the digit recogniser against plain loops in
+// double.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -30,7 +31,8 @@ TEST(Networks, HaveTheDocumentedNumberOfParameters) {
 
 TEST(Networks, DigitsCnnHasPyTorchsNames) {
   std::vector<std::string> names;
-  for (const auto& item : make_network("digits-cnn", {})->named_parameters()) names.push_back(item.key());
+  for (const auto& item : make_network("digits-cnn", {})->named_parameters())
+    names.push_back(item.key());
   EXPECT_THAT(names, ElementsAre("conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias",
                                  "conv3.weight", "conv3.bias", "conv4.weight", "conv4.bias",
                                  "dense1.weight", "dense1.bias", "dense2.weight", "dense2.bias"));
@@ -102,8 +104,9 @@ Image pool(const Image& in) {
   for (std::int64_t c = 0; c < out.channels; ++c) {
     for (std::int64_t y = 0; y < out.height; ++y) {
       for (std::int64_t x = 0; x < out.width; ++x) {
-        out.values.push_back(std::max({in.at(c, 2 * y, 2 * x), in.at(c, 2 * y, 2 * x + 1),
-                                       in.at(c, 2 * y + 1, 2 * x), in.at(c, 2 * y + 1, 2 * x + 1)}));
+        out.values.push_back(
+            std::max({in.at(c, 2 * y, 2 * x), in.at(c, 2 * y, 2 * x + 1),
+                      in.at(c, 2 * y + 1, 2 * x), in.at(c, 2 * y + 1, 2 * x + 1)}));
       }
     }
   }
@@ -130,7 +133,8 @@ TEST(Networks, DigitsCnnComputesWhatTheRecipeSays) {
   initialise_glorot_uniform(*network, 7);
   Parameters parameters;
   for (const auto& item : network->named_parameters()) {
-    if (item.value().dim() == 1) item.value().copy_(at::rand(item.value().sizes()).sub(0.5).mul(0.1));
+    if (item.value().dim() == 1)
+      item.value().copy_(at::rand(item.value().sizes()).sub(0.5).mul(0.1));
     parameters[item.key()] = item.value();
   }
   const at::Tensor images = at::rand({2, 1, 28, 28});
@@ -141,7 +145,8 @@ TEST(Networks, DigitsCnnComputesWhatTheRecipeSays) {
     Image x{1, 28, 28, {first, first + pixels.numel()}};
     x = pool(convolution_relu(convolution_relu(x, parameters, "conv1"), parameters, "conv2"));
     x = pool(convolution_relu(convolution_relu(x, parameters, "conv3"), parameters, "conv4"));
-    const auto expected = dense(dense(x.values, parameters, "dense1", true), parameters, "dense2", false);
+    const auto expected =
+        dense(dense(x.values, parameters, "dense1", true), parameters, "dense2", false);
     for (std::size_t c = 0; c < expected.size(); ++c) {
       EXPECT_NEAR(logits[i][static_cast<std::int64_t>(c)].item<float>(), expected[c], 1e-5);
     }

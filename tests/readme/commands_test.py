@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The README's commands work: every block ```sh test is run in a scratch copy and ends as it says."""
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,12 @@ class Readme(unittest.TestCase):
         networks = help_of(["lockstep", "train"]).split("Networks for --model:\n")[1].split("\n\n")[0]
         for line in networks.splitlines():
             self.assertIn(f"`{line.split()[0]}`", self.text)
+
+    def test_packages(self):
+        listed = re.search(r"^packages=\((.*?)\)", (SOURCE / "launch/common.sh").read_text(), re.DOTALL | re.MULTILINE)
+        wanted = {item.split(":")[0] for item in listed.group(1).split()}
+        command = next(line for line in self.text.splitlines() if line.startswith("apt-get install"))
+        self.assertEqual(wanted, set(command.split()[2:]) - {"-y"})
 
     def test_commands(self):
         blocks = readme.blocks(self.text)

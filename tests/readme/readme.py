@@ -14,6 +14,8 @@ EXPECTED_CODE = re.compile(r"#.*\bexits with (\d+)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 # Programs of the system, whose options are not looked at.
 SYSTEM = {"apt-get", "cd", "cmake", "cmp", "ctest", "git", "gunzip", "kill", "mpirun", "sha256sum", "tensorboard"}
+# Programs of the repository, besides lockstep itself.
+OWN = ("launch/", "benchmarks/", "tests/")
 # What a repository's checkout has or gets.
 PLACES = ("benchmarks/", "cmake/", "configs/", "data/", "docs/", "examples/", "include/", "launch/",
           "src/", "tests/")
@@ -66,7 +68,7 @@ def shape(line):
 def missing_output(shown, printed):
     """The lines of a block of output that a run has not printed; numbers do not count."""
     known = {shape(line) for line in printed.splitlines()}
-    return [line for line in shown if line.strip() not in ("", "...") and shape(line) not in known]
+    return [line for line in shown if line.strip() and not line.startswith("...") and shape(line) not in known]
 
 
 def is_there(path, root):
@@ -88,7 +90,7 @@ def option_faults(words, help_of):
     words = [word for word in words if not re.match(r"^[A-Z_]+=", word)]
     if words[0] == "sudo":
         words = words[1:]
-    own = [i for i, word in enumerate(words) if word.endswith("lockstep") or word.startswith(("launch/", "benchmarks/"))]
+    own = [i for i, word in enumerate(words) if word.endswith("lockstep") or word.startswith(OWN)]
     program = words[0]
     if program not in SYSTEM and own[:1] != [0]:
         yield f"{program}: is this a program of the system?"

@@ -47,7 +47,7 @@ class Commands(unittest.TestCase):
 
     def test_output(self):
         printed = "epoch 1: loss 0.4, 12.8 s\n/x/runs/a: 1,234 images\n" + "a" * 64 + "  f\n"
-        shown = ["...", "epoch 2: loss 1e-05, 1 h 02 min", "runs/a:   9 images", "b" * 64 + "  f"]
+        shown = ["... (more)", "", "epoch 2: loss 1e-05, 1 h 02 min", "runs/a:   9 images", "b" * 64 + "  f"]
         self.assertEqual(readme.missing_output(shown, printed), [])
         self.assertEqual(readme.missing_output(["epoch 1: losses 0.4, 2 s"], printed), ["epoch 1: losses 0.4, 2 s"])
 

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
 #include "lockstep/comm/options.h"
 #include "small_world.h"
@@ -13,8 +14,8 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// One step over 8 pseudo-random samples cut into the reducer's shards; returns gradients and control
-// words. Shards without samples skip backward, as in training.
+// One step over 8 pseudo-random samples cut into the reducer's shards; returns gradients and
+// control words. Shards without samples skip backward, as in training.
 at::Tensor reduced(World& world, const ReducerOptions& options, int samples = 8, int steps = 1) {
   const auto network = small_network();
   FlatParameters parameters(network, at::kCPU);
@@ -74,7 +75,25 @@ TEST(GradientReducer, VirtualRanksGiveTheSameBitsAtAnyWorldSize) {
     }
   }
   // Otherwise the test proves nothing: another tree rounds differently.
-  EXPECT_FALSE(at::equal(reduced(alone, {.virtual_ranks = 8}), reduced(alone, {.virtual_ranks = 1})));
+  EXPECT_FALSE(
+      at::equal(reduced(alone, {.virtual_ranks = 8}), reduced(alone, {.virtual_ranks = 1})));
+}
+
+// Alone it communicates with nobody, and the watchdog would end a long epoch after 1.1 s here.
+TEST(GradientReducer, StepsOfASingleRankAreSignsOfLife) {
+  World world = start_world();
+  if (world.size() > 1) GTEST_SKIP() << "for a single rank";
+  const auto network = small_network();
+  FlatParameters parameters(network, at::kCPU);
+  const auto collectives = make_collectives(world, test_options(), false, nullptr);
+  GradientReducer reducer(world, *collectives, parameters, {});
+  world.enter_phase(Phase::kTraining, 0.1);
+  const Stopwatch watch;
+  for (std::int64_t step = 1; watch.seconds() < 1.5; ++step) {
+    reducer.begin_step(step);
+    reducer.finish_shard(0);
+    reducer.finish_step();
+  }
 }
 
 TEST(GradientReducer, RefusesVirtualRanksThatDoNotFit) {
@@ -92,9 +111,9 @@ TEST(GradientReducer, RefusesVirtualRanksThatDoNotFit) {
     }
   }
   if (world.size() > 1) {
-    EXPECT_THROW(GradientReducer(world, *collectives, parameters,
-                                 {.virtual_ranks = world.size() / 2}),
-                 Error);
+    EXPECT_THROW(
+        GradientReducer(world, *collectives, parameters, {.virtual_ranks = world.size() / 2}),
+        Error);
   }
 }
 

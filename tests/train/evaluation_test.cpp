@@ -13,13 +13,14 @@ namespace {
 using ::testing::ElementsAre;
 
 TEST(Summarise, CountsLossAndConfusion) {
-  const std::vector<float> logits{2, 0, 0,   //
-                                  0, 5, 5,   // a tie: the first one is the prediction
-                                  0, 0, 1,   //
+  const std::vector<float> logits{2, 0, 0,  //
+                                  0, 5, 5,  // a tie: the first one is the prediction
+                                  0, 0, 1,  //
                                   3, 0, 0};
   const std::vector<std::uint8_t> labels{0, 2, 2, 2};
   const Evaluation result = summarise(logits, labels, 3);
-  const double expected = (std::log(std::exp(2.0) + 2) - 2) + (std::log(1 + 2 * std::exp(5.0)) - 5) +
+  const double expected = (std::log(std::exp(2.0) + 2) - 2) +
+                          (std::log(1 + 2 * std::exp(5.0)) - 5) +
                           (std::log(2 + std::exp(1.0)) - 1) + std::log(std::exp(3.0) + 2);
   EXPECT_EQ(result.samples, 4);
   EXPECT_NEAR(result.loss, expected / 4, 1e-12);

@@ -1,4 +1,5 @@
-// N ranks compute what one rank computes: gradients, losses, predictions; bit for bit with virtual ranks.
+// N ranks compute what one rank computes: gradients, losses, predictions; bit for bit with virtual
+// ranks.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -18,7 +19,8 @@ World start_world() {
   return World::start(argc, argv, options);
 }
 
-// Blurred blobs whose place depends on the label: learnable, and enough for dropout and augmentation.
+// Blurred blobs whose place depends on the label: learnable, and enough for dropout and
+// augmentation.
 Dataset blobs(std::int64_t count) {
   Dataset data;
   data.count = count;
@@ -59,7 +61,7 @@ TrainerConfig config_for(std::int64_t batch, std::int64_t steps) {
 }
 
 Result train(World& world, const Dataset& data, const TrainerConfig& config,
-          const std::string& model = "lenet") {
+             const std::string& model = "lenet") {
   CommOptions options;
   options.collective_timeout = 60;
   const auto collectives = make_collectives(world, options, false, nullptr);
@@ -89,7 +91,8 @@ TEST(Parity, ReducedGradientOfTheFirstStep) {
     for (const std::int64_t batch : {24, 25}) {
       const Result expected = train(alone, data, config_for(batch, 1), model);
       const Result run = train(world, data, config_for(batch, 1), model);
-      EXPECT_LT(relative_difference(run.gradient, expected.gradient), 1e-5) << model << " " << batch;
+      EXPECT_LT(relative_difference(run.gradient, expected.gradient), 1e-5)
+          << model << " " << batch;
     }
   }
 }

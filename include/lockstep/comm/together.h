@@ -10,8 +10,8 @@
 
 namespace lockstep {
 
-/// Throws AgreedError on every rank when any rank offers a failure: that of the lowest one, which says
-/// which rank it was unless it is the root's own. Collective.
+/// Throws AgreedError on every rank when any rank offers a failure: that of the lowest one, which
+/// says which rank it was unless it is the root's own. Collective.
 inline void agree_or_throw(World& world, const std::optional<World::Failure>& own) {
   const auto agreed = world.agree(own);
   if (!agreed) return;
@@ -19,8 +19,8 @@ inline void agree_or_throw(World& world, const std::optional<World::Failure>& ow
   throw AgreedError(agreed->first, plain ? own->second : agreed->second);
 }
 
-/// Runs `work` on every rank; when it throws on any, every rank throws the same AgreedError. `work` must
-/// not itself call collective operations that a failing rank would miss. Collective.
+/// Runs `work` on every rank; when it throws on any, every rank throws the same AgreedError. `work`
+/// must not itself call collective operations that a failing rank would miss. Collective.
 template <typename Work>
 void together(World& world, Work&& work) {
   std::optional<World::Failure> own;

@@ -11,11 +11,11 @@
 
 namespace lockstep {
 
-/// Moves a network's parameters into one flat float32 buffer, and gives each a gradient that is a view
-/// of a second one. Views lie in reverse order of registration, so that backward fills the gradient
-/// buffer roughly from its front; each starts on 64 bytes, and the gaps are zero and stay zero.
-/// The gradient buffer ends with kControlWords floats that travel with the last bucket.
-/// Keeps the network alive; move-only.
+/// Moves a network's parameters into one flat float32 buffer, and gives each a gradient that is a
+/// view of a second one. Views lie in reverse order of registration, so that backward fills the
+/// gradient buffer roughly from its front; each starts on 64 bytes, and the gaps are zero and stay
+/// zero. The gradient buffer ends with kControlWords floats that travel with the last bucket. Keeps
+/// the network alive; move-only.
 class FlatParameters {
  public:
   static constexpr std::int64_t kControlWords = 16;

@@ -12,8 +12,8 @@
 
 namespace lockstep {
 
-/// A classifier whose parameters have PyTorch's names and layout (conv1.weight [out,in,kh,kw], ...).
-/// Not thread-safe: one forward at a time.
+/// A classifier whose parameters have PyTorch's names and layout (conv1.weight [out,in,kh,kw],
+/// ...). Not thread-safe: one forward at a time.
 class Network : public torch::nn::Module {
  public:
   /// images float32 [B,C,H,W] in [0,1] -> logits float32 [B, classes]. Randomness (dropout) comes

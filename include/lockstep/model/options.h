@@ -11,7 +11,8 @@ struct ModelOptions {
   std::string name = "digits-cnn";
   /// auto (a GPU if the build and the machine have one), cpu or cuda.
   std::string device = "auto";
-  /// Threads of one rank for LibTorch's operators; 0: the cores of this process / local ranks. >= 0.
+  /// Threads of one rank for LibTorch's operators; 0: the cores of this process / local ranks. >=
+  /// 0.
   int threads = 0;
 };
 

@@ -1,5 +1,5 @@
-// What a network is told about the batch it computes, so that all its randomness is a pure function of
-// (seed, epoch, sample) and never of the rank or the batch.
+// What a network is told about the batch it computes, so that all its randomness is a pure function
+// of (seed, epoch, sample) and never of the rank or the batch.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,7 +14,8 @@ struct StepContext {
   std::uint32_t epoch = 0;
   std::int64_t step = 0;  ///< global step
   int shard = 0;          ///< which shard of the global batch this is
-  /// int64 [B] on the network's device: the samples' indices in the dataset; undefined unless training.
+  /// int64 [B] on the network's device: the samples' indices in the dataset; undefined unless
+  /// training.
   at::Tensor samples;
 };
 

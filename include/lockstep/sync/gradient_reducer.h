@@ -13,8 +13,8 @@ namespace lockstep {
 
 struct ReducerOptions {
   double bucket_mb = 1.0;  ///< MiB of gradients in one message, > 0; the first one is an eighth
-  /// Shards of every global batch, a power of two and a multiple of the world size (itself a power of
-  /// two then); 0: one shard a rank, summed in the backend's own order.
+  /// Shards of every global batch, a power of two and a multiple of the world size (itself a power
+  /// of two then); 0: one shard a rank, summed in the backend's own order.
   int virtual_ranks = 0;
 };
 
@@ -25,14 +25,15 @@ struct ReducerOptions {
 ///     ... control words of this shard, loss.backward() ...
 ///     reducer.finish_shard(shard);
 ///   }
-///   reducer.finish_step();   // gradients() and control_words() now hold the global sums, on all ranks
+///   reducer.finish_step();   // gradients() and control_words() now hold the global sums, on all
+///   ranks
 ///
-/// Without virtual ranks each bucket is all-reduced as soon as backward has filled it and all buckets
-/// before it. With V virtual ranks, a rank's V/W shard gradients are summed as one binary subtree and
-/// the ranks' sums by recursive doubling (Thakur, Rabenseifner and Gropp, "Optimization of collective
-/// communication operations in MPICH", 2005), which continues the same tree: the sum's bits do not
-/// depend on W. A shard may have no samples: skip its backward.
-/// The referenced objects must outlive it. Not thread-safe; backward's thread calls into it.
+/// Without virtual ranks each bucket is all-reduced as soon as backward has filled it and all
+/// buckets before it. With V virtual ranks, a rank's V/W shard gradients are summed as one binary
+/// subtree and the ranks' sums by recursive doubling (Thakur, Rabenseifner and Gropp, "Optimization
+/// of collective communication operations in MPICH", 2005), which continues the same tree: the
+/// sum's bits do not depend on W. A shard may have no samples: skip its backward. The referenced
+/// objects must outlive it. Not thread-safe; backward's thread calls into it.
 class GradientReducer {
  public:
   /// Throws Error{kUsage} when virtual_ranks does not fit the world size.

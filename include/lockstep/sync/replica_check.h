@@ -9,9 +9,9 @@
 
 namespace lockstep {
 
-/// Compares the SHA-256 of every rank's weights; all ranks call it. When they differ, every rank throws
-/// AgreedError{kDiverged} naming the ranks that differ from the majority (from rank 0 in a tie) and
-/// the first tensor in which they do. `moment` says when: "step 120".
+/// Compares the SHA-256 of every rank's weights; all ranks call it. When they differ, every rank
+/// throws AgreedError{kDiverged} naming the ranks that differ from the majority (from rank 0 in a
+/// tie) and the first tensor in which they do. `moment` says when: "step 120".
 void check_replicas(World& world, const FlatParameters& parameters, const std::string& moment);
 
 }  // namespace lockstep

@@ -10,14 +10,14 @@
 namespace lockstep {
 
 struct Decision {
-  std::int64_t epoch = 0;        ///< the epoch that has ended, from 1
-  double metric = 0;             ///< the monitored metric of this validation
-  double best_before = 0;        ///< the best one before it; meaningless when has_best_before is 0
-  double rate_before = 0;        ///< Schedule::base_rate() before and after
+  std::int64_t epoch = 0;  ///< the epoch that has ended, from 1
+  double metric = 0;       ///< the monitored metric of this validation
+  double best_before = 0;  ///< the best one before it; meaningless when has_best_before is 0
+  double rate_before = 0;  ///< Schedule::base_rate() before and after
   double rate_after = 0;
   std::int32_t has_best_before = 0;
-  std::int32_t best = 0;         ///< this is the best validation so far
-  std::int32_t stop = 0;         ///< early stopping
+  std::int32_t best = 0;  ///< this is the best validation so far
+  std::int32_t stop = 0;  ///< early stopping
   std::int32_t epochs_without_gain = 0;
 };
 
@@ -29,7 +29,8 @@ Decision decide(const TrainingState& state, const std::string& monitor, double m
                 int early_stopping, Schedule& schedule);
 
 /// On every rank: takes the decision over into state and schedule.
-void apply(const Decision& decision, const Cursor& cursor, TrainingState& state, Schedule& schedule);
+void apply(const Decision& decision, const Cursor& cursor, TrainingState& state,
+           Schedule& schedule);
 
 /// Why, in words: "no gain for 3 epochs: learning rate 0.001 -> 0.0005".
 std::string reason_text(const Decision& decision, const std::string& monitor);

@@ -22,8 +22,8 @@ struct Evaluation {
   std::vector<std::vector<std::int64_t>> confusion;
 };
 
-/// From logits [n, classes] and the labels of the n samples, in the order given: cross-entropy and all sums
-/// in double, the prediction being the first largest logit. Bits depend on nothing else.
+/// From logits [n, classes] and the labels of the n samples, in the order given: cross-entropy and
+/// all sums in double, the prediction being the first largest logit. Bits depend on nothing else.
 Evaluation summarise(std::span<const float> logits, std::span<const std::uint8_t> labels,
                      std::int64_t classes);
 

@@ -14,17 +14,18 @@ namespace lockstep {
 
 /// Seconds of this rank by what it did.
 struct PhaseSeconds {
-  double data = 0;           ///< making batches
+  double data = 0;  ///< making batches
   double forward = 0;
   double backward = 0;       ///< with the communication it hides
   double communication = 0;  ///< waiting for sums that backward did not hide
   double optimizer = 0;
-  double other = 0;          ///< the rest of the wall clock, but for validation and checkpoints
+  double other = 0;  ///< the rest of the wall clock, but for validation and checkpoints
   double total() const { return data + forward + backward + communication + optimizer + other; }
   void add(const PhaseSeconds& other);
 };
 
-/// Owns the run's open files; the root alone has one. Throws Error{kInputOutput} when a write fails.
+/// Owns the run's open files; the root alone has one. Throws Error{kInputOutput} when a write
+/// fails.
 class RunRecords {
  public:
   /// quiet: no progress lines.

@@ -51,8 +51,8 @@ struct Outcome {
 /// Everything passed by reference must outlive it. Not thread-safe.
 class Trainer {
  public:
-  /// Initialises the network's weights from the seed. Not collective. Throws Error{kUsage} for options
-  /// that do not fit the data or the world.
+  /// Initialises the network's weights from the seed. Not collective. Throws Error{kUsage} for
+  /// options that do not fit the data or the world.
   Trainer(World& world, Collectives& collectives, const ComputeDevice& device,
           std::shared_ptr<Network> network, const Dataset& data, const Split& split,
           const TrainerConfig& config);
@@ -60,16 +60,17 @@ class Trainer {
   /// Throws AgreedError{kDiverged} unless all ranks begin with the same weights.
   void prove_equal_start();
 
-  /// Where the root writes to; not collective. Without it, and on all other ranks, nothing is written.
+  /// Where the root writes to; not collective. Without it, and on all other ranks, nothing is
+  /// written.
   void attach(RunRecords* records, CheckpointStore* store);
 
-  /// Goes on from a checkpoint, which the root alone provides (null elsewhere). Throws AgreedError{kBadData |
-  /// kSettings} on all ranks when it does not fit.
+  /// Goes on from a checkpoint, which the root alone provides (null elsewhere). Throws
+  /// AgreedError{kBadData | kSettings} on all ranks when it does not fit.
   void restore(const CheckpointStore::Loaded* loaded);
 
   /// Trains until all epochs are done, early stopping, a limit, or a request to stop; the last
-  /// checkpoint is durable when it returns. Throws AgreedError{kDiverged} on all ranks when a reduced
-  /// gradient is not finite or replicas differ.
+  /// checkpoint is durable when it returns. Throws AgreedError{kDiverged} on all ranks when a
+  /// reduced gradient is not finite or replicas differ.
   Outcome run();
 
   /// Predicts `data` with the best checkpoint of the store, or the current weights without one, and

@@ -51,9 +51,9 @@ struct TrainingState {
   int epochs_without_gain = 0;
   StopReason stop_reason = StopReason::kNone;
   std::int64_t optimizer_steps = 0;
-  std::string schedule;                         ///< Schedule::save()
+  std::string schedule;  ///< Schedule::save()
   std::uint64_t seed = 0;
-  std::int64_t global_batch = 0;                ///< resolved
+  std::int64_t global_batch = 0;  ///< resolved
   std::int64_t training_samples = 0;
   std::string data_sha256;                      ///< of the training dataset
   std::string numerics;                         ///< numerical_identity(): a fact, not a condition

@@ -1,10 +1,12 @@
-// The digit recogniser of the recipe: two blocks of two convolutions, 887,530 parameters at 28x28x1.
+// The digit recogniser of the recipe: two blocks of two convolutions, 887,530 parameters at
+// 28x28x1.
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 
 #include "lockstep/base/error.h"
 #include "lockstep/model/dropout.h"
 #include "lockstep/model/network.h"
+#include "model/memory_format.h"
 
 namespace lockstep {
 
@@ -17,7 +19,8 @@ torch::nn::Conv2dOptions same_convolution(std::int64_t in, std::int64_t out, std
 class DigitsCnn : public Network {
  public:
   explicit DigitsCnn(const NetworkShape& shape)
-      : conv1_(register_module("conv1", torch::nn::Conv2d(same_convolution(shape.channels, 32, 5)))),
+      : conv1_(
+            register_module("conv1", torch::nn::Conv2d(same_convolution(shape.channels, 32, 5)))),
         conv2_(register_module("conv2", torch::nn::Conv2d(same_convolution(32, 32, 5)))),
         conv3_(register_module("conv3", torch::nn::Conv2d(same_convolution(32, 64, 3)))),
         conv4_(register_module("conv4", torch::nn::Conv2d(same_convolution(64, 64, 3)))),
@@ -26,8 +29,10 @@ class DigitsCnn : public Network {
         dense2_(register_module("dense2", torch::nn::Linear(256, shape.classes))) {}
 
   at::Tensor forward(const at::Tensor& images, const StepContext& context) override {
-    // One input channel makes NCHW and NHWC the same strides: only the first output can be converted.
-    at::Tensor x = conv1_(images).contiguous(at::MemoryFormat::ChannelsLast).relu_();
+    // One input channel makes NCHW and NHWC the same strides: only the first output can be
+    // converted.
+    at::Tensor x = conv1_(images);
+    x = x.contiguous(convolution_format(x)).relu_();
     x = at::max_pool2d(conv2_(x).relu_(), 2);
     x = dropout(x, 0.25, context, 0);
     x = conv3_(x).relu_();
@@ -49,8 +54,9 @@ NetworkEntry digits_cnn_entry() {
   return {"digits-cnn", "the recipe's CNN: two blocks of two convolutions, 887,530 parameters",
           [](const NetworkShape& shape) -> std::shared_ptr<Network> {
             if (shape.height < 4 || shape.width < 4) {
-              fail(ExitCode::kUsage, "--model digits-cnn: images of {}x{} are too small (4x4 at least)",
-                   shape.height, shape.width);
+              fail(ExitCode::kUsage,
+                   "--model digits-cnn: images of {}x{} are too small (4x4 at least)", shape.height,
+                   shape.width);
             }
             return std::make_shared<DigitsCnn>(shape);
           }};

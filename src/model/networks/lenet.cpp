@@ -1,10 +1,11 @@
-// LeNet-5 with ReLU and max-pooling (after LeCun et al., "Gradient-based learning applied to document
-// recognition", 1998): 61,706 parameters at 28x28x1.
+// LeNet-5 with ReLU and max-pooling (after LeCun et al., "Gradient-based learning applied to
+// document recognition", 1998): 61,706 parameters at 28x28x1.
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 
 #include "lockstep/base/error.h"
 #include "lockstep/model/network.h"
+#include "model/memory_format.h"
 
 namespace lockstep {
 
@@ -26,7 +27,8 @@ class Lenet : public Network {
         dense3_(register_module("dense3", torch::nn::Linear(84, shape.classes))) {}
 
   at::Tensor forward(const at::Tensor& images, const StepContext&) override {
-    at::Tensor x = conv1_(images).contiguous(at::MemoryFormat::ChannelsLast).relu_();
+    at::Tensor x = conv1_(images);
+    x = x.contiguous(convolution_format(x)).relu_();
     x = at::max_pool2d(x, 2);
     x = at::max_pool2d(conv2_(x).relu_(), 2);
     x = dense1_(x.contiguous().flatten(1)).relu_();
@@ -44,8 +46,9 @@ NetworkEntry lenet_entry() {
   return {"lenet", "LeNet-5 with ReLU and max-pooling, 61,706 parameters",
           [](const NetworkShape& shape) -> std::shared_ptr<Network> {
             if (shape.height < 12 || shape.width < 12) {
-              fail(ExitCode::kUsage, "--model lenet: images of {}x{} are too small (12x12 at least)",
-                   shape.height, shape.width);
+              fail(ExitCode::kUsage,
+                   "--model lenet: images of {}x{} are too small (12x12 at least)", shape.height,
+                   shape.width);
             }
             return std::make_shared<Lenet>(shape);
           }};
