@@ -133,7 +133,8 @@ find_package_handle_standard_args(
   LibTorch REQUIRED_VARS _torch_root VERSION_VAR LibTorch_VERSION
   REASON_FAILURE_MESSAGE "run launch/setup, or name an unpacked LibTorch with -DLIBTORCH_ROOT=DIR")
 
-if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
+# A script (cmake -P) asks where LibTorch is, and builds nothing.
+if(LibTorch_FOUND AND NOT CMAKE_SCRIPT_MODE_FILE AND NOT TARGET LibTorch::LibTorch)
   message(STATUS "LibTorch ${LibTorch_VERSION}: ${_torch_root}")
   add_library(LibTorch::LibTorch INTERFACE IMPORTED)
   # LibTorch's headers lie beside a copy of {fmt} that would hide the system's, whose library we link:

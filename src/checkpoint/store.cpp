@@ -25,6 +25,8 @@ namespace {
 
 constexpr std::string_view kLatest = "LATEST";
 constexpr std::string_view kBest = "BEST";
+constexpr std::string_view kDamaged = "damaged";
+constexpr std::string_view kSuperseded = "superseded";
 constexpr std::string_view kPrefix = "step-";
 constexpr std::string_view kTemporaryPrefix = ".tmp-step-";
 constexpr std::uint64_t kHintLimit = 256;  // bytes
@@ -111,10 +113,11 @@ bool is_taken(const fs::path& path) {
   return fs::exists(fs::symlink_status(path, ignored));
 }
 
-fs::path free_damaged_name(const fs::path& directory) {
-  fs::path name = directory.string() + ".damaged";
+// <directory>.<what>, or <directory>.2.<what> and so on where that is taken.
+fs::path free_name(const fs::path& directory, std::string_view what) {
+  fs::path name = fmt::format("{}.{}", directory.string(), what);
   for (int number = 2; is_taken(name); ++number) {
-    name = fmt::format("{}.{}.damaged", directory.string(), number);
+    name = fmt::format("{}.{}.{}", directory.string(), number, what);
   }
   return name;
 }
@@ -150,7 +153,7 @@ fs::path CheckpointStore::save(std::int64_t global_step, std::vector<CheckpointF
     RemoveOnFailure guard(temporary);
     internal::write_checkpoint(temporary, global_step, files, report);
     if (damage) {
-      const fs::path aside = free_damaged_name(final_path);
+      const fs::path aside = free_name(final_path, kDamaged);
       log_warning("{}; moved aside as {}", *damage, aside.filename().string());
       rename_or_fail(final_path, aside);
       report();
@@ -187,11 +190,28 @@ std::optional<fs::path> CheckpointStore::latest() const { return read_hint(kLate
 
 std::optional<fs::path> CheckpointStore::best() const { return read_hint(kBest); }
 
+std::optional<fs::path> CheckpointStore::find(std::int64_t global_step) const {
+  fs::path directory = directory_ / step_name(global_step);
+  if (!internal::looks_complete(directory, global_step)) return std::nullopt;
+  return directory;
+}
+
+void CheckpointStore::rewind(std::int64_t global_step) {
+  bool moved = false;
+  for (const auto& [step, directory] : list()) {
+    if (step <= global_step) continue;
+    rename_or_fail(directory, free_name(directory, kSuperseded));
+    moved = true;
+  }
+  if (!moved) return;
+  fsync_directory(directory_);
+  if (find(global_step)) write_hint(kLatest, global_step);
+}
+
 void CheckpointStore::mark_best(std::int64_t global_step) {
-  const fs::path directory = directory_ / step_name(global_step);
-  if (!internal::looks_complete(directory, global_step)) {
+  if (!find(global_step)) {
     fail(ExitCode::kInputMissing, "{}: no complete checkpoint to mark as the best",
-         directory.string());
+         (directory_ / step_name(global_step)).string());
   }
   write_hint(kBest, global_step);
 }

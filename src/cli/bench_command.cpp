@@ -258,7 +258,10 @@ Command bench_command() {
                                   {"steps", "N",
                                    "steps of one job; the second half counts; default 40"},
                                   {"json", "", "print one JSON object"}},
-                      .settings = {},
+                      .settings = {"data", "validation-fraction", "model", "device", "threads",
+                                   "seed", "batch-size", "augment", "rotation", "zoom", "shift-x",
+                                   "shift-y", "optimizer", "learning-rate", "bucket-mb",
+                                   "virtual-ranks", "ema-decay", "backend", "collective-timeout"},
                       .models = {}},
           .run = run_bench};
 }

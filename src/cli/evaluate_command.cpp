@@ -1,4 +1,5 @@
 // lockstep evaluate: metrics of a checkpoint on a data set.
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -39,8 +40,12 @@ std::filesystem::path checkpoint_directory(const std::filesystem::path& given) {
 // The run's settings where the command line does not name others.
 Settings with_stored(const ParsedSettings& parsed, const TrainingState& state) {
   std::vector<std::string> arguments;
-  for (const auto& [name, value] : state.settings) {
-    if (!value.empty()) arguments.push_back("--" + name + "=" + value);
+  for (const char* name : {"model", "data", "test-data", "validation-fraction", "split-seed",
+                           "stratify", "evaluation-batch"}) {
+    const auto value = state.settings.find(name);
+    if (value != state.settings.end() && !value->second.empty()) {
+      arguments.push_back(fmt::format("--{}={}", name, value->second));
+    }
   }
   const Settings stored = parse_settings(arguments).settings;
   Settings settings = parsed.settings;
@@ -51,6 +56,9 @@ Settings with_stored(const ParsedSettings& parsed, const TrainingState& state) {
   if (!given("data")) settings.data.data = stored.data.data;
   if (!given("validation-fraction")) {
     settings.data.validation_fraction = stored.data.validation_fraction;
+  }
+  if (!given("evaluation-batch")) {
+    settings.train.evaluation_batch = stored.train.evaluation_batch;
   }
   if (!given("split-seed")) settings.data.split_seed = stored.data.split_seed;
   if (!given("stratify")) settings.data.stratify = stored.data.stratify;
@@ -123,7 +131,13 @@ ExitCode evaluate(Session& session) {
     if (directory.empty()) fail(ExitCode::kUsage, "--checkpoint DIR is needed");
     reader.emplace(checkpoint_directory(directory));
     settings = with_stored(session.parsed(), reader->state());
-    samples = load_samples(settings.data, option(session.parsed(), "split", "test"));
+    const std::string split = option(session.parsed(), "split", "test");
+    samples = load_samples(settings.data, split);
+    if (split == "validation" && world.is_root() &&
+        samples.dataset.sha256() != reader->state().data_sha256) {
+      log_warning("{}: is not the data the checkpoint was trained on: another split",
+                  samples.dataset.source);
+    }
     network = network_for(settings, samples.dataset);
   });
   session.require_equal(samples.dataset.sha256(), "data", ExitCode::kBadData);
@@ -150,6 +164,9 @@ ExitCode evaluate(Session& session) {
     std::fputs(text.c_str(), stdout);
     if (std::fflush(stdout) != 0)
       fail(ExitCode::kInputOutput, "standard output: cannot be written");
+    if (!std::isfinite(result.loss)) {
+      fail(ExitCode::kDiverged, "the loss of this checkpoint is not finite");
+    }
   });
   return ExitCode::kDone;
 }

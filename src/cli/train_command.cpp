@@ -151,9 +151,38 @@ struct RootFiles {
   CheckpointStore store;
 };
 
-RunDirectory::Mode directory_mode(const Settings& settings, bool has_checkpoint) {
-  if (settings.train.resume == "none") return RunDirectory::Mode::kNew;
-  return has_checkpoint ? RunDirectory::Mode::kResumeOrNew : RunDirectory::Mode::kNew;
+bool lies_in(const std::filesystem::path& checkpoint, const std::filesystem::path& store) {
+  std::error_code ignored;
+  return std::filesystem::equivalent(std::filesystem::absolute(checkpoint).parent_path(), store,
+                                     ignored);
+}
+
+// A run may be gone on with in its own directory; anything else would mix two runs.
+RunDirectory::Mode directory_mode(const Settings& settings, const std::filesystem::path& out) {
+  const std::string& resume = settings.train.resume;
+  const bool own = resume == "auto" || (resume != "none" && lies_in(resume, out / "checkpoints"));
+  return own ? RunDirectory::Mode::kResumeOrNew : RunDirectory::Mode::kNew;
+}
+
+std::vector<CheckpointFile> files_of(const CheckpointStore::Loaded& loaded) {
+  std::vector<CheckpointFile> files;
+  for (const auto& [name, bytes] : loaded.files) files.push_back({name, bytes});
+  return files;
+}
+
+// A run that goes on in a new directory takes along where it begins, and the best so far.
+void take_along(const CheckpointStore::Loaded& loaded, const std::optional<Best>& best,
+                CheckpointStore& store) {
+  const std::filesystem::path home = std::filesystem::absolute(loaded.directory).parent_path();
+  if (best && best->global_step != loaded.global_step) {
+    if (const auto directory = CheckpointStore(home).find(best->global_step)) {
+      store.save(best->global_step, files_of(load_checkpoint(*directory)), /*best=*/true);
+    } else {
+      log_warning("{}: the best checkpoint so far, of step {}, is not beside it",
+                  loaded.directory.string(), best->global_step);
+    }
+  }
+  store.save(loaded.global_step, files_of(loaded), best && best->global_step == loaded.global_step);
 }
 
 Json launch_record(Session& session, const TrainingData& data, const std::string& backend,
@@ -223,34 +252,39 @@ ExitCode train(Session& session) {
   });
   trainer->prove_equal_start();
 
+  if (world.broadcast_value(loaded.has_value())) trainer->restore(loaded ? &*loaded : nullptr);
+
   const std::vector<std::string> hosts = world.gather_text(world.host());
   std::optional<RootFiles> files;
   together(world, [&] {
     if (!world.is_root()) return;
-    files.emplace(RunDirectory::open(out, directory_mode(settings, loaded.has_value())), settings);
+    files.emplace(RunDirectory::open(out, directory_mode(settings, out)), settings);
     files->run.write_config(settings_to_ini(settings));
     files->run.write_launch(
         launch_record(session, data, std::string(collectives->backend()), hosts).dump(2) + "\n");
+    if (loaded && !lies_in(loaded->directory, files->run.checkpoints())) {
+      take_along(*loaded, trainer->state().best, files->store);
+    }
     trainer->attach(&files->records, &files->store);
     print_settings(settings);
     print_data(data);
     log_info("{}: {} parameters, {} steps an epoch of {} samples; writing to {}",
              settings.model.name, format_count(trainer->parameters().parameter_count()),
              trainer->steps_per_epoch(), trainer->global_batch(), out.string());
+    if (loaded) {
+      const Cursor& cursor = trainer->state().cursor;
+      log_info("resumed after epoch {}, step {} from {}", cursor.epoch, cursor.global_step,
+               loaded->directory.string());
+    }
   });
-  if (world.broadcast_value(loaded.has_value())) {
-    trainer->restore(loaded ? &*loaded : nullptr);
-    const Cursor& cursor = trainer->state().cursor;
-    log_info("resumed after epoch {}, step {}{}", cursor.epoch, cursor.global_step,
-             loaded ? " from " + loaded->directory.string() : "");
-  }
 
   const Outcome outcome = trainer->run();
   if (outcome.reason == StopReason::kDone && data.test) {
     const auto test = trainer->evaluate_best(*data.test);
     if (test) {
-      log_info("test: loss {:.4f}, accuracy {:.2f} % ({} images, best checkpoint)", test->loss,
-               100 * test->accuracy, format_count(test->samples));
+      log_info("test: loss {:.4f}, accuracy {:.2f} % ({} images, {})", test->evaluation.loss,
+               100 * test->evaluation.accuracy, format_count(test->evaluation.samples),
+               test->best ? "best checkpoint" : "last weights");
     }
   }
   files.reset();  // ends the progress line

@@ -9,6 +9,7 @@
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
 #include "lockstep/base/hash.h"
+#include "lockstep/comm/together.h"
 
 namespace lockstep {
 
@@ -58,8 +59,8 @@ void check_replicas(World& world, const FlatParameters& parameters, const std::s
     if (!equal) wrong_tensors.push_back(view.name);
   }
   std::ranges::reverse(wrong_tensors);
-  throw AgreedError(
-      ExitCode::kDiverged,
+  fail_together(
+      world, ExitCode::kDiverged,
       fmt::format("{}: the weights of rank{} {} differ from rank {}'s{}; tensors: {}", moment,
                   wrong_ranks.size() == 1 ? "" : "s", fmt::join(wrong_ranks, ", "), reference_rank,
                   2 * wrong_ranks.size() == digests.size()

@@ -74,7 +74,7 @@ std::vector<float> Evaluator::logits(const Dataset& dataset,
   const at::NoGradGuard no_grad;
   network_.eval();
   const auto total = checked_cast<std::int64_t>(indices.size());
-  const Range chunks{0, (total + chunk_ - 1) / chunk_};
+  const Range chunks{0, total / chunk_ + (total % chunk_ != 0 ? 1 : 0)};
   Range mine = shard_of(chunks, world_.rank(), world_.size());
   if (root_only_) mine = world_.is_root() ? chunks : Range{};
   std::vector<float> own;

@@ -75,7 +75,7 @@ RunRecords::~RunRecords() = default;
 void RunRecords::cut_back(const Cursor& cursor) {
   files_->metrics.cut_back(cursor.global_step, "test");
   files_->decisions.cut_back(cursor.global_step);
-  files_->resumed_at = cursor.global_step;
+  if (cursor.global_step > 0) files_->resumed_at = cursor.global_step;
 }
 
 void RunRecords::sync() {

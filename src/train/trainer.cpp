@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
+#include <cmath>
 #include <utility>
 
 #include "checkpoint_files.h"
@@ -26,9 +27,18 @@ namespace {
 // The float32 words that travel behind the last gradient bucket. Counts are exact up to 2^24.
 enum ControlWord : std::int64_t { kLoss, kCorrect, kSamples, kPreemptVotes, kTimeVotes };
 
+// Settings have no upper bound of their own.
+std::int64_t product(std::int64_t a, std::int64_t b, const char* what) {
+  std::int64_t result = 0;
+  if (__builtin_mul_overflow(a, b, &result)) {
+    fail(ExitCode::kUsage, "{} would be {} times {}: too many", what, a, b);
+  }
+  return result;
+}
+
 std::int64_t resolved_global_batch(const TrainOptions& options, int world_size) {
-  return options.batch_size_per_rank > 0 ? options.batch_size_per_rank * world_size
-                                         : options.batch_size;
+  if (options.batch_size_per_rank == 0) return options.batch_size;
+  return product(options.batch_size_per_rank, world_size, "the global batch");
 }
 
 std::span<std::byte> bytes_of(at::Tensor& host) {
@@ -81,8 +91,10 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
       reducer_(world, collectives, parameters_,
                {.bucket_mb = config.train.bucket_mb, .virtual_ranks = config.train.virtual_ranks}),
       optimizer_(make_optimizer_for(device, config.optimizer, parameters_.size())),
-      schedule_(make_schedule(config.schedule, sampler_.steps_per_epoch() * config.train.epochs,
-                              world.size())),
+      schedule_(make_schedule(
+          config.schedule,
+          product(sampler_.steps_per_epoch(), config.train.epochs, "the number of steps"),
+          world.size())),
       evaluator_(world, device, *network_, config.train.evaluation_batch,
                  config.train.validation == "root") {
   LOCKSTEP_CHECK(network_->buffers().empty(), "networks with buffers are not supported");
@@ -113,12 +125,13 @@ void Trainer::prove_equal_start() {
 void Trainer::attach(RunRecords* records, CheckpointStore* store) {
   records_ = records;
   store_ = store;
-}
-
-void Trainer::raise_everywhere(ExitCode code, const std::string& message) {
-  // Tells the world that all ranks leave, so that the job ends in order.
-  world_.agree(World::Failure{code, message});
-  throw AgreedError(code, message);
+  if (records_ != nullptr) records_->cut_back(state_.cursor);
+  if (store_ == nullptr) return;
+  store_->rewind(state_.cursor.global_step);
+  // The hint may be that of another course, or of the moment before a crash.
+  if (state_.best && store_->find(state_.best->global_step)) {
+    store_->mark_best(state_.best->global_step);
+  }
 }
 
 TrainingState Trainer::check_state(const CheckpointStore::Loaded& loaded) const {
@@ -173,7 +186,6 @@ void Trainer::restore(const CheckpointStore::Loaded* loaded) {
     world_.broadcast(bytes_of(buffers.optimizer[i].values));
     state_tensor(states[i], parameters_.weights()).copy_(buffers.optimizer[i].values);
   }
-  if (records_ != nullptr) records_->cut_back(state_.cursor);
 }
 
 Outcome Trainer::run() {
@@ -226,6 +238,8 @@ Trainer::StepResult Trainer::train_step() {
     const Range positions = shard_of(batch, shard, reducer_.total_shards());
     if (positions.size() > 0) compute_shard(positions, batch.size(), shard);
     reducer_.finish_shard(local);
+    // Many shards a rank may take longer than a deadline: each is a sign of life.
+    if (reducer_.local_shards() > 1) world_.publish_progress();
   }
   Stopwatch watch;
   reducer_.finish_step();
@@ -315,11 +329,10 @@ void Trainer::update_weights(std::int64_t step) {
   const bool finite = device_.is_cuda() ? all_finite_on_device(gradient, n, device_.stream)
                                         : all_finite(gradient, n);
   if (!finite) {
-    raise_everywhere(
-        ExitCode::kDiverged,
-        fmt::format("step {}: the sum of all ranks' gradients is not finite; the weights "
-                    "are those of step {}; a smaller --learning-rate may help",
-                    step + 1, step));
+    fail_together(world_, ExitCode::kDiverged,
+                  fmt::format("step {}: the sum of all ranks' gradients is not finite; the weights "
+                              "are those of step {}; a smaller --learning-rate may help",
+                              step + 1, step));
   }
   auto* weights = parameters_.weights().mutable_data_ptr<float>();
   optimizer_->step(weights, gradient, schedule_->rate(step));
@@ -396,8 +409,15 @@ void Trainer::end_epoch() {
         has_validation ? validation.accuracy : static_cast<double>(sums.correct) / samples;
     decision = decide(state_, monitor, monitor == "loss" ? loss : accuracy,
                       config_.train.early_stopping, *schedule_);
+    decision.loss = loss;
   }
   decision = world_.broadcast_value(decision);
+  if (!std::isfinite(decision.loss)) {
+    fail_together(world_, ExitCode::kDiverged,
+                  fmt::format("epoch {}: the validation loss is not finite; a smaller "
+                              "--learning-rate may help",
+                              decision.epoch));
+  }
   apply(decision, state_.cursor, state_, *schedule_);
   stop_early_ = decision.stop != 0;
   if (records_ != nullptr) {
@@ -417,6 +437,7 @@ void Trainer::end_epoch() {
 
 void Trainer::save_checkpoint(StopReason reason, bool best) {
   world_.enter_phase(Phase::kCheckpoint);
+  require_finite_weights(fmt::format("step {}", state_.cursor.global_step));
   // No rank goes on, or leaves, before the checkpoint is durable or everyone knows that it is not.
   together(world_, [&] {
     if (store_ == nullptr) return;
@@ -432,15 +453,44 @@ void Trainer::save_checkpoint(StopReason reason, bool best) {
   step_watch_ = {};
 }
 
-std::optional<Evaluation> Trainer::evaluate_best(const Dataset& data) {
+void Trainer::require_finite_weights(const std::string& moment) {
+  const at::Tensor& weights = parameters_.weights();
+  const auto n = checked_cast<std::size_t>(weights.numel());
+  const auto* first = weights.const_data_ptr<float>();
+  const bool finite =
+      device_.is_cuda() ? all_finite_on_device(first, n, device_.stream) : all_finite(first, n);
+  if (finite) return;
+  fail_together(
+      world_, ExitCode::kDiverged,
+      fmt::format("{}: the weights are not finite; a smaller --learning-rate may help", moment));
+}
+
+// On the root alone: fills `host` with the best weights; false, with a warning, where there are
+// none.
+bool Trainer::read_best_weights(at::Tensor& host) const {
+  if (store_ == nullptr || !state_.best) return false;
+  const auto directory = store_->find(state_.best->global_step);
+  if (!directory) {
+    log_warning("the best checkpoint, of step {}, is not there: the last weights are evaluated",
+                state_.best->global_step);
+    return false;
+  }
+  try {
+    decode_evaluation_weights(load_checkpoint(*directory), parameters_.views(), host);
+    return true;
+  } catch (const Error& error) {
+    log_warning("{}: the last weights are evaluated", error.what());
+    return false;
+  }
+}
+
+std::optional<Trainer::TestResult> Trainer::evaluate_best(const Dataset& data) {
   world_.enter_phase(Phase::kEvaluation);
   const Stopwatch watch;
-  at::Tensor host = parameters_.weights().cpu().clone();
+  at::Tensor host = (average_ ? *average_ : parameters_.weights()).cpu().clone();
+  bool best = false;
   together(world_, [&] {
-    if (store_ == nullptr) return;
-    if (const auto best = store_->best()) {
-      decode_evaluation_weights(load_checkpoint(*best), parameters_.views(), host);
-    }
+    if (world_.is_root()) best = read_best_weights(host);
   });
   world_.broadcast(bytes_of(host));
   const at::NoGradGuard no_grad;
@@ -456,7 +506,7 @@ std::optional<Evaluation> Trainer::evaluate_best(const Dataset& data) {
     records_->write_evaluation("test", state_.cursor.epoch, state_.cursor.global_step, evaluation,
                                watch.seconds());
   }
-  return evaluation;
+  return TestResult{.evaluation = std::move(evaluation), .best = best};
 }
 
 }  // namespace lockstep

@@ -126,7 +126,7 @@ def describe_machine(plan):
 def describe_links():
     """How the first GPU reaches each of the others: NV4, PIX, SYS, ..."""
     for line in output_of("nvidia-smi", "topo", "-m").splitlines():
-        if line.startswith("GPU0"):
+        if line.startswith("GPU0") and "X" in line.split():  # not the head of the table
             known = r"X|NV\d+|PIX|PXB|PHB|NODE|SYS"
             return " ".join(word for word in line.split()[1:] if re.fullmatch(known, word))
     return "unknown"
@@ -278,7 +278,11 @@ class Suite:
         job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         stalled = None
         try:
-            if not self.wait_for(lambda: list(self.directory.glob("stalled/checkpoints/step-*")), 120):
+            checkpoints = self.directory / "stalled" / "checkpoints"
+            self.wait_for(lambda: job.poll() is not None or list(checkpoints.glob("step-*")), 120)
+            if job.poll() is not None:
+                raise Failure(f"ended by itself with {job.returncode}\n{job.communicate()[1][-4000:]}")
+            if not list(checkpoints.glob("step-*")):
                 raise Failure("no checkpoint of the first epoch within 120 s")
             stalled = self.rank_of(job.pid, 1)
             os.kill(stalled, signal.SIGSTOP)
@@ -304,11 +308,8 @@ class Suite:
     @staticmethod
     def wait_for(condition, seconds):
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if condition():
-                return True
+        while time.monotonic() < end and not condition():
             time.sleep(0.05)
-        return False
 
     @staticmethod
     def rank_of(launcher, rank):
@@ -325,7 +326,7 @@ class Suite:
 
     def checks(self):
         plan = self.plan
-        for ranks in plan.rank_counts(most=4):
+        for ranks in plan.whole() if plan.dry else plan.rank_counts(most=4):
             yield f"conformance of the {plan.backend} backend", ranks, self.conformance
         yield "optimizers, bit for bit the host's", 1, self.optimizers
         yield "dropout masks and networks against the host", 1, self.networks

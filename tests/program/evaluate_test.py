@@ -125,6 +125,25 @@ class EvaluateTest(ProgramTest):
         test = [r for r in records(out / "metrics.jsonl") if r["kind"] == "test"]
         self.assertGreater(test[0]["accuracy"], 0.7)
 
+    def test_a_run_with_a_batch_per_rank(self):
+        out = self.directory / "out"
+        self.expect(train(2, out, *self.settings[:-2], "--batch-size-per-rank", 50,
+                          "--evaluation-batch", 7, "--epochs", 1), 0)
+        result = json.loads(self.expect(run(1, "evaluate", "--checkpoint", out, "--threads", 1,
+                                            "--json"), 0).stdout)
+        test = [r for r in records(out / "metrics.jsonl") if r["kind"] == "test"]
+        self.assertEqual(result["loss"], test[0]["loss"])
+
+    def test_divergence_is_not_reported_as_a_result(self):
+        out = self.directory / "out"
+        result = self.expect(train(2, out, *self.settings[:-1], 300, "--optimizer", "sgd",
+                                   "--learning-rate", 1000, "--schedule", "constant",
+                                   "--checkpoint-every-steps", 1), 76)
+        self.assertIn("not finite", result.stderr)
+        self.assertEqual(result.stderr.count("error: "), 1)
+        # The last finite weights already give an infinite loss: no number to be proud of.
+        self.expect(run(1, "evaluate", "--checkpoint", out), 76)
+
     def test_exclusive_outputs_and_bad_options(self):
         out = self.directory / "out"
         self.expect(train(1, out, *self.settings, "--max-steps", 1), 75)

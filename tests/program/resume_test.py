@@ -73,6 +73,94 @@ class ResumeTest(ProgramTest):
         self.expect(train(1, out, *self.settings, "--epochs", 3, "--resume", "auto"), 0)
         self.assertEqual(before, (weights(out), records(out / "metrics.jsonl")))
 
+    def test_from_a_checkpoint_of_another_directory(self):
+        """The best epoch may lie before the stop: it comes along."""
+        whole, first, moved = (self.directory / name for name in ("whole", "first", "moved"))
+        # A rate this high makes the first epoch the best one.
+        settings = [*self.settings, "--epochs", 3, "--learning-rate", "0.5"]
+        self.expect(train(1, whole, *settings), 0)
+        self.expect(train(1, first, *settings, "--max-steps", 29), 75)
+        checkpoint = first / "checkpoints" / "step-00000029"
+        self.expect(train(1, moved, *settings, "--resume", checkpoint), 0)
+        self.assertEqual(weights(whole), weights(moved))
+        self.assertEqual((whole / "checkpoints/BEST").read_text(),
+                         (moved / "checkpoints/BEST").read_text())
+        self.assertEqual(*([r for r in records(out / "metrics.jsonl") if r["kind"] == "test"]
+                           for out in (whole, moved)))
+
+    def test_of_another_run_into_this_one_is_refused(self):
+        one, two = self.directory / "one", self.directory / "two"
+        for seed, out in ((1, one), (2, two)):
+            self.expect(train(1, out, *self.settings, "--epochs", 1, "--seed", seed), 0)
+        before = {p: p.read_bytes() for p in one.rglob("*") if p.is_file()}
+        foreign = two / "checkpoints" / checkpoints(two)[-1]
+        self.expect(train(1, one, *self.settings, "--epochs", 2, "--seed", 2, "--resume", foreign), 73)
+        self.assertEqual(before, {p: p.read_bytes() for p in one.rglob("*") if p.is_file()})
+
+    def test_going_back_sets_the_later_checkpoints_aside(self):
+        whole, out = self.directory / "whole", self.directory / "out"
+        settings = [*self.settings, "--epochs", 3, "--keep-checkpoints", 9]
+        self.expect(train(1, whole, *settings), 0)
+        self.expect(train(1, out, *settings), 0)
+        back = out / "checkpoints" / "step-00000012"
+        self.expect(train(1, out, *settings, "--resume", back, "--max-steps", 20), 75)
+        self.assertEqual(checkpoints(out), ["step-00000012", "step-00000020"])
+        self.expect(train(1, out, *settings, "--resume", "auto"), 0)
+        self.expect_same(whole, out)
+
+    def test_killed_before_its_first_checkpoint(self):
+        whole, out = self.directory / "whole", self.directory / "out"
+        settings = [*self.settings, "--epochs", 2]
+        self.expect(train(1, whole, *settings), 0)
+        job = subprocess.Popen(command(1, "train", "--out", out, "--threads", 1, *settings,
+                                       "--checkpoint-every-epochs", 2, "--batch-size", 1),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        job.kill()
+        job.wait()
+        self.assertEqual(checkpoints(out), [])
+        while True:  # until the killed mpirun's rank has gone too
+            result = train(1, out, *settings, "--resume", "auto")
+            if result.returncode != 73 or "in use" not in result.stderr:
+                break
+        self.expect(result, 0)
+        self.expect_same(whole, out)
+
+    def test_a_lost_or_damaged_best_checkpoint_does_not_lose_the_run(self):
+        out = self.directory / "out"
+        # A rate this high makes the first epoch the best one.
+        settings = [*self.settings, "--epochs", 3, "--learning-rate", "0.5"]
+        self.expect(train(1, out, *settings), 0)
+        test = [r for r in records(out / "metrics.jsonl") if r["kind"] == "test"]
+        (out / "checkpoints/BEST").unlink()
+        self.expect(train(1, out, *settings, "--resume", "auto"), 0)
+        self.assertEqual(test, [r for r in records(out / "metrics.jsonl") if r["kind"] == "test"])
+        best = out / "checkpoints" / (out / "checkpoints/BEST").read_text().strip()
+        self.assertNotEqual(best.name, checkpoints(out)[-1])
+        model = bytearray((best / "model.safetensors").read_bytes())
+        model[-1] ^= 1
+        (best / "model.safetensors").write_bytes(model)
+        result = self.expect(train(1, out, *settings, "--resume", "auto"), 0)
+        self.assertIn("last weights", result.stderr)
+
+    def test_a_refused_resume_changes_nothing(self):
+        out = self.directory / "out"
+        settings = [*self.settings[2:], "--epochs", 2]
+        self.expect(train(1, out, "--data", self.settings[1], *settings, "--max-steps", 5), 75)
+        before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+        other = write_small_mnist(self.directory / "other", training=2999)
+        self.expect(train(1, out, "--data", other, *settings, "--resume", "auto"), 78)
+        new = self.directory / "new"
+        checkpoint = out / "checkpoints" / "step-00000005"
+        self.expect(train(1, new, "--data", other, *settings, "--resume", checkpoint), 78)
+        self.assertEqual(before, {p: p.read_bytes() for p in out.rglob("*") if p.is_file()})
+        self.assertFalse(new.exists())
+
+    def test_early_stopping(self):
+        self.stop_and_resume(1, ["--early-stopping", 1, "--learning-rate", "0.5"], [14])
+
     def test_at_another_world_size(self):
         """The global batch stays what it was and every sample is still seen once an epoch."""
         out = self.directory / "out"

@@ -102,10 +102,12 @@ TEST(Parity, LossesOverTwentySteps) {
   World alone = world.split(world.rank(), 0);
   const Dataset data = blobs(200);
   TrainerConfig config = config_for(30, 20);
-  const Result expected = train(alone, data, config);
-  const Result run = train(world, data, config);
-  EXPECT_NEAR(run.loss / expected.loss, 1.0, 1e-5);
-  EXPECT_LT(relative_difference(run.weights, expected.weights), 1e-4);
+  for (const std::string model : {"mlp", "lenet"}) {
+    const Result expected = train(alone, data, config, model);
+    const Result run = train(world, data, config, model);
+    EXPECT_NEAR(run.loss / expected.loss, 1.0, 1e-5) << model;
+    EXPECT_LT(relative_difference(run.weights, expected.weights), 1e-4) << model;
+  }
 }
 
 // 61 samples in batches of 20: the last batch has one sample, and three of four ranks have none.
@@ -113,9 +115,11 @@ TEST(Parity, MoreRanksThanSamplesInTheLastBatch) {
   World world = start_world();
   World alone = world.split(world.rank(), 0);
   const Dataset data = blobs(61);
-  const Result expected = train(alone, data, config_for(20, 4));
-  const Result run = train(world, data, config_for(20, 4));
-  EXPECT_LT(relative_difference(run.gradient, expected.gradient), 1e-4);
+  for (const std::string model : {"mlp", "lenet"}) {
+    const Result expected = train(alone, data, config_for(20, 4), model);
+    const Result run = train(world, data, config_for(20, 4), model);
+    EXPECT_LT(relative_difference(run.gradient, expected.gradient), 1e-4) << model;
+  }
 }
 
 TEST(Parity, VirtualRanksGiveTheSameBits) {

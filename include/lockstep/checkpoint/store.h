@@ -61,6 +61,13 @@ class CheckpointStore {
   std::optional<std::filesystem::path> latest() const;
   std::optional<std::filesystem::path> best() const;
 
+  /// Makes global_step the newest: later checkpoints, of a course that is given up, are renamed
+  /// step-*.superseded, which nothing reads or removes. LATEST follows. For a resume that goes back.
+  void rewind(std::int64_t global_step);
+
+  /// The complete checkpoint of that step (by its manifest and file sizes), or none.
+  std::optional<std::filesystem::path> find(std::int64_t global_step) const;
+
   /// Points BEST to the checkpoint of that step. Throws Error{kInputMissing} when there is no
   /// complete one.
   void mark_best(std::int64_t global_step);

@@ -3,6 +3,7 @@
 
 #include <exception>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "lockstep/base/error.h"
@@ -17,6 +18,13 @@ inline void agree_or_throw(World& world, const std::optional<World::Failure>& ow
   if (!agreed) return;
   const bool plain = own && world.is_root();
   throw AgreedError(agreed->first, plain ? own->second : agreed->second);
+}
+
+/// For a failure that every rank has found by itself, from equal facts. Collective.
+[[noreturn]] inline void fail_together(World& world, ExitCode code, const std::string& message) {
+  // Tells the world that all ranks leave, so that the job ends in order.
+  world.agree(World::Failure{code, message});
+  throw AgreedError(code, message);
 }
 
 /// Runs `work` on every rank; when it throws on any, every rank throws the same AgreedError. `work`

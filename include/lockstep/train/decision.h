@@ -11,6 +11,7 @@ namespace lockstep {
 
 struct Decision {
   std::int64_t epoch = 0;  ///< the epoch that has ended, from 1
+  double loss = 0;         ///< of this validation
   double metric = 0;       ///< the monitored metric of this validation
   double best_before = 0;  ///< the best one before it; meaningless when has_best_before is 0
   double rate_before = 0;  ///< Schedule::base_rate() before and after

@@ -34,7 +34,7 @@ class RunRecords {
   RunRecords(const RunRecords&) = delete;
   RunRecords& operator=(const RunRecords&) = delete;
 
-  /// Forgets what was recorded after the cursor, and any test record: for a resume.
+  /// Forgets what was recorded after the cursor, and any test record: for a resume, or a new begin.
   void cut_back(const Cursor& cursor);
   /// Makes all records durable: before the checkpoint that follows them.
   void sync();

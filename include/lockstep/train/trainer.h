@@ -60,8 +60,9 @@ class Trainer {
   /// Throws AgreedError{kDiverged} unless all ranks begin with the same weights.
   void prove_equal_start();
 
-  /// Where the root writes to; not collective. Without it, and on all other ranks, nothing is
-  /// written.
+  /// Where the root writes to, after restore() if there is one; not collective. Records after the
+  /// cursor are cut off, checkpoints after it set aside. Without it, and on all other ranks,
+  /// nothing is written.
   void attach(RunRecords* records, CheckpointStore* store);
 
   /// Goes on from a checkpoint, which the root alone provides (null elsewhere). Throws
@@ -73,9 +74,15 @@ class Trainer {
   /// reduced gradient is not finite or replicas differ.
   Outcome run();
 
-  /// Predicts `data` with the best checkpoint of the store, or the current weights without one, and
-  /// records it as kind "test". The result is the root's; elsewhere empty.
-  std::optional<Evaluation> evaluate_best(const Dataset& data);
+  /// The evaluation of a test set, and with which weights it was made.
+  struct TestResult {
+    Evaluation evaluation;
+    bool best = false;  ///< those of the best checkpoint; else the last ones
+  };
+  /// Predicts `data` with the best checkpoint of the store, or with the last weights (averaged
+  /// where EMA is on) and a warning where it cannot be read, and records it as kind "test". The
+  /// result is the root's; elsewhere empty.
+  std::optional<TestResult> evaluate_best(const Dataset& data);
 
   const TrainingState& state() const { return state_; }
   const FlatParameters& parameters() const { return parameters_; }
@@ -89,6 +96,8 @@ class Trainer {
     bool time_is_up = false;
   };
   StepResult train_step();
+  void require_finite_weights(const std::string& moment);
+  bool read_best_weights(at::Tensor& host) const;
   TrainingState check_state(const CheckpointStore::Loaded& loaded) const;
   void compute_shard(Range positions, std::int64_t samples_in_step, int shard);
   void write_votes();
@@ -99,7 +108,6 @@ class Trainer {
   Evaluation validate();
   void save_checkpoint(StopReason reason, bool best);
   void swap_in_average();
-  [[noreturn]] void raise_everywhere(ExitCode code, const std::string& message);
   StopReason reason_to_stop(const StepResult& result) const;
 
   World& world_;
