@@ -1,9 +1,11 @@
 """Wrong settings and damaged input: a clear message, the documented code, nothing written."""
 
 import gzip
+import os
+import subprocess
 import time
 
-from harness import (ProgramTest, idx_bytes, main, read_idx, run, train, write_csv,
+from harness import (MPIRUN, PROGRAM, ProgramTest, idx_bytes, main, read_idx, run, train, write_csv,
                      write_small_mnist)
 
 QUICK = ["--model", "mlp", "--max-steps", 1]
@@ -107,6 +109,38 @@ class RefusalsTest(ProgramTest):
                 path = self.directory / f"{name}.csv"
                 path.write_text(text)
                 self.refuse(65, *QUICK, "--data", path, expect=[f"{name}.csv", expect])
+
+    def start_differently(self, one, two):
+        """Two ranks of one job, each with a working directory and arguments of its own."""
+        out = self.directory / "out"
+        words = [str(MPIRUN)]
+        for directory, arguments in (one, two):
+            words += ([":"] if len(words) > 1 else []) + [
+                "-n", "1", "-wdir", str(directory), str(PROGRAM), "train", "--out", str(out),
+                "--threads", "1", *map(str, (*QUICK, *arguments))]
+        result = subprocess.run(words, capture_output=True, text=True, timeout=60,
+                                env={**os.environ, "LOCKSTEP_TEST_GRACE": "0"})
+        self.assertFalse(out.exists(), "something was written")
+        return result
+
+    def test_ranks_with_other_data(self):
+        one, two = self.directory / "one", self.directory / "two"
+        write_small_mnist(one / "data")
+        write_small_mnist(two / "data")
+        labels = two / "data" / "train-labels-idx1-ubyte"
+        content = bytearray(labels.read_bytes())
+        content[-1] = (content[-1] + 1) % 10
+        labels.write_bytes(content)
+        result = self.start_differently((one, ["--data", "data"]), (two, ["--data", "data"]))
+        self.expect(result, 65)
+        self.assertRegex(result.stderr, "rank 1 .*had other training data than rank 0")
+
+    def test_ranks_with_other_settings(self):
+        data = write_small_mnist(self.directory / "data")
+        result = self.start_differently((data, ["--data", data, "--seed", 1]),
+                                        (data, ["--data", data, "--seed", 2]))
+        self.expect(result, 64)
+        self.assertRegex(result.stderr, "rank 1 .*had other settings than rank 0")
 
     def test_a_run_directory_in_use_is_never_overwritten(self):
         data = write_small_mnist(self.directory / "data")
