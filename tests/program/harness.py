@@ -1,5 +1,6 @@
 """What the whole-program tests share: running lockstep under mpirun and reading what it wrote."""
 
+import atexit
 import gzip
 import hashlib
 import json
@@ -15,6 +16,10 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parents[2]
 PROGRAM = Path(os.environ.get("LOCKSTEP_PROGRAM", SOURCE / "build" / "lockstep"))
 MPIRUN = SOURCE / "tests" / "mpirun"
+# Jobs that are ended leave their ledgers: here, and not in the system's folder.
+SCRATCH = tempfile.mkdtemp(prefix="lockstep-jobs-")
+os.environ["TMPDIR"] = SCRATCH
+atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 
 
 def command(ranks, *arguments):
