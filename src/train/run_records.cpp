@@ -55,6 +55,26 @@ struct RunRecords::Files {
     return *events;
   }
 
+  void write_training(const std::string& kind, const TrainingState& state, const LossSums& sums,
+                      double learning_rate, std::int64_t samples, const PhaseSeconds& seconds) {
+    const std::int64_t step = state.cursor.global_step;
+    const double loss = mean(sums.loss, sums.samples);
+    const double accuracy = mean(static_cast<double>(sums.correct), sums.samples);
+    const double speed = rate(samples, seconds.total());
+    metrics.append({{"kind", kind},
+                    {"epoch", state.cursor.epoch + 1},
+                    {"step", step},
+                    {"loss", loss},
+                    {"accuracy", accuracy},
+                    {"learning_rate", learning_rate},
+                    {"samples_per_second", speed},
+                    {"seconds", to_json(seconds)}});
+    board().scalar(kind + "/loss", step, loss);
+    board().scalar(kind + "/accuracy", step, accuracy);
+    board().scalar(kind + "/learning_rate", step, learning_rate);
+    board().scalar(kind + "/samples_per_second", step, speed);
+  }
+
   std::filesystem::path run;
   MetricsFile metrics;
   MetricsFile decisions;
@@ -105,43 +125,16 @@ void RunRecords::step_done(std::int64_t step_in_epoch, const LossSums& step,
 
 void RunRecords::write_step(const TrainingState& state, double learning_rate) {
   Files& files = *files_;
-  const LossSums& sums = state.window_sums;
-  const std::int64_t step = state.cursor.global_step;
-  const double loss = mean(sums.loss, sums.samples);
-  const double accuracy = mean(static_cast<double>(sums.correct), sums.samples);
-  const double speed = rate(files.window_samples, files.window.total());
-  files.metrics.append({{"kind", "step"},
-                        {"epoch", state.cursor.epoch + 1},
-                        {"step", step},
-                        {"loss", loss},
-                        {"accuracy", accuracy},
-                        {"learning_rate", learning_rate},
-                        {"samples_per_second", speed},
-                        {"seconds", to_json(files.window)}});
-  files.board().scalar("step/loss", step, loss);
-  files.board().scalar("step/accuracy", step, accuracy);
-  files.board().scalar("step/learning_rate", step, learning_rate);
-  files.board().scalar("step/samples_per_second", step, speed);
+  files.write_training("step", state, state.window_sums, learning_rate, files.window_samples,
+                       files.window);
   files.window = {};
   files.window_samples = 0;
 }
 
 void RunRecords::write_train(const TrainingState& state, double learning_rate) {
   Files& files = *files_;
-  const LossSums& sums = state.epoch_sums;
-  const std::int64_t step = state.cursor.global_step;
-  const double loss = mean(sums.loss, sums.samples);
-  const double accuracy = mean(static_cast<double>(sums.correct), sums.samples);
-  files.metrics.append({{"kind", "train"},
-                        {"epoch", state.cursor.epoch + 1},
-                        {"step", step},
-                        {"loss", loss},
-                        {"accuracy", accuracy},
-                        {"learning_rate", learning_rate},
-                        {"samples_per_second", rate(files.epoch_samples, files.epoch.total())},
-                        {"seconds", to_json(files.epoch)}});
-  files.board().scalar("train/loss", step, loss);
-  files.board().scalar("train/accuracy", step, accuracy);
+  files.write_training("train", state, state.epoch_sums, learning_rate, files.epoch_samples,
+                       files.epoch);
 }
 
 void RunRecords::write_evaluation(const std::string& kind, std::int64_t epoch, std::int64_t step,

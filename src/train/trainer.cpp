@@ -3,21 +3,16 @@
 #include <ATen/Context.h>
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 
-#include <cmath>
 #include <utility>
 
-#include "checkpoint_files.h"
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
-#include "lockstep/base/log.h"
 #include "lockstep/base/random.h"
 #include "lockstep/comm/together.h"
 #include "lockstep/model/initialisation.h"
 #include "lockstep/model/loss.h"
 #include "lockstep/sync/replica_check.h"
-#include "lockstep/train/checkpoint_reader.h"
 #include "lockstep/train/stop_signal.h"
 
 namespace lockstep {
@@ -41,32 +36,11 @@ std::int64_t resolved_global_batch(const TrainOptions& options, int world_size) 
   return product(options.batch_size_per_rank, world_size, "the global batch");
 }
 
-std::span<std::byte> bytes_of(at::Tensor& host) {
-  return std::as_writable_bytes(
-      std::span(host.mutable_data_ptr<float>(), checked_cast<std::size_t>(host.numel())));
-}
-
 std::unique_ptr<Optimizer> make_optimizer_for(const ComputeDevice& device,
                                               const OptimizerOptions& options, std::int64_t size) {
   const auto n = checked_cast<std::size_t>(size);
   return device.is_cuda() ? make_device_optimizer(options, n, device.stream)
                           : make_optimizer(options, n);
-}
-
-// A flat tensor over an optimizer's own memory, on whatever device it lies.
-at::Tensor state_tensor(const Optimizer::State& state, const at::Tensor& like) {
-  return at::from_blob(state.values, {like.numel()}, like.options());
-}
-
-HostBuffers host_copies(const FlatParameters& parameters, Optimizer& optimizer,
-                        const std::optional<at::Tensor>& average) {
-  HostBuffers buffers;
-  buffers.weights = parameters.weights().cpu();
-  if (average) buffers.average = average->cpu();
-  for (const Optimizer::State& state : optimizer.state()) {
-    buffers.optimizer.push_back({state.prefix, state_tensor(state, parameters.weights()).cpu()});
-  }
-  return buffers;
 }
 
 }  // namespace
@@ -120,72 +94,6 @@ void Trainer::prove_equal_start() {
                        .type = DataType::kFloat32};
   collectives_.broadcast(weights, 0, {.name = "initial weights"})->wait();
   collectives_.synchronize();
-}
-
-void Trainer::attach(RunRecords* records, CheckpointStore* store) {
-  records_ = records;
-  store_ = store;
-  if (records_ != nullptr) records_->cut_back(state_.cursor);
-  if (store_ == nullptr) return;
-  store_->rewind(state_.cursor.global_step);
-  // The hint may be that of another course, or of the moment before a crash.
-  if (state_.best && store_->find(state_.best->global_step)) {
-    store_->mark_best(state_.best->global_step);
-  }
-}
-
-TrainingState Trainer::check_state(const CheckpointStore::Loaded& loaded) const {
-  const TrainingState stored = read_state(loaded);
-  if (stored.global_batch != state_.global_batch) {
-    fail(ExitCode::kSettings, "the checkpoint's global batch is {}, this run's {}",
-         stored.global_batch, state_.global_batch);
-  }
-  if (stored.data_sha256 != state_.data_sha256 ||
-      stored.training_samples != state_.training_samples) {
-    fail(ExitCode::kSettings,
-         "the checkpoint was trained on other data ({} training samples, SHA-256 {}; now {}, {})",
-         stored.training_samples, stored.data_sha256, state_.training_samples, state_.data_sha256);
-  }
-  if (stored.numerics != state_.numerics) {
-    log_warning(
-        "this resume is not bit-exact: the checkpoint was written with \"{}\", this is \"{}\"",
-        stored.numerics, state_.numerics);
-  }
-  return stored;
-}
-
-void Trainer::restore(const CheckpointStore::Loaded* loaded) {
-  HostBuffers buffers = host_copies(parameters_, *optimizer_, average_);
-  std::string json;
-  together(world_, [&] {
-    if (!world_.is_root()) return;
-    LOCKSTEP_CHECK(loaded != nullptr, "the root has no checkpoint to restore");
-    json = encode_state(check_state(*loaded));
-    decode_checkpoint(*loaded, parameters_.views(), buffers);
-  });
-
-  const auto settings = std::move(state_.settings);
-  const auto numerics = std::move(state_.numerics);
-  state_ = decode_state(world_.broadcast_text(std::move(json)), kStateFile);
-  state_.settings = settings;
-  state_.numerics = numerics;
-  schedule_->load(state_.schedule);
-  optimizer_->set_step_count(state_.optimizer_steps);
-  stop_early_ = config_.train.early_stopping > 0 &&
-                state_.epochs_without_gain >= config_.train.early_stopping;
-  const at::NoGradGuard no_grad;
-  world_.broadcast(bytes_of(buffers.weights));
-  at::Tensor weights = parameters_.weights();
-  weights.copy_(buffers.weights);
-  if (average_) {
-    world_.broadcast(bytes_of(*buffers.average));
-    average_->copy_(*buffers.average);
-  }
-  const auto states = optimizer_->state();
-  for (std::size_t i = 0; i < states.size(); ++i) {
-    world_.broadcast(bytes_of(buffers.optimizer[i].values));
-    state_tensor(states[i], parameters_.weights()).copy_(buffers.optimizer[i].values);
-  }
 }
 
 Outcome Trainer::run() {
@@ -375,84 +283,6 @@ StopReason Trainer::reason_to_stop(const StepResult& result) const {
   return StopReason::kNone;
 }
 
-Evaluation Trainer::validate() {
-  if (average_) swap_in_average();
-  const std::vector<float> logits = evaluator_.logits(data_, split_.validation);
-  if (average_) swap_in_average();
-  if (!world_.is_root()) return {};
-  return summarise(logits, labels_at(data_, split_.validation), kClasses);
-}
-
-void Trainer::swap_in_average() {
-  const at::NoGradGuard no_grad;
-  at::Tensor weights = parameters_.weights();
-  const at::Tensor raw = weights.clone();
-  weights.copy_(*average_);
-  average_->copy_(raw);
-}
-
-void Trainer::end_epoch() {
-  check_replicas(world_, parameters_, fmt::format("end of epoch {}", state_.cursor.epoch + 1));
-  world_.enter_phase(Phase::kValidation);
-  const Stopwatch watch;
-  const bool has_validation = !split_.validation.empty();
-  const Evaluation validation = has_validation ? validate() : Evaluation{};
-  const std::string& monitor = config_.schedule.monitor;
-  const double rate = schedule_->rate(state_.cursor.global_step - 1);
-  Decision decision;
-  if (world_.is_root()) {
-    const LossSums& sums = state_.epoch_sums;
-    const auto samples = static_cast<double>(sums.samples);
-    // Without a validation split the training metric is the only one there is.
-    const double loss = has_validation ? validation.loss : sums.loss / samples;
-    const double accuracy =
-        has_validation ? validation.accuracy : static_cast<double>(sums.correct) / samples;
-    decision = decide(state_, monitor, monitor == "loss" ? loss : accuracy,
-                      config_.train.early_stopping, *schedule_);
-    decision.loss = loss;
-  }
-  decision = world_.broadcast_value(decision);
-  if (!std::isfinite(decision.loss)) {
-    fail_together(world_, ExitCode::kDiverged,
-                  fmt::format("epoch {}: the validation loss is not finite; a smaller "
-                              "--learning-rate may help",
-                              decision.epoch));
-  }
-  apply(decision, state_.cursor, state_, *schedule_);
-  stop_early_ = decision.stop != 0;
-  if (records_ != nullptr) {
-    const std::int64_t epoch = state_.cursor.epoch + 1;
-    records_->write_train(state_, rate);
-    if (has_validation) {
-      records_->write_evaluation("validation", epoch, state_.cursor.global_step, validation,
-                                 watch.seconds());
-    }
-    records_->write_decision(decision, state_.cursor.global_step, monitor);
-    records_->end_epoch(state_, validation, rate);
-  }
-  ++state_.cursor.epoch;
-  state_.cursor.step_in_epoch = 0;
-  state_.epoch_sums = {};
-}
-
-void Trainer::save_checkpoint(StopReason reason, bool best) {
-  world_.enter_phase(Phase::kCheckpoint);
-  require_finite_weights(fmt::format("step {}", state_.cursor.global_step));
-  // No rank goes on, or leaves, before the checkpoint is durable or everyone knows that it is not.
-  together(world_, [&] {
-    if (store_ == nullptr) return;
-    if (records_ != nullptr) records_->sync();
-    state_.stop_reason = reason;
-    state_.schedule = schedule_->save();
-    state_.optimizer_steps = optimizer_->step_count();
-    const HostBuffers buffers = host_copies(parameters_, *optimizer_, average_);
-    store_->save(state_.cursor.global_step, encode_checkpoint(state_, parameters_.views(), buffers),
-                 best, [this] { world_.publish_progress(); });
-  });
-  world_.enter_phase(Phase::kTraining);
-  step_watch_ = {};
-}
-
 void Trainer::require_finite_weights(const std::string& moment) {
   const at::Tensor& weights = parameters_.weights();
   const auto n = checked_cast<std::size_t>(weights.numel());
@@ -466,47 +296,5 @@ void Trainer::require_finite_weights(const std::string& moment) {
 }
 
 // On the root alone: fills `host` with the best weights; false, with a warning, where there are
-// none.
-bool Trainer::read_best_weights(at::Tensor& host) const {
-  if (store_ == nullptr || !state_.best) return false;
-  const auto directory = store_->find(state_.best->global_step);
-  if (!directory) {
-    log_warning("the best checkpoint, of step {}, is not there: the last weights are evaluated",
-                state_.best->global_step);
-    return false;
-  }
-  try {
-    decode_evaluation_weights(load_checkpoint(*directory), parameters_.views(), host);
-    return true;
-  } catch (const Error& error) {
-    log_warning("{}: the last weights are evaluated", error.what());
-    return false;
-  }
-}
-
-std::optional<Trainer::TestResult> Trainer::evaluate_best(const Dataset& data) {
-  world_.enter_phase(Phase::kEvaluation);
-  const Stopwatch watch;
-  at::Tensor host = (average_ ? *average_ : parameters_.weights()).cpu().clone();
-  bool best = false;
-  together(world_, [&] {
-    if (world_.is_root()) best = read_best_weights(host);
-  });
-  world_.broadcast(bytes_of(host));
-  const at::NoGradGuard no_grad;
-  at::Tensor weights = parameters_.weights();
-  const at::Tensor current = weights.clone();
-  weights.copy_(host);
-  const std::vector<std::uint32_t> indices = all_indices(data);
-  const std::vector<float> logits = evaluator_.logits(data, indices);
-  weights.copy_(current);
-  if (!world_.is_root()) return std::nullopt;
-  Evaluation evaluation = summarise(logits, labels_at(data, indices), kClasses);
-  if (records_ != nullptr) {
-    records_->write_evaluation("test", state_.cursor.epoch, state_.cursor.global_step, evaluation,
-                               watch.seconds());
-  }
-  return TestResult{.evaluation = std::move(evaluation), .best = best};
-}
 
 }  // namespace lockstep

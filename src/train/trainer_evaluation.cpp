@@ -1,0 +1,121 @@
+// The parts of Trainer that evaluate: after each epoch, with the decision that follows, and at the
+// end.
+#include <ATen/core/grad_mode.h>
+
+#include <cmath>
+#include <utility>
+
+#include "checkpoint_files.h"
+#include "host_bytes.h"
+#include "lockstep/base/error.h"
+#include "lockstep/base/log.h"
+#include "lockstep/comm/together.h"
+#include "lockstep/sync/replica_check.h"
+#include "lockstep/train/trainer.h"
+
+namespace lockstep {
+
+Evaluation Trainer::validate() {
+  if (average_) swap_in_average();
+  const std::vector<float> logits = evaluator_.logits(data_, split_.validation);
+  if (average_) swap_in_average();
+  if (!world_.is_root()) return {};
+  return summarise(logits, labels_at(data_, split_.validation), kClasses);
+}
+
+void Trainer::swap_in_average() {
+  const at::NoGradGuard no_grad;
+  at::Tensor weights = parameters_.weights();
+  const at::Tensor raw = weights.clone();
+  weights.copy_(*average_);
+  average_->copy_(raw);
+}
+
+void Trainer::end_epoch() {
+  check_replicas(world_, parameters_, fmt::format("end of epoch {}", state_.cursor.epoch + 1));
+  world_.enter_phase(Phase::kValidation);
+  const Stopwatch watch;
+  const bool has_validation = !split_.validation.empty();
+  const Evaluation validation = has_validation ? validate() : Evaluation{};
+  const std::string& monitor = config_.schedule.monitor;
+  const double rate = schedule_->rate(state_.cursor.global_step - 1);
+  Decision decision;
+  if (world_.is_root()) {
+    const LossSums& sums = state_.epoch_sums;
+    const auto samples = static_cast<double>(sums.samples);
+    // Without a validation split the training metric is the only one there is.
+    const double loss = has_validation ? validation.loss : sums.loss / samples;
+    const double accuracy =
+        has_validation ? validation.accuracy : static_cast<double>(sums.correct) / samples;
+    decision = decide(state_, monitor, monitor == "loss" ? loss : accuracy,
+                      config_.train.early_stopping, *schedule_);
+    decision.loss = loss;
+  }
+  decision = world_.broadcast_value(decision);
+  if (!std::isfinite(decision.loss)) {
+    fail_together(world_, ExitCode::kDiverged,
+                  fmt::format("epoch {}: the validation loss is not finite; a smaller "
+                              "--learning-rate may help",
+                              decision.epoch));
+  }
+  apply(decision, state_.cursor, state_, *schedule_);
+  stop_early_ = decision.stop != 0;
+  if (records_ != nullptr) {
+    const std::int64_t epoch = state_.cursor.epoch + 1;
+    records_->write_train(state_, rate);
+    if (has_validation) {
+      records_->write_evaluation("validation", epoch, state_.cursor.global_step, validation,
+                                 watch.seconds());
+    }
+    records_->write_decision(decision, state_.cursor.global_step, monitor);
+    records_->end_epoch(state_, validation, rate);
+  }
+  ++state_.cursor.epoch;
+  state_.cursor.step_in_epoch = 0;
+  state_.epoch_sums = {};
+}
+
+// none.
+bool Trainer::read_best_weights(at::Tensor& host) const {
+  if (store_ == nullptr || !state_.best) return false;
+  const auto directory = store_->find(state_.best->global_step);
+  if (!directory) {
+    log_warning("the best checkpoint, of step {}, is not there: the last weights are evaluated",
+                state_.best->global_step);
+    return false;
+  }
+  try {
+    decode_evaluation_weights(load_checkpoint(*directory), parameters_.views(), host);
+    return true;
+  } catch (const Error& error) {
+    log_warning("{}: the last weights are evaluated", error.what());
+    return false;
+  }
+}
+
+std::optional<Trainer::TestResult> Trainer::evaluate_best(const Dataset& data) {
+  world_.enter_phase(Phase::kEvaluation);
+  const Stopwatch watch;
+  at::Tensor host = (average_ ? *average_ : parameters_.weights()).cpu().clone();
+  bool best = false;
+  together(world_, [&] {
+    if (world_.is_root()) best = read_best_weights(host);
+  });
+  world_.broadcast(bytes_of(host));
+  const at::NoGradGuard no_grad;
+  at::Tensor weights = parameters_.weights();
+  const at::Tensor current = weights.clone();
+  weights.copy_(host);
+  const std::vector<std::uint32_t> indices = all_indices(data);
+  const std::vector<float> logits = evaluator_.logits(data, indices);
+  weights.copy_(current);
+  if (!world_.is_root()) return std::nullopt;
+  Evaluation evaluation = summarise(logits, labels_at(data, indices), kClasses);
+  if (records_ != nullptr) {
+    records_->write_evaluation("test", state_.cursor.epoch, state_.cursor.global_step, evaluation,
+                               watch.seconds());
+  }
+  return TestResult{.evaluation = std::move(evaluation), .best = best};
+}
+
+}  // namespace lockstep
