@@ -26,23 +26,9 @@ bool takes_part(const Setting& setting, const Settings& settings) {
   return true;
 }
 
-std::vector<std::string> changes(const Stored& stored, const Settings& settings, bool inexact) {
-  std::vector<std::string> changed;
-  for (const Setting& setting : make_settings_table()) {
-    if (!takes_part(setting, settings) || setting.on_resume == OnResume::kByContent ||
-        (setting.on_resume == OnResume::kInexact) != inexact) {
-      continue;
-    }
-    const auto found = stored.find(setting.name);
-    const std::string before =
-        found != stored.end() ? found->second : value_text(setting, Settings{});
-    const std::string now = value_text(setting, settings);
-    if (before != now) {
-      changed.push_back(
-          fmt::format("{}: the checkpoint has '{}', this start '{}'", setting.name, before, now));
-    }
-  }
-  return changed;
+bool must_match(const Setting& setting, const Settings& settings) {
+  return setting.on_resume != OnResume::kInexact && setting.on_resume != OnResume::kByContent &&
+         takes_part(setting, settings);
 }
 
 }  // namespace
@@ -64,8 +50,19 @@ std::string numbers_fingerprint(const Settings& settings) {
 }
 
 std::vector<std::string> contradictions(const Stored& stored, const Settings& settings) {
-  std::vector<std::string> found = changes(stored, settings, false);
+  std::vector<std::string> found;
   const std::vector<Setting> table = make_settings_table();
+  for (const Setting& setting : table) {
+    if (!must_match(setting, settings)) continue;
+    const auto before = stored.find(setting.name);
+    const std::string then =
+        before != stored.end() ? before->second : value_text(setting, Settings{});
+    const std::string now = value_text(setting, settings);
+    if (then != now) {
+      found.push_back(
+          fmt::format("{}: the checkpoint has '{}', this start '{}'", setting.name, then, now));
+    }
+  }
   for (const auto& [name, value] : stored) {
     if (std::ranges::find(table, name, &Setting::name) == table.end()) {
       found.push_back(
@@ -73,10 +70,6 @@ std::vector<std::string> contradictions(const Stored& stored, const Settings& se
     }
   }
   return found;
-}
-
-std::vector<std::string> inexact_changes(const Stored& stored, const Settings& settings) {
-  return changes(stored, settings, true);
 }
 
 }  // namespace lockstep

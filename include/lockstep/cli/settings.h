@@ -107,9 +107,4 @@ std::string numbers_fingerprint(const Settings& settings);
 std::vector<std::string> contradictions(const std::map<std::string, std::string>& stored,
                                         const Settings& settings);
 
-/// Likewise for settings that may change but whose change ends bit-exactness (device, threads,
-/// ...).
-std::vector<std::string> inexact_changes(const std::map<std::string, std::string>& stored,
-                                         const Settings& settings);
-
 }  // namespace lockstep
