@@ -27,6 +27,8 @@ struct TrainingData {
   Dataset training;
   std::optional<Dataset> test;
   Split split;
+  std::string training_sha256;
+  std::string test_sha256;  // empty without test data
 };
 
 TrainingData load_data(Session& session) {
@@ -39,9 +41,11 @@ TrainingData load_data(Session& session) {
     data.test = load_test(options);
     if (data.test) require_same_shape(*data.test, data.training);
     data.split = split_dataset(data.training, options);
+    data.training_sha256 = data.training.sha256();
+    if (data.test) data.test_sha256 = data.test->sha256();
   });
-  session.require_equal(data.training.sha256(), "training data", ExitCode::kBadData);
-  session.require_equal(data.test ? data.test->sha256() : "", "test data", ExitCode::kBadData);
+  session.require_equal(data.training_sha256, "training data", ExitCode::kBadData);
+  session.require_equal(data.test_sha256, "test data", ExitCode::kBadData);
   return data;
 }
 
@@ -92,14 +96,14 @@ Json data_record(const TrainingData& data) {
     return Json{{"samples", indices.size()}, {"class_counts", class_counts(dataset, indices)}};
   };
   Json record{{"source", data.training.source},
-              {"sha256", data.training.sha256()},
+              {"sha256", data.training_sha256},
               {"shape", {data.training.channels, data.training.height, data.training.width}},
               {"training", entry(data.training, data.split.training)},
               {"validation", entry(data.training, data.split.validation)}};
   if (data.test) {
     record["test"] = entry(*data.test, all_indices(*data.test));
     record["test"]["source"] = data.test->source;
-    record["test"]["sha256"] = data.test->sha256();
+    record["test"]["sha256"] = data.test_sha256;
   }
   return record;
 }

@@ -43,6 +43,12 @@ std::unique_ptr<Optimizer> make_optimizer_for(const ComputeDevice& device,
                           : make_optimizer(options, n);
 }
 
+bool is_finite(const at::Tensor& flat, const ComputeDevice& device) {
+  const auto n = checked_cast<std::size_t>(flat.numel());
+  const auto* first = flat.const_data_ptr<float>();
+  return device.is_cuda() ? all_finite_on_device(first, n, device.stream) : all_finite(first, n);
+}
+
 }  // namespace
 
 Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& device,
@@ -174,7 +180,7 @@ void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int s
   at::Tensor images = images_.narrow(0, 0, count);
   at::Tensor labels = labels_[0].narrow(0, 0, count);
   at::Tensor keys = labels_[1].narrow(0, 0, count);
-  batches_.fill(samples_, epoch, config_.augmentation.enabled(), images.mutable_data_ptr<float>(),
+  batches_.fill(samples_, epoch, /*augment=*/true, images.mutable_data_ptr<float>(),
                 labels.mutable_data_ptr<std::int64_t>());
   std::copy(samples_.begin(), samples_.end(), keys.mutable_data_ptr<std::int64_t>());
   seconds_.data += watch.lap();
@@ -231,19 +237,15 @@ Trainer::StepResult Trainer::read_control_words() {
 
 void Trainer::update_weights(std::int64_t step) {
   const at::Tensor& gradients = parameters_.gradients();
-  const auto n = checked_cast<std::size_t>(gradients.numel());
-  const auto* gradient = gradients.const_data_ptr<float>();
   // The reduced gradient has the same bits everywhere, so every rank concludes the same.
-  const bool finite = device_.is_cuda() ? all_finite_on_device(gradient, n, device_.stream)
-                                        : all_finite(gradient, n);
-  if (!finite) {
+  if (!is_finite(gradients, device_)) {
     fail_together(world_, ExitCode::kDiverged,
                   fmt::format("step {}: the sum of all ranks' gradients is not finite; the weights "
                               "are those of step {}; a smaller --learning-rate may help",
                               step + 1, step));
   }
   auto* weights = parameters_.weights().mutable_data_ptr<float>();
-  optimizer_->step(weights, gradient, schedule_->rate(step));
+  optimizer_->step(weights, gradients.const_data_ptr<float>(), schedule_->rate(step));
   if (!average_) return;
   const auto size = checked_cast<std::size_t>(parameters_.size());
   auto* average = average_->mutable_data_ptr<float>();
@@ -284,17 +286,10 @@ StopReason Trainer::reason_to_stop(const StepResult& result) const {
 }
 
 void Trainer::require_finite_weights(const std::string& moment) {
-  const at::Tensor& weights = parameters_.weights();
-  const auto n = checked_cast<std::size_t>(weights.numel());
-  const auto* first = weights.const_data_ptr<float>();
-  const bool finite =
-      device_.is_cuda() ? all_finite_on_device(first, n, device_.stream) : all_finite(first, n);
-  if (finite) return;
+  if (is_finite(parameters_.weights(), device_)) return;
   fail_together(
       world_, ExitCode::kDiverged,
       fmt::format("{}: the weights are not finite; a smaller --learning-rate may help", moment));
 }
-
-// On the root alone: fills `host` with the best weights; false, with a warning, where there are
 
 }  // namespace lockstep

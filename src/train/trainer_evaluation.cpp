@@ -75,6 +75,7 @@ void Trainer::end_epoch() {
   state_.epoch_sums = {};
 }
 
+// On the root alone: fills `host` with the best weights; false, with a warning, where there are
 // none.
 bool Trainer::read_best_weights(at::Tensor& host) const {
   if (store_ == nullptr || !state_.best) return false;
