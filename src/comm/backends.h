@@ -23,7 +23,7 @@ struct MessageLimits {
 std::unique_ptr<Collectives> make_mpi_collectives(World& world, const MessageLimits& limits = {});
 
 /// Device buffers over NCCL, ordered with `compute_stream` (a cudaStream_t; null: the default
-/// stream). Throws Error{kUsage} in a build without NCCL.
+/// stream). Not in a build without NCCL.
 std::unique_ptr<Collectives> make_nccl_collectives(World& world, void* compute_stream);
 bool built_with_nccl();
 

@@ -7,6 +7,7 @@
 #include "lockstep/base/error.h"
 #include "lockstep/base/text.h"
 #include "lockstep/comm/decorators.h"
+#include "lockstep/comm/together.h"
 #include "lockstep/comm/world.h"
 
 namespace lockstep {
@@ -23,30 +24,42 @@ void check_exchange(const World& world, const Buffer& send, const Buffer& receiv
                  "exchange of {} bytes against {}", send.bytes(), receive.bytes());
 }
 
-std::unique_ptr<Collectives> make_collectives(World& world, const CommOptions& options,
-                                              bool device_buffers, void* compute_stream) {
-  std::string backend = options.backend;
-  if (backend == "auto") backend = device_buffers ? "nccl" : "mpi";
+namespace {
+
+// "mpi" or "nccl".
+std::string choose_backend(const std::string& wanted, bool device_buffers) {
+  const std::string backend = wanted != "auto" ? wanted : device_buffers ? "nccl" : "mpi";
   if (backend == "mpi") {
-    if (device_buffers) {
-      fail(ExitCode::kUsage,
-           "--backend mpi moves host memory, but the model is on a GPU: choose --backend nccl or "
-           "--device cpu");
-    }
-    return make_recording(world, make_mpi_collectives(world));
+    if (!device_buffers) return backend;
+    fail(ExitCode::kUsage,
+         "--backend mpi moves host memory, but the model is on a GPU: choose --backend nccl or "
+         "--device cpu");
   }
   if (backend == "nccl") {
-    if (!device_buffers && built_with_nccl()) {
+    if (!built_with_nccl()) {
       fail(ExitCode::kUsage,
-           "--backend nccl moves GPU memory, but the model is on the CPU: choose --device cuda or "
-           "--backend mpi");
+           "--backend nccl: this build has no NCCL; configure with -DLOCKSTEP_CUDA=ON "
+           "(preset cuda)");
     }
-    return make_recording(world, make_nccl_collectives(world, compute_stream));
+    if (device_buffers) return backend;
+    fail(ExitCode::kUsage,
+         "--backend nccl moves GPU memory, but the model is on the CPU: choose --device cuda or "
+         "--backend mpi");
   }
   const std::array<std::string, 3> known = {"auto", "mpi", "nccl"};
   const std::string meant = nearest(backend, known);
   fail(ExitCode::kUsage, "--backend {}: unknown; expected auto, mpi or nccl{}", backend,
        meant.empty() ? "" : " (did you mean " + meant + "?)");
+}
+
+}  // namespace
+
+std::unique_ptr<Collectives> make_collectives(World& world, const CommOptions& options,
+                                              bool device_buffers, void* compute_stream) {
+  std::string backend;
+  together(world, [&] { backend = choose_backend(options.backend, device_buffers); });
+  return make_recording(world, backend == "nccl" ? make_nccl_collectives(world, compute_stream)
+                                                 : make_mpi_collectives(world));
 }
 
 }  // namespace lockstep

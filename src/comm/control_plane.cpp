@@ -33,15 +33,14 @@ ControlPlane::ControlPlane(Communicator comm, Watchdog& watchdog, double seconds
 
 ControlPlane::~ControlPlane() {
   if (!failed_) return;
-  // The process is about to end; until then MPI may use the communicator and write into the
-  // buffers.
   comm_.abandon();
-  for (std::unique_ptr<Traffic>& traffic : under_way_) static_cast<void>(traffic.release());
+  for (std::unique_ptr<Traffic>& traffic : under_way_) keep_until_exit(std::move(traffic));
 }
 
 std::string ControlPlane::name_rank(int rank) const {
-  if (hosts_.empty()) return fmt::format("rank {}", rank);
-  return fmt::format("rank {} ({})", rank, hosts_[static_cast<std::size_t>(rank)]);
+  if (members_.empty()) return fmt::format("rank {}", rank);
+  const Member& member = members_[static_cast<std::size_t>(rank)];
+  return fmt::format("rank {} ({})", member.job_rank, member.host);
 }
 
 std::string ControlPlane::name_unfinished(const Traffic& traffic) const {

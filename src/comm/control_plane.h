@@ -34,15 +34,20 @@ class ControlPlane {
   /// Every rank's bytes everywhere.
   std::vector<Bytes> all_gather(const char* name, std::span<const std::byte> own);
 
-  void set_hosts(std::vector<std::string> hosts) { hosts_ = std::move(hosts); }
-  const std::vector<std::string>& hosts() const { return hosts_; }
+  struct Member {
+    std::string host;
+    int job_rank;  ///< among all ranks of the job: what messages name
+  };
+  /// In the order of ranks.
+  void set_members(std::vector<Member> members) { members_ = std::move(members); }
+  const std::vector<Member>& members() const { return members_; }
   Pulse& pulse() { return pulse_; }
   MPI_Comm comm() const { return comm_.get(); }
   int rank() const { return rank_; }
   int size() const { return size_; }
   /// An operation has failed: requests may be pending, and no other operation is possible.
   bool failed() const { return failed_; }
-  /// "rank 2 (host)".
+  /// "rank 2 (host)", with the number that the rank has in the job.
   std::string name_rank(int rank) const;
 
  private:
@@ -61,7 +66,7 @@ class ControlPlane {
   Communicator comm_;
   int rank_;
   int size_;
-  std::vector<std::string> hosts_;
+  std::vector<Member> members_;
   Pulse pulse_;
   std::function<std::string()> diagnose_;
   std::uint64_t sequence_ = 0;

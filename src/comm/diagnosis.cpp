@@ -1,25 +1,130 @@
 #include "comm/diagnosis.h"
 
+#include <fmt/core.h>
+
+#include <algorithm>
 #include <chrono>
 #include <exception>
+#include <map>
 
-#include "lockstep/comm/ledger.h"
+#include "comm/world_impl.h"
+#include "lockstep/base/error.h"
 
 namespace lockstep {
+
+namespace {
+
+std::int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+bool tells_of(const std::vector<LedgerReading>& readings, int rank) {
+  return std::any_of(readings.begin(), readings.end(),
+                     [&](const LedgerReading& reading) { return reading.identity.rank == rank; });
+}
+
+// "ranks 2, 3 (host)", host by host.
+std::string name_members(const std::vector<ControlPlane::Member>& members) {
+  std::map<std::string, std::vector<int>> by_host;
+  for (const ControlPlane::Member& member : members)
+    by_host[member.host].push_back(member.job_rank);
+  std::string text;
+  for (const auto& [host, ranks] : by_host) {
+    text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", describe_ranks(ranks), host);
+  }
+  return text;
+}
+
+}  // namespace
 
 std::string diagnosis(const std::filesystem::path& ledger_directory, std::uint64_t job) noexcept {
   try {
     std::vector<std::string> problems;
     const auto readings = read_ledgers(ledger_directory, problems, job);
-    const auto now = std::chrono::duration_cast<std::chrono::nanoseconds>(
-        std::chrono::system_clock::now().time_since_epoch());
     std::string text;
-    for (const std::string& line : explain(readings, now.count())) text += "\n  " + line;
+    for (const std::string& line : explain(readings, now_ns())) text += "\n  " + line;
     for (const std::string& line : problems) text += "\n  " + line;
     return text;
   } catch (const std::exception&) {
     return {};  // the message that this would have adorned matters more
   }
+}
+
+std::vector<LedgerReading> World::Impl::read_own_ledgers() const noexcept {
+  try {
+    if (!process->ledger) return {};
+    std::vector<std::string> ignored;
+    return read_ledgers(process->ledger->path().parent_path(), ignored,
+                        process->ledger->identity().job);
+  } catch (const std::exception&) {
+    return {};
+  }
+}
+
+World::Impl::Findings World::Impl::find_out() noexcept {
+  Findings findings;
+  try {
+    if (!process->ledger || !inquiry) return findings;
+    pulse().feed_watchdog();
+    std::vector<LedgerReading> readings = read_own_ledgers();
+    std::vector<int> ranks;
+    std::vector<int> elsewhere;
+    for (int rank = 0; rank < control->size(); ++rank) {
+      const int job_rank = control->members()[static_cast<std::size_t>(rank)].job_rank;
+      if (tells_of(readings, job_rank)) continue;
+      ranks.push_back(rank);
+      elsewhere.push_back(job_rank);
+    }
+    const double seconds = std::clamp(pulse().seconds() / 4, 0.2, 2.0);
+    for (LedgerReading& reading : inquiry->ask(ranks, elsewhere, seconds)) {
+      if (!tells_of(readings, reading.identity.rank)) readings.push_back(std::move(reading));
+    }
+    std::sort(readings.begin(), readings.end(), [](const LedgerReading& a, const LedgerReading& b) {
+      return a.identity.rank < b.identity.rank;
+    });
+    const Explanation explanation = examine(readings, now_ns());
+    std::vector<ControlPlane::Member> suspects;
+    for (const int suspect : explanation.suspects) {
+      for (const LedgerReading& reading : readings) {
+        if (reading.identity.rank == suspect) suspects.push_back({reading.identity.host, suspect});
+      }
+    }
+    std::vector<ControlPlane::Member> silent;
+    for (const ControlPlane::Member& member : control->members()) {
+      if (!tells_of(readings, member.job_rank)) silent.push_back(member);
+    }
+    for (const std::string& line : explanation.lines) findings.text += "\n  " + line;
+    if (!silent.empty()) {
+      findings.text += fmt::format(
+          "\n  {}: no answer within {:.1f} s: busy, stopped or dead, or the host or the network "
+          "between has failed",
+          name_members(silent), seconds);
+    }
+    if (!suspects.empty()) findings.suspects = "; waiting for " + name_members(suspects);
+    if (!silent.empty()) findings.suspects += "; no word from " + name_members(silent);
+  } catch (const std::exception&) {
+    // The message that this would have adorned matters more.
+  }
+  return findings;
+}
+
+std::string World::position() const noexcept {
+  try {
+    if (impl_->process->ledger) {
+      return describe_position(read_ledger(impl_->process->ledger->path()));
+    }
+  } catch (const std::exception&) {
+    // Without a ledger the rank still has a name.
+  }
+  return impl_->control->name_rank(rank());
+}
+
+void World::Impl::give_up_waiting(const std::string& operation, double waited) {
+  const Findings findings = find_out();
+  fail(ExitCode::kUnavailable, "{}: not every rank has taken part within {:.1f} s, says {}{}{}",
+       operation, waited, control->name_rank(control->rank()), findings.suspects, findings.text);
 }
 
 }  // namespace lockstep

@@ -1,8 +1,4 @@
-#include <algorithm>
-#include <chrono>
 #include <cstddef>
-#include <optional>
-#include <thread>
 #include <utility>
 
 #include "lockstep/base/error.h"
@@ -14,8 +10,8 @@ namespace {
 
 class Corrupting final : public PendingOperation {
  public:
-  Corrupting(std::unique_ptr<PendingOperation> inner, Buffer result)
-      : inner_(std::move(inner)), result_(result) {}
+  Corrupting(std::unique_ptr<PendingOperation> inner, Buffer result, int bit)
+      : inner_(std::move(inner)), result_(result), bit_(static_cast<unsigned>(bit)) {}
   bool test() override {
     if (!inner_->test()) return false;
     corrupt();
@@ -28,36 +24,34 @@ class Corrupting final : public PendingOperation {
 
  private:
   void corrupt() {
-    if (std::exchange(corrupted_, true) || result_.count == 0) return;
-    *static_cast<std::byte*>(result_.data) ^= std::byte{1};
+    if (std::exchange(corrupted_, true) || result_.bytes() <= bit_ / 8) return;
+    static_cast<std::byte*>(result_.data)[bit_ / 8] ^= std::byte{1} << bit_ % 8;
   }
 
   std::unique_ptr<PendingOperation> inner_;
   Buffer result_;
+  unsigned bit_;
   bool corrupted_ = false;
 };
 
 class Faulty final : public Collectives {
  public:
-  Faulty(std::unique_ptr<Collectives> inner, std::vector<Fault> faults)
-      : inner_(std::move(inner)), faults_(std::move(faults)) {}
+  Faulty(std::shared_ptr<Collectives> inner, FaultPlan plan, int rank)
+      : inner_(std::move(inner)), plan_(std::move(plan)), rank_(rank) {}
 
   std::unique_ptr<PendingOperation> all_reduce(Buffer buffer, ReduceOp op,
                                                const OperationLabel& label) override {
-    const bool corrupt = inject();
-    return spoil(corrupt, inner_->all_reduce(buffer, op, label), buffer);
+    return strike(inner_->all_reduce(buffer, op, label), buffer, label);
   }
 
   std::unique_ptr<PendingOperation> broadcast(Buffer buffer, int root,
                                               const OperationLabel& label) override {
-    const bool corrupt = inject();
-    return spoil(corrupt, inner_->broadcast(buffer, root, label), buffer);
+    return strike(inner_->broadcast(buffer, root, label), buffer, label);
   }
 
   std::unique_ptr<PendingOperation> exchange(Buffer send, Buffer receive, int peer,
                                              const OperationLabel& label) override {
-    const bool corrupt = inject();
-    return spoil(corrupt, inner_->exchange(send, receive, peer, label), receive);
+    return strike(inner_->exchange(send, receive, peer, label), receive, label);
   }
 
   void progress() override { inner_->progress(); }
@@ -66,44 +60,27 @@ class Faulty final : public Collectives {
   bool on_device() const override { return inner_->on_device(); }
 
  private:
-  // Does what the faults of this operation ask for; true if the result is to be corrupted.
-  bool inject() {
-    const std::int64_t operation = operations_++;
-    bool corrupt = false;
-    for (const Fault& fault : faults_) {
-      if (fault.operation != operation) continue;
-      switch (fault.kind) {
-        case Fault::Kind::kDelay:
-          std::this_thread::sleep_for(std::chrono::duration<double>(fault.seconds));
-          break;
-        case Fault::Kind::kHang:
-          for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
-        case Fault::Kind::kThrow:
-          fail(ExitCode::kInternal, "injected fault at operation {}", operation);
-        case Fault::Kind::kCorrupt:
-          corrupt = true;
-      }
+  std::unique_ptr<PendingOperation> strike(std::unique_ptr<PendingOperation> issued,
+                                           const Buffer& result, const OperationLabel& label) {
+    constexpr FaultPlace kHere = FaultPlace::kAllReduce;
+    plan_.reach(kHere, rank_, label.step);
+    for (const PlannedFault& flip : plan_.due(FaultKind::kFlip, kHere, rank_, label.step)) {
+      LOCKSTEP_CHECK(!on_device(), "only host buffers can be corrupted");
+      issued = std::make_unique<Corrupting>(std::move(issued), result, flip.bit);
     }
-    return corrupt;
+    return issued;
   }
 
-  std::unique_ptr<PendingOperation> spoil(bool corrupt, std::unique_ptr<PendingOperation> inner,
-                                          const Buffer& result) {
-    if (!corrupt) return inner;
-    LOCKSTEP_CHECK(!on_device(), "only host buffers can be corrupted");
-    return std::make_unique<Corrupting>(std::move(inner), result);
-  }
-
-  std::unique_ptr<Collectives> inner_;
-  std::vector<Fault> faults_;
-  std::int64_t operations_ = 0;
+  std::shared_ptr<Collectives> inner_;
+  FaultPlan plan_;
+  int rank_;
 };
 
 }  // namespace
 
-std::unique_ptr<Collectives> make_faulty(std::unique_ptr<Collectives> inner,
-                                         std::vector<Fault> faults) {
-  return std::make_unique<Faulty>(std::move(inner), std::move(faults));
+std::unique_ptr<Collectives> make_faulty(std::shared_ptr<Collectives> inner, FaultPlan plan,
+                                         int rank) {
+  return std::make_unique<Faulty>(std::move(inner), std::move(plan), rank);
 }
 
 }  // namespace lockstep

@@ -12,7 +12,9 @@
 #include <cstring>
 #include <utility>
 
+#include "comm/ending.h"
 #include "comm/ledger_format.h"
+#include "comm/process_state.h"
 #include "lockstep/base/file.h"
 
 namespace lockstep {
@@ -68,9 +70,11 @@ Ledger::Ledger(const std::filesystem::path& directory, const LedgerIdentity& ide
   header.pid = ::getpid();
   header.exit_code = kLedgerOpen;
   header.job = identity.job;
+  header.start_ticks = look_at_process(header.pid).start_ticks;
+  header.launcher = ::getppid();
   copy_text(header.host, identity.host.c_str());
   std::memcpy(map_, &header, sizeof(header));
-  append(LedgerEvent::kPhase, 0, OperationKind::kNone, {});
+  append({});
 }
 
 Ledger::~Ledger() {
@@ -82,49 +86,77 @@ Ledger::Ledger(Ledger&& other) noexcept
       identity_(std::move(other.identity_)),
       map_(std::exchange(other.map_, nullptr)),
       phase_(other.phase_),
+      step_(other.step_),
       entries_(other.entries_),
-      operations_(other.operations_) {}
+      newest_(other.newest_) {}
 
-void Ledger::append(LedgerEvent event, std::uint64_t operation, OperationKind kind,
-                    const OperationLabel& label) noexcept {
+LedgerEntry* Ledger::slot(std::uint64_t number) const noexcept {
+  return reinterpret_cast<LedgerEntry*>(map_ + sizeof(LedgerHeader)) + (number - 1) % kCapacity;
+}
+
+void Ledger::append(LedgerEntry entry) noexcept {
   if (map_ == nullptr) return;
-  LedgerEntry entry;
   entry.number = ++entries_;
-  entry.operation = operation;
-  entry.step = label.step;
   entry.time_ns = now_ns();
   entry.phase = phase_;
-  entry.bucket = label.bucket;
-  entry.event = event;
-  entry.kind = kind;
-  copy_text(entry.name, label.name);
-  const std::size_t slot = (entry.number - 1) % kCapacity;
-  std::memcpy(map_ + sizeof(LedgerHeader) + slot * sizeof(entry), &entry, sizeof(entry));
+  if (entry.step < 0) entry.step = step_;
+  newest_ = entry.event;
+  std::memcpy(slot(entry.number), &entry, sizeof(entry));
   // Released after the entry, so that a death in between leaves the older state, not a torn one.
   std::atomic_ref(header_of(map_)->entries).store(entries_, std::memory_order_release);
 }
 
 void Ledger::enter_phase(Phase phase) {
   phase_ = phase;
-  append(LedgerEvent::kPhase, 0, OperationKind::kNone, {});
+  append({});
 }
 
-std::uint64_t Ledger::issued(OperationKind kind, const OperationLabel& label, bool whole_world) {
-  const std::uint64_t operation = whole_world ? ++operations_ : 0;
-  append(LedgerEvent::kIssued, operation, kind, label);
-  return operation;
+void Ledger::at_step(std::int64_t step) {
+  step_ = step;
+  append({});
 }
 
-void Ledger::finished(std::uint64_t operation, OperationKind kind, const OperationLabel& label) {
-  append(LedgerEvent::kFinished, operation, kind, label);
+void Ledger::join(const OperationCounter& counter) {
+  append({.world = counter.world, .event = LedgerEvent::kJoined});
 }
 
-void Ledger::progress() { append(LedgerEvent::kProgress, 0, OperationKind::kNone, {}); }
+std::uint64_t Ledger::issued(OperationCounter& counter, OperationKind kind,
+                             const OperationLabel& label) {
+  LedgerEntry entry{.operation = ++counter.issued,
+                    .step = label.step,
+                    .world = counter.world,
+                    .bucket = label.bucket,
+                    .event = LedgerEvent::kIssued,
+                    .kind = kind};
+  copy_text(entry.name, label.name);
+  append(entry);
+  return counter.issued;
+}
 
-void Ledger::close(ExitCode code) noexcept {
+void Ledger::finished(const OperationCounter& counter, std::uint64_t operation, OperationKind kind,
+                      const OperationLabel& label) {
+  LedgerEntry entry{.operation = operation,
+                    .step = label.step,
+                    .world = counter.world,
+                    .bucket = label.bucket,
+                    .event = LedgerEvent::kFinished,
+                    .kind = kind};
+  copy_text(entry.name, label.name);
+  append(entry);
+}
+
+void Ledger::progress() {
   if (map_ == nullptr) return;
-  std::atomic_ref(header_of(map_)->exit_code)
-      .store(static_cast<std::int32_t>(code), std::memory_order_release);
+  // Entries of their own would push out the operations that tell where the rank is.
+  if (newest_ == LedgerEvent::kProgress) {
+    std::atomic_ref(slot(entries_)->time_ns).store(now_ns(), std::memory_order_relaxed);
+  } else {
+    append({.event = LedgerEvent::kProgress});
+  }
+}
+
+void Ledger::close(ExitCode code, std::string_view last_words) noexcept {
+  if (map_ != nullptr) mark_end(*header_of(map_), code, last_words);
 }
 
 void Ledger::remove() noexcept {

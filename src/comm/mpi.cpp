@@ -170,8 +170,7 @@ class MpiCollectives final : public Collectives {
     Patience patience(world_.impl().pulse());
     while (!operation.test()) {
       if (patience.pause()) continue;
-      fail(ExitCode::kUnavailable, "{}: not every rank has taken part within {:.1f} s{}",
-           describe(operation.kind, operation.label), patience.waited(), world_.impl().diagnose());
+      world_.impl().give_up_waiting(describe(operation.kind, operation.label), patience.waited());
     }
   }
 

@@ -3,9 +3,19 @@
 
 #include <mpi.h>
 
+#include <memory>
 #include <utility>
+#include <vector>
 
 namespace lockstep {
+
+/// After a failure MPI may go on reading and writing what its requests were given: it stays, and
+/// stays reachable, until the process ends, which is soon.
+template <typename T>
+void keep_until_exit(std::unique_ptr<T> object) {
+  static auto& kept = *new std::vector<std::unique_ptr<T>>;
+  kept.push_back(std::move(object));
+}
 
 /// Throws Error{kUnavailable} with MPI's own text when `code` is not MPI_SUCCESS. `call` names the
 /// call.

@@ -23,6 +23,7 @@
 #include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
 #include "lockstep/base/log.h"
+#include "lockstep/comm/together.h"
 
 namespace lockstep {
 
@@ -95,7 +96,7 @@ class NcclCollectives final : public Collectives {
                                                const OperationLabel& label) override {
     return issue(OperationKind::kAllReduce, label, buffer.count, "ncclAllReduce", [&] {
       return ncclAllReduce(buffer.data, buffer.data, buffer.count, nccl_type(buffer.type),
-                           nccl_op(op), comm_, stream_.get());
+                           nccl_op(op), comm_, stream_->get());
     });
   }
 
@@ -104,7 +105,7 @@ class NcclCollectives final : public Collectives {
     check_root(world_, root);
     return issue(OperationKind::kBroadcast, label, buffer.count, "ncclBroadcast", [&] {
       return ncclBroadcast(buffer.data, buffer.data, buffer.count, nccl_type(buffer.type), root,
-                           comm_, stream_.get());
+                           comm_, stream_->get());
     });
   }
 
@@ -117,8 +118,8 @@ class NcclCollectives final : public Collectives {
       const auto keep_worst = [&](ncclResult_t result) {
         if (worst == ncclSuccess || worst == ncclInProgress) worst = result;
       };
-      keep_worst(ncclSend(send.data, send.count, type, peer, comm_, stream_.get()));
-      keep_worst(ncclRecv(receive.data, receive.count, type, peer, comm_, stream_.get()));
+      keep_worst(ncclSend(send.data, send.count, type, peer, comm_, stream_->get()));
+      keep_worst(ncclRecv(receive.data, receive.count, type, peer, comm_, stream_->get()));
       keep_worst(ncclGroupEnd());
       return worst;
     });
@@ -175,17 +176,16 @@ class NcclCollectives final : public Collectives {
   };
 
   void connect() {
-    check_cuda(cudaGetDevice(&device_), "cudaGetDevice");
     ncclUniqueId id{};
-    std::optional<World::Failure> own;
-    if (world_.is_root()) {
+    together(world_, [&] {
+      check_cuda(cudaGetDevice(&device_), "cudaGetDevice");
+      stream_.emplace();
+      if (!world_.is_root()) return;
       const ncclResult_t result = ncclGetUniqueId(&id);
       if (result != ncclSuccess) {
-        own = {ExitCode::kUnavailable,
-               std::string("ncclGetUniqueId failed: ") + ncclGetErrorString(result)};
+        fail(ExitCode::kUnavailable, "ncclGetUniqueId failed: {}", ncclGetErrorString(result));
       }
-    }
-    if (const auto failure = world_.agree(own)) throw Error(failure->first, failure->second);
+    });
     id = world_.broadcast_value(id);
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
@@ -206,13 +206,13 @@ class NcclCollectives final : public Collectives {
       // A wait keeps what was recorded when it was enqueued, so the event is free again at once.
       const PooledEvent ready(events_);
       check_cuda(cudaEventRecord(ready.get(), compute_), "cudaEventRecord");
-      check_cuda(cudaStreamWaitEvent(stream_.get(), ready.get(), 0), "cudaStreamWaitEvent");
+      check_cuda(cudaStreamWaitEvent(stream_->get(), ready.get(), 0), "cudaStreamWaitEvent");
     }
     auto operation = std::make_shared<Operation>(kind, label, events_);
     // Until it has settled the operation may not be in the stream, and the record would overtake
     // it.
     settle(call(), name);
-    check_cuda(cudaEventRecord(operation->done.get(), stream_.get()), "cudaEventRecord");
+    check_cuda(cudaEventRecord(operation->done.get(), stream_->get()), "cudaEventRecord");
     if (in_flight_.empty()) since_retired_.lap();
     in_flight_.push_back(operation);
     return std::make_unique<Handle>(*this, std::move(operation));
@@ -252,8 +252,7 @@ class NcclCollectives final : public Collectives {
       if (state != ncclInProgress) give_up(call, state);
       if (patience.pause()) continue;
       abort();
-      fail(ExitCode::kUnavailable, "{}: not every rank has taken part within {:.1f} s{}", call,
-           patience.waited(), world_.impl().diagnose());
+      world_.impl().give_up_waiting(call, patience.waited());
     }
   }
 
@@ -274,8 +273,7 @@ class NcclCollectives final : public Collectives {
   [[noreturn]] void overdue(double seconds) {
     const std::string name = describe_front();
     abort();
-    fail(ExitCode::kUnavailable, "{}: not every rank has taken part within {:.1f} s{}", name,
-         seconds, world_.impl().diagnose());
+    world_.impl().give_up_waiting(name, seconds);
   }
 
   [[noreturn]] void give_up(const char* what, ncclResult_t result) {
@@ -299,7 +297,7 @@ class NcclCollectives final : public Collectives {
   cudaStream_t compute_;
   int exceptions_;
   int device_ = 0;
-  Stream stream_;
+  std::optional<Stream> stream_;
   std::shared_ptr<EventPool> events_ = std::make_shared<EventPool>();
   ncclComm_t comm_ = nullptr;
   std::deque<std::shared_ptr<Operation>> in_flight_;

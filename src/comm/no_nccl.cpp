@@ -5,8 +5,7 @@
 namespace lockstep {
 
 std::unique_ptr<Collectives> make_nccl_collectives(World&, void*) {
-  fail(ExitCode::kUsage,
-       "--backend nccl: this build has no NCCL; configure with -DLOCKSTEP_CUDA=ON (preset cuda)");
+  fail(ExitCode::kInternal, "this build has no NCCL");
 }
 
 bool built_with_nccl() { return false; }

@@ -19,6 +19,9 @@ constexpr std::int64_t kFirstSleepNs = 20'000;
 constexpr std::int64_t kLongestSleepNs = 200'000;
 constexpr double kListenEvery = 1e-3;
 
+// What a question consists of. Static, since it may leave after everything else is gone.
+constexpr char kQuestion = '?';
+
 }  // namespace
 
 Pulse::Pulse(MPI_Comm comm, Watchdog& watchdog, double seconds)
@@ -57,6 +60,12 @@ void Pulse::announce() {
   }
 }
 
+void Pulse::ask(int peer) {
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Isend(&kQuestion, 1, MPI_BYTE, peer, kTag, comm_, &request), "MPI_Isend");
+  check_mpi(MPI_Request_free(&request), "MPI_Request_free");
+}
+
 bool Pulse::listen() {
   bool heard = false;
   for (;;) {
@@ -64,8 +73,13 @@ bool Pulse::listen() {
     MPI_Status status;
     check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kTag, comm_, &here, &status), "MPI_Iprobe");
     if (here == 0) return heard;
-    check_mpi(MPI_Recv(nullptr, 0, MPI_BYTE, status.MPI_SOURCE, kTag, comm_, MPI_STATUS_IGNORE),
+    char byte = 0;
+    check_mpi(MPI_Recv(&byte, 1, MPI_BYTE, status.MPI_SOURCE, kTag, comm_, MPI_STATUS_IGNORE),
               "MPI_Recv");
+    if (byte == kQuestion) {
+      if (answer_) answer_(status.MPI_SOURCE);
+      continue;
+    }
     heard = true;
     watchdog_.feed();
   }

@@ -1,10 +1,11 @@
-// Signs of life between ranks, and how a rank waits: polling with a deadline that others' progress
-// extends.
+// Signs of life and questions between ranks, and how a rank waits: polling with a deadline that
+// others' progress extends.
 #pragma once
 
 #include <mpi.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "lockstep/base/clock.h"
@@ -12,8 +13,8 @@
 
 namespace lockstep {
 
-/// Sends and receives "my long work goes on" over a communicator (not owned), under a tag of its
-/// own.
+/// Sends and receives "my long work goes on", an empty message, and "where are you?", one byte,
+/// over a communicator (not owned), under a tag of their own.
 class Pulse {
  public:
   static constexpr int kTag = 3;
@@ -31,8 +32,11 @@ class Pulse {
   void publish();
   /// Tells every other rank now.
   void announce();
-  /// Takes in what has arrived; true if anything has.
+  /// Takes in what has arrived; true if a sign of life has.
   bool listen();
+  /// Asks one rank. The answer is up to whoever has set that rank's on_question().
+  void ask(int peer);
+  void on_question(std::function<void(int asker)> answer) { answer_ = std::move(answer); }
   void feed_watchdog() noexcept { watchdog_.feed(); }
 
  private:
@@ -41,6 +45,7 @@ class Pulse {
   double seconds_;
   int rank_ = 0;
   std::vector<MPI_Request> sends_;  // one a rank; null where nothing is under way
+  std::function<void(int asker)> answer_;
   Stopwatch since_publication_;
   bool published_ = false;
 };

@@ -49,8 +49,9 @@ class Recording final : public Collectives {
     bool test() override { return inner_->test(); }
     void wait() override {
       inner_->wait();
-      impl_.ledger().finished(entry_.number, entry_.kind, entry_.label);
+      impl_.ledger().finished(impl_.operations, entry_.number, entry_.kind, entry_.label);
       impl_.process->watchdog.feed();
+      impl_.work_goes_on();
     }
 
    private:
@@ -61,7 +62,7 @@ class Recording final : public Collectives {
 
   Entry record(OperationKind kind, const OperationLabel& label) {
     impl_.process->watchdog.feed();
-    return {impl_.ledger().issued(kind, label, impl_.is_whole), kind, label};
+    return {impl_.ledger().issued(impl_.operations, kind, label), kind, label};
   }
 
   std::unique_ptr<PendingOperation> track(const Entry& entry,

@@ -1,29 +1,38 @@
 #include "lockstep/comm/watchdog.h"
 
 #include <fmt/core.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdio>
-#include <cstdlib>
 #include <mutex>
 #include <string_view>
 #include <thread>
 
 #include "comm/diagnosis.h"
+#include "comm/ending.h"
 #include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
+#include "lockstep/base/file.h"
+#include "lockstep/comm/launcher.h"
 
 namespace lockstep {
 
 namespace {
 
 constexpr int kExitCode = static_cast<int>(ExitCode::kUnavailable);
+
+std::int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
 
 void write_stderr(std::string_view text) noexcept {
   while (!text.empty()) {
@@ -33,30 +42,40 @@ void write_stderr(std::string_view text) noexcept {
   }
 }
 
-// Launchers tell the rank before MPI does.
-int rank_from_environment() {
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}) {
-    if (const char* value = std::getenv(name)) return std::atoi(value);
-  }
-  return -1;
-}
-
 }  // namespace
 
 struct Watchdog::State {
   std::mutex mutex;
-  std::condition_variable stop_requested;
+  FileDescriptor wake_up{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   bool stop = false;
   double seconds = 0;
   Phase phase = Phase::kStartUp;
   LedgerIdentity identity;
   std::filesystem::path ledger;
   std::atomic<std::uint64_t> signs{0};
+  std::atomic<std::int64_t> step{-1};
+  pid_t launcher = 0;  // the parent process; 0: none that this process depends on
   std::thread thread;
 
+  void wake() const noexcept;
+  void sleep(double seconds) const noexcept;
   void run();
   [[noreturn]] void fire(double quiet);
+  [[noreturn]] void end_as_orphan();
+  [[noreturn]] void end_by_signal(int signal);
 };
+
+void Watchdog::State::wake() const noexcept {
+  const std::uint64_t one = 1;
+  static_cast<void>(!::write(wake_up.get(), &one, sizeof(one)));
+}
+
+void Watchdog::State::sleep(double seconds) const noexcept {
+  pollfd waiting{wake_up.get(), POLLIN, 0};
+  ::poll(&waiting, 1, static_cast<int>(seconds * 1e3));
+  std::uint64_t ignored = 0;
+  static_cast<void>(!::read(wake_up.get(), &ignored, sizeof(ignored)));
+}
 
 void Watchdog::State::run() {
   std::unique_lock lock(mutex);
@@ -66,7 +85,11 @@ void Watchdog::State::run() {
     const double limit = seconds > 0 ? seconds * 1.25 + 1 : 0;
     const double tick = limit > 0 ? std::clamp(limit / 20, 0.01, 1.0) : 1.0;
     const Stopwatch slept;
-    stop_requested.wait_for(lock, std::chrono::duration<double>(tick));
+    lock.unlock();
+    sleep(tick);
+    lock.lock();
+    if (const int signal = pending_termination(); !stop && signal != 0) end_by_signal(signal);
+    if (!stop && launcher != 0 && ::getppid() != launcher) end_as_orphan();
     const std::uint64_t now = signs.load(std::memory_order_relaxed);
     if (now != seen || seconds <= 0) {
       seen = now;
@@ -78,6 +101,46 @@ void Watchdog::State::run() {
     quiet += std::min(slept.seconds(), 2 * tick);
     if (!stop && quiet >= seconds * 1.25 + 1) fire(quiet);
   }
+}
+
+void Watchdog::State::end_as_orphan() {
+  // Nobody forwards messages, collects exit codes or ends this rank any more.
+  char line[256];
+  const int length = std::snprintf(
+      line, sizeof(line),
+      "rank %d (%.64s): its launcher (process %d) is gone: ending with exit code %d\n",
+      identity.rank, identity.host.c_str(), static_cast<int>(launcher), kExitCode);
+  const std::string_view text{line, static_cast<std::size_t>(std::max(length, 1))};
+  mark_end(ExitCode::kUnavailable, text.substr(0, text.size() - 1));
+  write_stderr(text);
+  ::_exit(kExitCode);
+}
+
+void Watchdog::State::end_by_signal(int signal) {
+  // Mostly mpirun has ended the survivors of a rank that died without a word: the first of them on
+  // this host says so.
+  try {
+    std::vector<std::string> problems;
+    std::vector<LedgerReading> readings;
+    if (!ledger.empty()) readings = read_ledgers(ledger.parent_path(), problems, identity.job);
+    const Explanation explanation = examine(readings, now_ns());
+    std::string text;
+    std::string dead;
+    for (std::size_t i = 0; i < readings.size(); ++i) {
+      const int rank = readings[i].identity.rank;
+      const auto& suspects = explanation.suspects;
+      const bool suspect = std::find(suspects.begin(), suspects.end(), rank) != suspects.end();
+      if (suspect && !readings[i].exit_code) dead += "\n  " + explanation.lines[i];
+      if (!suspect && text.empty()) {
+        if (rank != identity.rank) die_of(signal);
+        text = explanation.lines[i];
+      }
+    }
+    if (!dead.empty() && !text.empty()) write_stderr(text + dead + "\n");
+  } catch (const std::exception&) {
+    // The end matters more.
+  }
+  die_of(signal);
 }
 
 void Watchdog::State::fire(double quiet) {
@@ -93,14 +156,21 @@ void Watchdog::State::fire(double quiet) {
   ::alarm(3);
   const int rank = identity.rank;
   const std::string_view phase_name = name_of(phase);
+  char of_step[32] = "";
+  if (const std::int64_t now = step.load(); now >= 0) {
+    std::snprintf(of_step, sizeof(of_step), " of step %lld", static_cast<long long>(now));
+  }
   char line[512];
   const int length = std::snprintf(
       line, sizeof(line),
-      "rank %d (%.64s): no sign of life for %.1f s in phase %.*s (deadline %.1f s): ending the job "
-      "with exit code %d\n",
+      "rank %d (%.64s): no sign of life for %.1f s in phase %.*s%s (deadline %.1f s): ending the "
+      "job with exit code %d\n",
       rank, identity.host.c_str(), quiet, static_cast<int>(phase_name.size()), phase_name.data(),
-      seconds, kExitCode);
-  write_stderr({line, static_cast<std::size_t>(std::clamp<int>(length, 0, sizeof(line) - 1))});
+      of_step, seconds, kExitCode);
+  const std::string_view text{
+      line, static_cast<std::size_t>(std::clamp<int>(length, 1, sizeof(line) - 1))};
+  mark_end(ExitCode::kUnavailable, text.substr(0, text.size() - 1));
+  write_stderr(text);
   if (!ledger.empty()) {
     const std::string details = diagnosis(ledger.parent_path(), identity.job);
     if (!details.empty()) {
@@ -112,7 +182,8 @@ void Watchdog::State::fire(double quiet) {
 
 Watchdog::Watchdog(double seconds) : state_(std::make_unique<State>()) {
   state_->seconds = seconds;
-  state_->identity.rank = rank_from_environment();
+  state_->identity.rank = launched_rank();
+  if (state_->identity.rank >= 0) state_->launcher = ::getppid();
   char host[256] = "";
   ::gethostname(host, sizeof(host) - 1);
   state_->identity.host = host;
@@ -122,16 +193,19 @@ Watchdog::Watchdog(double seconds) : state_(std::make_unique<State>()) {
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   state_->thread = std::thread([state = state_.get()] { state->run(); });
+  leave_termination_to(state_->wake_up.get());
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 Watchdog::~Watchdog() {
+  leave_termination_to(-1);
   {
     const std::lock_guard lock(state_->mutex);
     state_->stop = true;
   }
-  state_->stop_requested.notify_all();
+  state_->wake();
   state_->thread.join();
+  if (const int signal = pending_termination(); signal != 0) die_of(signal);
 }
 
 void Watchdog::identify(const LedgerIdentity& identity, const std::filesystem::path& ledger) {
@@ -147,8 +221,10 @@ void Watchdog::enter_phase(Phase phase, double seconds) {
     state_->seconds = seconds;
   }
   feed();
-  state_->stop_requested.notify_all();
+  state_->wake();
 }
+
+void Watchdog::at_step(std::int64_t step) noexcept { state_->step.store(step); }
 
 void Watchdog::feed() noexcept { state_->signs.fetch_add(1, std::memory_order_relaxed); }
 

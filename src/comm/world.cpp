@@ -4,15 +4,18 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <limits>
 #include <random>
 
-#include "comm/diagnosis.h"
+#include "comm/ending.h"
 #include "comm/job_directory.h"
 #include "comm/world_impl.h"
 #include "lockstep/base/log.h"
+#include "lockstep/comm/together.h"
 
 namespace lockstep {
 
@@ -39,9 +42,10 @@ auto recorded(World::Impl& impl, const char* name, Operation operation) {
   const OperationLabel label{name};
   auto& ledger = impl.process->ledger;
   if (!ledger) return operation();
-  const std::uint64_t number = ledger->issued(OperationKind::kControl, label, impl.is_whole);
+  const std::uint64_t number = ledger->issued(impl.operations, OperationKind::kControl, label);
   auto result = operation();
-  ledger->finished(number, OperationKind::kControl, label);
+  ledger->finished(impl.operations, number, OperationKind::kControl, label);
+  impl.work_goes_on();
   return result;
 }
 
@@ -56,12 +60,30 @@ void find_local_ranks(World::Impl& impl) {
   impl.local_size = owned.size();
 }
 
-void exchange_hosts(World::Impl& impl) {
-  std::vector<std::string> hosts;
-  for (const Bytes& name : impl.control->all_gather("hosts", bytes_of(own_host()))) {
-    hosts.push_back(text_of(name));
+// Tells who the ranks are, and gives this world its number.
+void exchange_members(World::Impl& impl, int job_rank, std::uint32_t world) {
+  struct Card {
+    std::int32_t job_rank;
+    std::uint32_t world;
+    std::array<char, 256> host;
+  };
+  Card own{job_rank, world, {}};
+  own_host().copy(own.host.data(), own.host.size() - 1);
+  std::vector<ControlPlane::Member> members;
+  for (const Bytes& bytes :
+       impl.control->all_gather("members", std::as_bytes(std::span(&own, 1)))) {
+    LOCKSTEP_CHECK(bytes.size() == sizeof(Card), "a member of {} bytes", bytes.size());
+    Card card;
+    std::memcpy(&card, bytes.data(), sizeof(card));
+    if (members.empty()) impl.operations.world = card.world;
+    members.push_back({card.host.data(), card.job_rank});
   }
-  impl.control->set_hosts(std::move(hosts));
+  impl.control->set_members(std::move(members));
+}
+
+void allow_questions(World::Impl& impl) {
+  impl.inquiry = std::make_unique<Inquiry>(impl.control->comm(), impl.pulse(),
+                                           [&impl] { return impl.read_own_ledgers(); });
 }
 
 void start_mpi(int& argc, char**& argv, Process& process) {
@@ -108,9 +130,9 @@ Communicator duplicate_communicator(MPI_Comm comm, Pulse& pulse) {
 
 Communicator World::Impl::duplicate() { return duplicate_communicator(control->comm(), pulse()); }
 
-std::string World::Impl::diagnose() const {
-  if (!process->ledger) return {};
-  return diagnosis(process->ledger->path().parent_path(), process->ledger->identity().job);
+void World::Impl::work_goes_on() {
+  if (control->rank() != 0) return;
+  for (Impl* outer = parent; outer != nullptr; outer = outer->parent) outer->pulse().publish();
 }
 
 World::World(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -124,8 +146,9 @@ World World::start(int& argc, char**& argv, const CommOptions& options) {
   impl->control = std::make_unique<ControlPlane>(
       duplicate_communicator(MPI_COMM_WORLD, first_pulse), impl->process->watchdog,
       options.collective_timeout, [state = impl.get()] { return state->diagnose(); });
-  exchange_hosts(*impl);
+  exchange_members(*impl, impl->control->rank(), 0);
   find_local_ranks(*impl);
+  allow_questions(*impl);
 
   World world(std::move(impl));
   std::random_device random;
@@ -136,13 +159,17 @@ World World::start(int& argc, char**& argv, const CommOptions& options) {
     const JobDirectory directory(options.ledger_dir);
     process.ledger.emplace(directory.path(),
                            LedgerIdentity{world.rank(), world.size(), world.host(), job});
+    mark_end_in(process.ledger->path());
     process.watchdog.identify(process.ledger->identity(), process.ledger->path());
   } catch (const Error& error) {
     own = Failure(error.code(), error.what());
   }
-  if (const auto failure = world.agree(own)) {
-    if (process.ledger) process.ledger->remove();
-    throw Error(failure->first, failure->second);
+  try {
+    agree_or_throw(world, own);
+  } catch (const AgreedError& error) {
+    // Here, while the others wait: nobody else has a world to know the root by.
+    if (world.is_root()) log_error("{}", error.what());
+    throw;
   }
   return world;
 }
@@ -150,28 +177,31 @@ World World::start(int& argc, char**& argv, const CommOptions& options) {
 World::~World() {
   if (!impl_) return;
   Process& process = *impl_->process;
-  if (!impl_->is_whole) return;
+  if (impl_->parent != nullptr) return;
   const bool unwinding = std::uncaught_exceptions() > process.exceptions_at_start;
   if (impl_->control->failed() || (unwinding && !impl_->failure_agreed)) {
+    impl_->inquiry.reset();
     impl_->control.reset();
     return;
   }
   try {
     enter_phase(Phase::kShutdown);
     barrier();
+    impl_->inquiry.reset();
     impl_->control.reset();
     // Before MPI_Finalize: once a rank has left with a code, mpirun ends those that are still busy.
+    forget_ledger();
     if (process.ledger) process.ledger->remove();
     // The watchdog stays awake: MPI_Finalize waits for every rank and has no deadline of its own.
     if (process.owns_mpi) check_mpi(MPI_Finalize(), "MPI_Finalize");
   } catch (const std::exception& error) {
     log_error("the job does not end in order: {}", error.what());
-    if (process.ledger) process.ledger->close(ExitCode::kUnavailable);
-    end_job(ExitCode::kUnavailable);
+    end_job(ExitCode::kUnavailable, error.what());
   }
 }
 
-void World::end_job(ExitCode code) noexcept {
+void World::end_job(ExitCode code, std::string_view last_words) noexcept {
+  mark_end(code, last_words);
   std::fflush(nullptr);
   // Not MPI_Abort, which may hang and blames whoever calls it; mpirun passes on the code of the
   // first process that ends without MPI_Finalize and ends the others.
@@ -184,12 +214,18 @@ World World::split(int color, int key) {
   check_mpi(MPI_Comm_split(impl_->control->comm(), color, key, &part), "MPI_Comm_split");
   auto impl = std::make_unique<Impl>();
   impl->process = impl_->process;
-  impl->is_whole = false;
+  impl->parent = impl_.get();
   impl->control = std::make_unique<ControlPlane>(
       Communicator(part), impl_->process->watchdog, impl_->pulse().seconds(),
       [state = impl.get()] { return state->diagnose(); });
-  exchange_hosts(*impl);
+  // Unique in the job: the first member's rank and count of its splits.
+  Process& process = *impl->process;
+  const int job_rank = impl_->control->members()[static_cast<std::size_t>(rank())].job_rank;
+  const auto number = ++process.splits << 20 | static_cast<std::uint32_t>(job_rank);
+  exchange_members(*impl, job_rank, number);
   find_local_ranks(*impl);
+  allow_questions(*impl);
+  process.ledger->join(impl->operations);
   return World(std::move(impl));
 }
 
@@ -200,7 +236,7 @@ int World::local_size() const { return impl_->local_size; }
 const std::string& World::host() const { return host_of(rank()); }
 const std::string& World::host_of(int rank) const {
   LOCKSTEP_CHECK(rank >= 0 && rank < size(), "rank {} of {}", rank, size());
-  return impl_->control->hosts()[static_cast<std::size_t>(rank)];
+  return impl_->control->members()[static_cast<std::size_t>(rank)].host;
 }
 
 void World::barrier() {
@@ -270,7 +306,9 @@ std::optional<World::Failure> World::agree(const std::optional<Failure>& own) {
 
 void World::publish_progress() {
   if (impl_->process->ledger) impl_->process->ledger->progress();
-  impl_->pulse().publish();
+  for (Impl* world = impl_.get(); world != nullptr; world = world->parent) {
+    world->pulse().publish();
+  }
 }
 
 void World::enter_phase(Phase phase, double deadline_seconds) {
@@ -278,6 +316,11 @@ void World::enter_phase(Phase phase, double deadline_seconds) {
   if (impl_->process->ledger) impl_->process->ledger->enter_phase(phase);
   impl_->process->watchdog.enter_phase(phase, seconds);
   impl_->pulse().set_seconds(seconds);
+}
+
+void World::at_step(std::int64_t step) {
+  if (impl_->process->ledger) impl_->process->ledger->at_step(step);
+  impl_->process->watchdog.at_step(step);
 }
 
 Ledger& World::ledger() { return *impl_->process->ledger; }

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "comm/control_plane.h"
+#include "comm/inquiry.h"
 #include "lockstep/comm/ledger.h"
 #include "lockstep/comm/watchdog.h"
 #include "lockstep/comm/world.h"
@@ -21,13 +22,16 @@ struct Process {
   Watchdog watchdog;
   std::optional<Ledger> ledger;
   bool owns_mpi = false;
+  std::uint32_t splits = 0;  // so far
   int exceptions_at_start;
 };
 
 struct World::Impl {
   std::shared_ptr<Process> process;
-  bool is_whole = true;  // false for a split
+  Impl* parent = nullptr;  // what this is a split of; null: the whole job
+  OperationCounter operations;
   std::unique_ptr<ControlPlane> control;
+  std::unique_ptr<Inquiry> inquiry;
   int local_rank = 0;
   int local_size = 1;
   bool failure_agreed = false;
@@ -36,8 +40,23 @@ struct World::Impl {
   Ledger& ledger() { return *process->ledger; }
   /// A communicator of the same ranks, for a data plane. Every rank calls it.
   Communicator duplicate();
-  /// What the ledgers of this host tell, as lines to append to a message.
-  std::string diagnose() const;
+  /// The ledgers of this job on this host.
+  std::vector<LedgerReading> read_own_ledgers() const noexcept;
+  /// What the ledgers of this host and the ranks of others tell, as lines to append to a message.
+  /// Takes up to two seconds when others do not answer. Never throws.
+  std::string diagnose() { return find_out().text; }
+  /// Throws Error{kUnavailable}: the ranks have been waited for in vain in `operation`.
+  [[noreturn]] void give_up_waiting(const std::string& operation, double waited);
+  /// An operation has ended: the ranks that wait in the worlds around this one hear of it now and
+  /// then.
+  void work_goes_on();
+
+ private:
+  struct Findings {
+    std::string text;
+    std::string suspects;  // "; waiting for rank 3 (host)" and the like; may be empty
+  };
+  Findings find_out() noexcept;
 };
 
 /// Polls MPI_Comm_idup against the deadline of `pulse`: MPI_Comm_dup could wait for ever.

@@ -13,11 +13,9 @@
 #include <memory>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "lockstep/base/error.h"
 #include "lockstep/comm/collectives.h"
-#include "lockstep/comm/decorators.h"
 #include "lockstep/comm/world.h"
 
 namespace lockstep {
@@ -33,20 +31,67 @@ void all_reduce(Collectives& collectives, std::int64_t step) {
       ->wait();
 }
 
+int overflow_the_stack(volatile int* outer) {
+  if (*outer < 0) return 0;  // never
+  volatile int frame[1024] = {*outer + 1};
+  return overflow_the_stack(frame) + frame[0];
+}
+
+// The ranks of the last part wait in vain for one of them, the others for the parts to end.
+void hang_in_part(World& world, const CommOptions& options, bool chosen) {
+  const int half = world.size() / 2;
+  World part = world.split(world.rank() / half, 0);
+  const auto collectives = make_collectives(part, options, false, nullptr);
+  all_reduce(*collectives, 8);
+  if (chosen) sleep_for_ever();
+  if (world.rank() >= half) {
+    part.enter_phase(Phase::kTraining, 0.6);
+    all_reduce(*collectives, 9);
+  }
+  world.barrier();
+}
+
+// Each rank's ledger lies where the others cannot see it, as on several hosts.
+void time_out_unseen(World& world, Collectives& collectives, bool chosen, bool answers) {
+  if (chosen && !answers) sleep_for_ever();
+  if (chosen) {
+    world.enter_phase(Phase::kValidation, 30);
+    world.barrier();
+  }
+  world.enter_phase(Phase::kTraining, 0.8);
+  float value = 1;
+  const Buffer buffer{&value, 1, DataType::kFloat32};
+  const auto pending = collectives.all_reduce(buffer, ReduceOp::kSum, {"gradients", 0, 8});
+  float other = 1;
+  const auto second =
+      collectives.all_reduce({&other, 1, DataType::kFloat32}, ReduceOp::kSum, {"gradients", 1, 8});
+  pending->wait();
+}
+
 int run(int& argc, char**& argv) {
   const std::string how = argv[1];
   CommOptions options;
   if (std::string(argv[2]) != "-") options.ledger_dir = argv[2];
-  const bool last_to_start = std::getenv("OMPI_COMM_WORLD_RANK") == std::string("1");
+  const char* launched_as = std::getenv("OMPI_COMM_WORLD_RANK");
+  const bool second = launched_as == std::string("1");
   options.collective_timeout = 30;
   if (how == "absent-at-start" || how == "hang-alone" || how == "absent-at-end" ||
-      how == "hang-in-operation") {
+      how == "hang-in-operation" || how == "stopped") {
     options.collective_timeout = 0.6;
   }
-  if (how == "absent-at-start" && last_to_start) sleep_for_ever();
+  if (how == "absent-at-start" && second) sleep_for_ever();
+  if (how == "no-ledger" && second) options.ledger_dir = "/proc/none/ledgers";
+  if (how == "unseen" || how == "unseen-and-silent") options.ledger_dir /= launched_as;
   World world = World::start(argc, argv, options);
   const bool chosen = world.rank() == world.size() - 1;
-  const auto collectives = make_collectives(world, options, false, nullptr);
+  if (how == "no-backend" && chosen) options.backend = "none";
+  std::unique_ptr<Collectives> collectives;
+  try {
+    collectives = make_collectives(world, options, false, nullptr);
+  } catch (const AgreedError& error) {
+    if (world.is_root()) std::fprintf(stderr, "error: %s\n", error.what());
+    throw;
+  }
   world.enter_phase(Phase::kTraining);
   all_reduce(*collectives, 7);
 
@@ -62,14 +107,32 @@ int run(int& argc, char**& argv) {
   } else if (how == "killed") {
     if (chosen) raise(SIGKILL);
     all_reduce(*collectives, 8);
+  } else if (how == "terminated") {
+    if (chosen) kill(getpid(), SIGTERM);
+    all_reduce(*collectives, 8);
+  } else if (how == "aborted") {
+    if (chosen) std::abort();
+    all_reduce(*collectives, 8);
+  } else if (how == "overflowed") {
+    volatile int depth = 0;
+    if (chosen) overflow_the_stack(&depth);
+    all_reduce(*collectives, 8);
+  } else if (how == "stopped") {
+    if (chosen) raise(SIGSTOP);
+    all_reduce(*collectives, 8);
+  } else if (how == "orphaned") {
+    if (chosen) kill(getppid(), SIGKILL);
+    sleep_for_ever();
+  } else if (how == "hang-in-part") {
+    hang_in_part(world, options, chosen);
+  } else if (how == "unseen" || how == "unseen-and-silent") {
+    time_out_unseen(world, *collectives, chosen, how == "unseen");
   } else if (how == "hang-alone") {
+    world.at_step(9);
     std::this_thread::sleep_for(std::chrono::hours(1));
   } else if (how == "hang-in-operation") {
-    std::vector<Fault> faults;
-    if (chosen) faults.push_back({Fault::Kind::kHang, 0, 0});
-    const auto faulty =
-        make_faulty(make_collectives(world, options, false, nullptr), std::move(faults));
-    all_reduce(*faulty, 8);
+    if (chosen) sleep_for_ever();
+    all_reduce(*collectives, 8);
   } else if (how == "absent-at-end") {
     if (chosen) sleep_for_ever();
   } else {
@@ -84,8 +147,10 @@ int run(int& argc, char**& argv) {
 int main(int argc, char** argv) {
   try {
     return lockstep::run(argc, argv);
+  } catch (const lockstep::AgreedError& error) {
+    return static_cast<int>(error.code());  // the root has said why
   } catch (const lockstep::Error& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
-    lockstep::World::end_job(error.code());
+    lockstep::World::end_job(error.code(), error.what());
   }
 }

@@ -4,11 +4,16 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "lockstep/base/clock.h"
 #include "lockstep/comm/ledger.h"
@@ -59,6 +64,23 @@ class Endings : public ::testing::Test {
     return readings;
   }
 
+  static std::vector<std::string> lines_of(const std::vector<LedgerReading>& readings) {
+    return examine(readings, 0).lines;
+  }
+  static void expect_ended_by_mpirun(const LedgerReading& reading) {
+    ASSERT_TRUE(reading.signal);
+    EXPECT_EQ(reading.signal->number, SIGTERM);
+    EXPECT_TRUE(reading.signal->from_launcher);
+    EXPECT_GT(reading.end_ns, 0);
+  }
+  static int count(const std::string& text, const std::string& what) {
+    int found = 0;
+    for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) {
+      ++found;
+    }
+    return found;
+  }
+
   std::filesystem::path directory_;
 };
 
@@ -92,7 +114,17 @@ TEST_F(Endings, AFailureOfOneRankAloneEndsTheJobWithItsCode) {
   EXPECT_EQ(ending.code, 74) << ending.output;
   EXPECT_THAT(ending.output, HasSubstr("error: the disk of one rank is full"));
   EXPECT_LT(ending.seconds, 15);
-  EXPECT_THAT(ledgers(), SizeIs(3));
+  const auto readings = ledgers();
+  ASSERT_THAT(readings, SizeIs(3));
+  EXPECT_EQ(readings[2].exit_code, 74);
+  EXPECT_EQ(readings[2].last_words, "the disk of one rank is full");
+  EXPECT_GT(readings[2].end_ns, 0);
+  EXPECT_THAT(
+      lines_of(readings)[2],
+      AllOf(HasSubstr("ended with exit code 74 in phase training of step 7, after all_reduce"),
+            HasSubstr("of step 7"), HasSubstr(": the disk of one rank is full")));
+  for (const int other : {0, 1}) expect_ended_by_mpirun(readings[static_cast<std::size_t>(other)]);
+  EXPECT_THAT(examine(readings, 0).suspects, ElementsAre(2));
 }
 
 TEST_F(Endings, AnAgreedFailureEndsTheJobInOrder) {
@@ -110,18 +142,144 @@ TEST_F(Endings, AKilledRankLeavesItsLedger) {
   const auto readings = ledgers();
   ASSERT_THAT(readings, SizeIs(2));
   EXPECT_EQ(readings[1].exit_code, std::nullopt);
-  EXPECT_FALSE(readings[1].process_alive);
-  EXPECT_THAT(
-      explain(readings, 0)[1],
-      AllOf(HasSubstr("is gone"), HasSubstr("after all_reduce 'gradients' bucket 2 of step 7")));
+  EXPECT_TRUE(readings[1].vanished());
+  EXPECT_THAT(lines_of(readings)[1],
+              AllOf(HasSubstr("is gone"), HasSubstr("without a word"),
+                    HasSubstr("after all_reduce 'gradients' bucket 2 of step 7")));
+  expect_ended_by_mpirun(readings[0]);
+  // The survivor says who died, although it is told to go at once itself.
+  EXPECT_THAT(ending.output,
+              AllOf(HasSubstr("was ended by its launcher (SIGTERM) in phase training of step 8, in "
+                              "all_reduce 'gradients' bucket 2 of step 8"),
+                    HasSubstr("is gone (process")));
+  EXPECT_THAT(lines_of(readings)[0],
+              AllOf(HasSubstr("was ended by its launcher (SIGTERM) in phase training of step 8"),
+                    HasSubstr("in all_reduce 'gradients' bucket 2 of step 8")));
+  EXPECT_THAT(examine(readings, 0).suspects, ElementsAre(1));
+}
+
+TEST_F(Endings, ATerminatedRankSaysThatItWasNotMpirun) {
+  const Ending ending = run("terminated", 2);
+  EXPECT_EQ(ending.code, 128 + SIGTERM) << ending.output;
+  const auto readings = ledgers();
+  ASSERT_THAT(readings, SizeIs(2));
+  ASSERT_TRUE(readings[1].signal);
+  EXPECT_EQ(readings[1].signal->number, SIGTERM);
+  EXPECT_FALSE(readings[1].signal->from_launcher);
+  EXPECT_THAT(lines_of(readings)[1],
+              HasSubstr("died of SIGTERM in phase training of step 7, after"));
+  EXPECT_THAT(examine(readings, 0).suspects, ElementsAre(1));
+}
+
+TEST_F(Endings, ACrashedRankLeavesTheSignal) {
+  const Ending ending = run("aborted", 2);
+  EXPECT_EQ(ending.code, 128 + SIGABRT) << ending.output;
+  // The handler of MPI, which was there before, still has its say.
+  EXPECT_THAT(ending.output, HasSubstr("Signal: Aborted (6)"));
+  const auto readings = ledgers();
+  ASSERT_THAT(readings, SizeIs(2));
+  EXPECT_THAT(lines_of(readings)[1],
+              HasSubstr("died of SIGABRT in phase training of step 7, after"));
+  EXPECT_THAT(examine(readings, 0).suspects, ElementsAre(1));
+}
+
+#ifndef __SANITIZE_ADDRESS__  // which turns this signal into an exit code of its own
+TEST_F(Endings, AStackThatOverflowedIsReported) {
+  const Ending ending = run("overflowed", 2);
+  EXPECT_EQ(ending.code, 128 + SIGSEGV) << ending.output;
+  const auto readings = ledgers();
+  ASSERT_THAT(readings, SizeIs(2));
+  EXPECT_THAT(lines_of(readings)[1],
+              HasSubstr("died of SIGSEGV in phase training of step 7, after"));
+}
+#endif
+
+TEST_F(Endings, NoRankOutlivesMpirun) {
+  const Ending ending = run("orphaned", 2);
+  EXPECT_EQ(ending.code, 128 + SIGKILL) << ending.output;
+  const Stopwatch stopwatch;
+  const auto alive = [&] {
+    const auto readings = ledgers();
+    return std::any_of(readings.begin(), readings.end(),
+                       [](const LedgerReading& reading) { return reading.alive(); });
+  };
+  while (alive() && stopwatch.seconds() < 20) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_LT(stopwatch.seconds(), 20);
+  const auto readings = ledgers();
+  ASSERT_THAT(readings, SizeIs(2));
+  for (const LedgerReading& reading : readings) {
+    EXPECT_EQ(reading.exit_code, 69) << lines_of({reading})[0];
+    EXPECT_THAT(reading.last_words, AllOf(HasSubstr("its launcher (process"), HasSubstr("gone")));
+  }
+}
+
+TEST_F(Endings, AStoppedRankIsNamed) {
+  const Ending ending = run("stopped", 2);
+  EXPECT_EQ(ending.code, 69) << ending.output;
+  EXPECT_THAT(ending.output,
+              AllOf(HasSubstr("all_reduce 'gradients' bucket 2 of step 8: not every rank"),
+                    HasSubstr("says rank 0 ("), HasSubstr("; waiting for rank 1 ("),
+                    HasSubstr(") is stopped (SIGSTOP) and is behind: in phase training")));
+  EXPECT_LT(ending.seconds, 15);
+}
+
+TEST_F(Endings, RanksWhoseLedgersCannotBeReadAreAsked) {
+  const Ending ending = run("unseen", 2);
+  EXPECT_EQ(ending.code, 69) << ending.output;
+  EXPECT_THAT(ending.output,
+              AllOf(HasSubstr("all_reduce 'gradients' bucket 0 of step 8: not every rank"),
+                    HasSubstr("says rank 0 ("), HasSubstr("; waiting for rank 1 ("),
+                    HasSubstr(") is behind: in phase validation"),
+                    HasSubstr("in phase validation of step 7"), HasSubstr("in control 'barrier'"),
+                    HasSubstr("; rank 0 reached operation"), Not(HasSubstr("no word"))));
+}
+
+TEST_F(Endings, RanksThatDoNotAnswerAreNamed) {
+  const Ending ending = run("unseen-and-silent", 2);
+  EXPECT_EQ(ending.code, 69) << ending.output;
+  EXPECT_THAT(ending.output, AllOf(HasSubstr("; no word from rank 1 ("),
+                                   HasSubstr("): no answer within 0.2 s: ")));
+}
+
+TEST_F(Endings, ARankThatHangsInAPartIsNamedByItsNumberInTheJob) {
+  const Ending ending = run("hang-in-part", 4);
+  EXPECT_EQ(ending.code, 69) << ending.output;
+  EXPECT_THAT(ending.output,
+              AllOf(HasSubstr("all_reduce 'gradients' bucket 2 of step 9: not every rank"),
+                    HasSubstr("says rank 2 ("), HasSubstr("; waiting for rank 3 ("),
+                    HasSubstr("of step 8 (operation "), HasSubstr("of its part of the ranks)"),
+                    HasSubstr("; rank 2 reached operation")));
+}
+
+TEST_F(Endings, AStartThatFailsOnOneRankEndsInOrderWithOneMessage) {
+  const Ending ending = run("no-ledger", 3);
+  EXPECT_EQ(ending.code, 73) << ending.output;
+  EXPECT_EQ(count(ending.output, "error: "), 1) << ending.output;
+  EXPECT_THAT(ending.output, AllOf(HasSubstr("error: rank 1 ("), HasSubstr("/proc/none/ledgers")));
+  EXPECT_THAT(ledgers(), SizeIs(0));
+}
+
+TEST_F(Endings, ABackendThatFailsOnOneRankEndsInOrderWithOneMessage) {
+  const Ending ending = run("no-backend", 3);
+  EXPECT_EQ(ending.code, 64) << ending.output;
+  EXPECT_EQ(count(ending.output, "error: "), 1) << ending.output;
+  EXPECT_THAT(ending.output,
+              AllOf(HasSubstr("error: rank 2 ("), HasSubstr("--backend none: unknown")));
+  EXPECT_THAT(ledgers(), SizeIs(0));
 }
 
 TEST_F(Endings, TheWatchdogEndsARankThatHangsAlone) {
   const Ending ending = run("hang-alone", 1);
   EXPECT_EQ(ending.code, 69) << ending.output;
   EXPECT_THAT(ending.output, AllOf(HasSubstr("rank 0 ("), HasSubstr("no sign of life for"),
-                                   HasSubstr("in phase training (deadline 0.6 s)"),
+                                   HasSubstr("in phase training of step 9 (deadline 0.6 s)"),
                                    HasSubstr("all_reduce 'gradients' bucket 2 of step 7")));
+  const auto readings = ledgers();
+  ASSERT_THAT(readings, SizeIs(1));
+  EXPECT_EQ(readings[0].exit_code, 69);
+  EXPECT_THAT(readings[0].last_words, HasSubstr("no sign of life"));
   EXPECT_GT(ending.seconds, 1.5);
   EXPECT_LT(ending.seconds, 15);
 }

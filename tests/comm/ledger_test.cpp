@@ -62,15 +62,15 @@ TEST_F(LedgerTest, ReadsWhatWasWritten) {
   Ledger ledger = make(2, 4);
   EXPECT_EQ(ledger.path(), directory_ / (own_host() + "-rank-2"));
   ledger.enter_phase(Phase::kTraining);
-  const std::uint64_t first =
-      ledger.issued(OperationKind::kAllReduce, {"gradients", 3, std::int64_t{1} << 40});
-  ledger.finished(first, OperationKind::kAllReduce, {"gradients", 3, std::int64_t{1} << 40});
-  const std::uint64_t part = ledger.issued(OperationKind::kBroadcast, {"in a part"}, false);
-  const std::uint64_t second = ledger.issued(OperationKind::kExchange, {"tree"});
-  ledger.progress();
-  EXPECT_EQ(first, 1u);
-  EXPECT_EQ(part, 0u);
-  EXPECT_EQ(second, 2u);
+  OperationCounter whole;
+  OperationCounter part{.world = 77};
+  const OperationLabel gradients{"gradients", 3, std::int64_t{1} << 40};
+  EXPECT_EQ(ledger.issued(whole, OperationKind::kAllReduce, gradients), 1u);
+  ledger.finished(whole, 1, OperationKind::kAllReduce, gradients);
+  ledger.join(part);
+  EXPECT_EQ(ledger.issued(part, OperationKind::kBroadcast, {"in a part"}), 1u);
+  EXPECT_EQ(ledger.issued(whole, OperationKind::kExchange, {"tree"}), 2u);
+  for (int i = 0; i < 1000; ++i) ledger.progress();
 
   const LedgerReading reading = read_ledger(ledger.path());
   EXPECT_EQ(reading.identity.rank, 2);
@@ -78,10 +78,13 @@ TEST_F(LedgerTest, ReadsWhatWasWritten) {
   EXPECT_EQ(reading.identity.host, own_host().substr(0, 63));
   EXPECT_EQ(reading.identity.job, 7u);
   EXPECT_EQ(reading.pid, getpid());
-  EXPECT_TRUE(reading.process_alive);
+  EXPECT_EQ(reading.process, ProcessState::kAlive);
   EXPECT_EQ(reading.exit_code, std::nullopt);
+  EXPECT_EQ(reading.end_ns, 0);
   EXPECT_EQ(reading.last_operation(), 2u);
-  ASSERT_THAT(reading.entries, SizeIs(7));
+  EXPECT_EQ(reading.last_operation(77), 1u);
+  EXPECT_EQ(reading.last_operation(78), 0u);
+  ASSERT_THAT(reading.entries, SizeIs(8));
   EXPECT_EQ(reading.entries[0].phase, Phase::kStartUp);
   EXPECT_EQ(reading.entries[1].phase, Phase::kTraining);
   const LedgerEntry& issued = reading.entries[2];
@@ -93,13 +96,16 @@ TEST_F(LedgerTest, ReadsWhatWasWritten) {
   EXPECT_EQ(issued.step, std::int64_t{1} << 40);
   EXPECT_STREQ(issued.name.data(), "gradients");
   EXPECT_LT(std::abs(now_ns() - issued.time_ns), 60'000'000'000);
-  EXPECT_EQ(reading.entries[6].event, LedgerEvent::kProgress);
+  EXPECT_EQ(reading.entries[4].event, LedgerEvent::kJoined);
+  EXPECT_EQ(reading.entries[5].world, 77u);
+  EXPECT_EQ(reading.entries[7].event, LedgerEvent::kProgress);
 }
 
 TEST_F(LedgerTest, KeepsTheNewestEntriesAndCutsLongNames) {
   Ledger ledger = make(0, 1);
+  OperationCounter counter;
   for (int i = 1; i <= 1000; ++i) {
-    ledger.issued(OperationKind::kAllReduce,
+    ledger.issued(counter, OperationKind::kAllReduce,
                   {"a name that is longer than the entry has room for", i, i});
   }
   const LedgerReading reading = read_ledger(ledger.path());
@@ -107,7 +113,7 @@ TEST_F(LedgerTest, KeepsTheNewestEntriesAndCutsLongNames) {
   for (std::size_t i = 0; i < reading.entries.size(); ++i) {
     EXPECT_EQ(reading.entries[i].operation, 1000 - Ledger::kCapacity + 1 + i);
   }
-  EXPECT_STREQ(reading.entries.back().name.data(), "a name that is longer");
+  EXPECT_STREQ(reading.entries.back().name.data(), "a name that is longe");
 }
 
 TEST_F(LedgerTest, SurvivesADeathByKill) {
@@ -115,14 +121,16 @@ TEST_F(LedgerTest, SurvivesADeathByKill) {
   if (child == 0) {
     Ledger ledger = make(1, 2);
     ledger.enter_phase(Phase::kTraining);
-    ledger.issued(OperationKind::kAllReduce, {"gradients", 5, 99});
+    OperationCounter counter;
+    ledger.issued(counter, OperationKind::kAllReduce, {"gradients", 5, 99});
     raise(SIGKILL);
   }
   int status = 0;
   ASSERT_EQ(waitpid(child, &status, 0), child);
   ASSERT_TRUE(WIFSIGNALED(status));
   Ledger alive = make(0, 2);
-  alive.issued(OperationKind::kAllReduce, {"gradients", 5, 99});
+  OperationCounter counter;
+  alive.issued(counter, OperationKind::kAllReduce, {"gradients", 5, 99});
   EXPECT_THAT(
       explain_all(),
       ElementsAre(
@@ -139,11 +147,14 @@ TEST_F(LedgerTest, ExplainsWhoIsBehindWhom) {
   Ledger fourth = make(3, 6);
   for (Ledger* ledger : {&first, &second, &third}) {
     ledger->enter_phase(Phase::kTraining);
-    const std::uint64_t number = ledger->issued(OperationKind::kAllReduce, {"gradients", 0, 41});
-    ledger->finished(number, OperationKind::kAllReduce, {"gradients", 0, 41});
+    OperationCounter counter;
+    ledger->issued(counter, OperationKind::kAllReduce, {"gradients", 0, 41});
+    ledger->finished(counter, 1, OperationKind::kAllReduce, {"gradients", 0, 41});
   }
-  first.issued(OperationKind::kAllReduce, {"gradients", 1, 41});
-  third.issued(OperationKind::kAllReduce, {"gradients", 1, 41});
+  OperationCounter further{.issued = 1};
+  first.issued(further, OperationKind::kAllReduce, {"gradients", 1, 41});
+  further.issued = 1;
+  third.issued(further, OperationKind::kAllReduce, {"gradients", 1, 41});
   fourth.close(ExitCode::kBadData);
   EXPECT_THAT(
       explain_all(),
@@ -155,6 +166,91 @@ TEST_F(LedgerTest, ExplainsWhoIsBehindWhom) {
           HasSubstr("rank 2"),
           AllOf(HasSubstr("rank 3"), HasSubstr("ended with exit code 65 in phase start-up")),
           "ranks 4, 5 have no ledger here: on other hosts, ended in order, or never started"));
+}
+
+// Ranks 0 and 1 work in a part of the ranks, 2 waits for them: 1 is who keeps everyone waiting.
+TEST_F(LedgerTest, ComparesRanksWithinTheirPart) {
+  std::vector<Ledger> ledgers;
+  for (int rank = 0; rank < 3; ++rank) ledgers.push_back(make(rank, 3));
+  OperationCounter part{.world = 5};
+  for (int rank = 0; rank < 3; ++rank) {
+    Ledger& ledger = ledgers[static_cast<std::size_t>(rank)];
+    OperationCounter whole;
+    ledger.issued(whole, OperationKind::kControl, {"barrier"});
+    ledger.finished(whole, 1, OperationKind::kControl, {"barrier"});
+    if (rank == 2) {
+      ledger.issued(whole, OperationKind::kControl, {"barrier"});
+      continue;
+    }
+    ledger.join(part);
+    part.issued = 0;
+    ledger.issued(part, OperationKind::kAllReduce, {"gradients", 0, 41});
+    ledger.finished(part, 1, OperationKind::kAllReduce, {"gradients", 0, 41});
+    if (rank == 0) ledger.issued(part, OperationKind::kAllReduce, {"gradients", 1, 41});
+  }
+  std::vector<std::string> problems;
+  const Explanation explanation = examine(read_ledgers(directory_, problems, 7), now_ns());
+  EXPECT_THAT(
+      explanation.lines,
+      ElementsAre(
+          HasSubstr(
+              "has been in all_reduce 'gradients' bucket 1 of step 41 (operation 2 of its part"),
+          AllOf(HasSubstr("is behind: "), HasSubstr("(operation 1 of its part"),
+                HasSubstr("; rank 0 reached operation 2")),
+          HasSubstr("has been in control 'barrier' (operation 2) since")));
+  EXPECT_THAT(explanation.suspects, ElementsAre(1));
+  EXPECT_THAT(explanation.absent, IsEmpty());
+}
+
+TEST_F(LedgerTest, NamesTheOldestOperationThatIsWaitedFor) {
+  Ledger ledger = make(0, 1);
+  OperationCounter counter;
+  for (int bucket = 0; bucket < 4; ++bucket) {
+    ledger.issued(counter, OperationKind::kAllReduce, {"gradients", bucket, 3});
+  }
+  ledger.finished(counter, 1, OperationKind::kAllReduce, {"gradients", 0, 3});
+  EXPECT_THAT(explain_all(), ElementsAre(HasSubstr("has been in all_reduce 'gradients' bucket 1")));
+}
+
+TEST_F(LedgerTest, KeepsTheFirstEndOnly) {
+  Ledger ledger = make(0, 1);
+  ledger.close(ExitCode::kBadData, std::string(1000, 'x'));
+  ledger.close(ExitCode::kInputOutput, "later");
+  const LedgerReading reading = read_ledger(ledger.path());
+  EXPECT_EQ(reading.exit_code, 65);
+  EXPECT_EQ(reading.last_words, std::string(367, 'x'));
+  EXPECT_EQ(reading.process, ProcessState::kGone);
+  EXPECT_LT(std::abs(now_ns() - reading.end_ns), 60'000'000'000);
+}
+
+// The process number of a ledger may belong to somebody else by now.
+TEST_F(LedgerTest, IsNotDeceivedByAProcessNumberThatIsUsedAgain) {
+  const Ledger ledger = make(0, 1);
+  std::vector<std::byte> bytes = read_file(ledger.path());
+  bytes[112] ^= std::byte{1};  // when the process started
+  write_file_durably(directory_ / "x-rank-0", bytes);
+  EXPECT_TRUE(read_ledger(ledger.path()).alive());
+  EXPECT_TRUE(read_ledger(directory_ / "x-rank-0").vanished());
+}
+
+TEST_F(LedgerTest, SeesThatAProcessIsStopped) {
+  const pid_t child = fork();
+  if (child == 0) {
+    Ledger ledger = make(0, 1);
+    raise(SIGSTOP);
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, WUNTRACED), child);
+  ASSERT_TRUE(WIFSTOPPED(status));
+  std::vector<std::string> problems;
+  const auto readings = read_ledgers(directory_, problems);
+  ASSERT_THAT(readings, SizeIs(1));
+  EXPECT_EQ(readings[0].process, ProcessState::kStopped);
+  EXPECT_THAT(examine(readings, now_ns()).suspects, ElementsAre(0));
+  EXPECT_THAT(explain_all(), ElementsAre(HasSubstr("is stopped (SIGSTOP) and is in phase")));
+  kill(child, SIGKILL);
+  waitpid(child, &status, 0);
 }
 
 TEST_F(LedgerTest, LeavesOutOtherJobsAndReplacesTheirFiles) {
@@ -173,7 +269,8 @@ TEST_F(LedgerTest, RemovesItselfAndTheEmptyDirectory) {
   first.remove();
   EXPECT_FALSE(std::filesystem::exists(first.path()));
   EXPECT_TRUE(std::filesystem::exists(second.path()));
-  first.issued(OperationKind::kAllReduce, {"after the end"});
+  OperationCounter counter;
+  first.issued(counter, OperationKind::kAllReduce, {"after the end"});
   second.remove();
   EXPECT_FALSE(std::filesystem::exists(directory_));
 }
@@ -241,10 +338,13 @@ TEST_F(LedgerTest, NamesTheDirectoryItCannotUse) {
 
 TEST_F(LedgerTest, CostsUnderAMicrosecond) {
   Ledger ledger = make(0, 1);
+  OperationCounter counter;
   double best = 1;
   for (int repeat = 0; repeat < 5; ++repeat) {
     const Stopwatch stopwatch;
-    for (int i = 0; i < 10'000; ++i) ledger.issued(OperationKind::kAllReduce, {"gradients", i, i});
+    for (int i = 0; i < 10'000; ++i) {
+      ledger.issued(counter, OperationKind::kAllReduce, {"gradients", i, i});
+    }
     best = std::min(best, stopwatch.seconds() / 10'000);
   }
   EXPECT_LT(best, 1e-6);

@@ -50,16 +50,16 @@ std::vector<SubjectFactory> subject_factories() {
                    [](World& world) { return make_collectives(world, {}, false, nullptr); }),
       host_factory("FaultyRecordingMpi",
                    [](World& world) {
-                     return make_faulty(make_recording(world, make_mpi_collectives(world)), {});
+                     return make_faulty(make_recording(world, make_mpi_collectives(world)), {},
+                                        world.rank());
                    }),
       host_factory("RecordingDelayedMpi",
                    [](World& world) {
-                     // The last rank comes late to the second operation; nothing else changes.
-                     std::vector<Fault> faults;
-                     if (world.rank() == world.size() - 1) {
-                       faults.push_back({Fault::Kind::kDelay, 1, 0.01});
-                     }
-                     return make_recording(world, make_faulty(make_mpi_collectives(world), faults));
+                     // One rank is held up in the second operation; nothing else changes.
+                     auto plan = FaultPlan::parse("slow@all-reduce:rank=0,pass=2,seconds=0.01");
+                     return make_recording(
+                         world,
+                         make_faulty(make_mpi_collectives(world), std::move(plan), world.rank()));
                    }),
   };
 }

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -250,6 +251,38 @@ TEST(World, WaitsForALateRankThatPublishesProgress) {
   world.barrier();
 }
 
+// A part of the ranks works on, without a word to those who wait for it.
+TEST(World, WaitsForAPartThatWorks) {
+  World world = start_world();
+  World part = world.split(world.is_root() ? 0 : 1, 0);
+  world.enter_phase(Phase::kTraining, 0.25);
+  if (world.is_root()) {
+    const auto collectives = make_collectives(part, {}, false, nullptr);
+    const Stopwatch stopwatch;
+    while (stopwatch.seconds() < 0.6) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      float value = 1;
+      collectives->all_reduce({&value, 1, DataType::kFloat32}, ReduceOp::kSum, {"gradients"})
+          ->wait();
+    }
+  }
+  world.barrier();
+  world.enter_phase(Phase::kTraining);
+  world.barrier();
+}
+
+// Callbacks of any loop may call it: it neither costs much nor pushes operations out of the ledger.
+TEST(World, PublishesProgressCheaply) {
+  World world = start_world();
+  const int calls = 100'000;
+  const Stopwatch stopwatch;
+  const std::function<void()> callback = [&] { world.publish_progress(); };
+  for (int i = 0; i < calls; ++i) callback();
+  EXPECT_LT(stopwatch.seconds() / calls, 5e-6);  // some tens of nanoseconds where nobody interferes
+  EXPECT_GT(read_ledger(world.ledger().path()).last_operation(), 0u);
+  world.barrier();
+}
+
 // Open MPI's own way with an error is to end the job.
 TEST(World, TurnsErrorsOfMpiIntoErrorsOfLockstep) {
   World world = start_world();
@@ -301,8 +334,10 @@ TEST(World, AgreesOnALedgerDirectoryThatCannotBeMade) {
     ADD_FAILURE();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kCannotCreate);
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("/proc/none/ledgers"),
-                                    HasSubstr("rank " + std::to_string(world.size() - 1))));
+    EXPECT_THAT(error.what(), HasSubstr("/proc/none/ledgers"));
+    if (world.size() > 1) {
+      EXPECT_THAT(error.what(), HasSubstr("rank " + std::to_string(world.size() - 1)));
+    }
   }
 }
 
@@ -330,9 +365,9 @@ TEST(MakeCollectives, SaysWhyABackendDoesNotFit) {
 
 TEST(Faulty, CorruptsOneResultOnOneRank) {
   World world = start_world();
-  std::vector<Fault> faults;
-  if (world.rank() == 0) faults = {{Fault::Kind::kCorrupt, 1, 0}};
-  const auto collectives = make_faulty(make_collectives(world, {}, false, nullptr), faults);
+  const auto collectives =
+      make_faulty(make_collectives(world, {}, false, nullptr),
+                  FaultPlan::parse("flip@all-reduce:rank=0,pass=2"), world.rank());
   for (int operation = 0; operation < 3; ++operation) {
     std::int32_t value = 2;
     collectives->all_reduce({&value, 1, DataType::kInt32}, ReduceOp::kSum, {"value"})->wait();
@@ -345,14 +380,16 @@ TEST(Faulty, ThrowsAtTheOperationItWasToldTo) {
   World world = start_world();
   const auto collectives =
       make_faulty(make_collectives(world, {}, false, nullptr),
-                  {{Fault::Kind::kThrow, 2, 0}, {Fault::Kind::kDelay, 1, 0.05}});
+                  FaultPlan::parse("throw@all-reduce:rank=all,pass=3; "
+                                   "slow@all-reduce:rank=all,pass=2,seconds=0.05"),
+                  world.rank());
   std::int32_t value = 1;
   const Buffer buffer{&value, 1, DataType::kInt32};
   collectives->broadcast(buffer, 0, {"first"})->wait();
   const Stopwatch stopwatch;
   collectives->all_reduce(buffer, ReduceOp::kMax, {"second"})->wait();
   EXPECT_GE(stopwatch.seconds(), 0.05);
-  EXPECT_THROW(collectives->broadcast(buffer, 0, {"third"}), Error);
+  EXPECT_THROW(collectives->broadcast(buffer, 0, {"third"}), std::runtime_error);
   collectives->broadcast(buffer, 0, {"fourth"})->wait();
 }
 

@@ -86,8 +86,9 @@ class Collectives {
 
 /// The backend that `options` name, recording into the world's ledger. `device_buffers` says where
 /// the caller's gradients lie; `compute_stream` is the cudaStream_t that produces and consumes them
-/// (null: the default stream). Every rank calls it. Throws Error{kUsage} with the reason when the
-/// backend is unknown, not in this build, or does not fit the buffers; Error{kUnavailable} as any
+/// (null: the default stream). Every rank calls it, outside of together(). Throws
+/// AgreedError{kUsage} with the reason when the backend is unknown, not in this build, or does not
+/// fit the buffers; AgreedError{kUnavailable} when a GPU cannot be used; Error{kUnavailable} as any
 /// operation.
 std::unique_ptr<Collectives> make_collectives(World& world, const CommOptions& options,
                                               bool device_buffers, void* compute_stream);

@@ -1,11 +1,10 @@
 // Collectives that wrap any other: one writes the ledger, one injects faults.
 #pragma once
 
-#include <cstdint>
 #include <memory>
-#include <vector>
 
 #include "lockstep/comm/collectives.h"
+#include "lockstep/comm/fault_plan.h"
 
 namespace lockstep {
 
@@ -13,22 +12,10 @@ namespace lockstep {
 /// for.
 std::unique_ptr<Collectives> make_recording(World& world, std::unique_ptr<Collectives> inner);
 
-/// What goes wrong at one operation of this rank.
-struct Fault {
-  enum class Kind {
-    kDelay,    ///< the operation is issued `seconds` late
-    kHang,     ///< the calling thread never returns
-    kThrow,    ///< Error{kInternal}: the operation is not issued
-    kCorrupt,  ///< the lowest bit of the first byte of the result is flipped on this rank; host
-               ///< buffers only
-  };
-  Kind kind = Kind::kDelay;
-  std::int64_t operation = 0;  ///< counted from 0 over all operations of the object
-  double seconds = 0;
-};
-
-/// For tests of what a failure leads to.
-std::unique_ptr<Collectives> make_faulty(std::unique_ptr<Collectives> inner,
-                                         std::vector<Fault> faults);
+/// Carries out what `plan` has for FaultPlace::kAllReduce on this rank; every operation, of
+/// whatever kind, is a passage. A flip is that of one bit of the result's first four bytes, and
+/// needs host buffers.
+std::unique_ptr<Collectives> make_faulty(std::shared_ptr<Collectives> inner, FaultPlan plan,
+                                         int rank);
 
 }  // namespace lockstep

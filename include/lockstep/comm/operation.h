@@ -9,7 +9,7 @@
 namespace lockstep {
 
 /// The part of a run a rank is in. Values are stored in ledgers: never renumber.
-enum class Phase : std::int32_t {
+enum class Phase : std::uint8_t {
   kStartUp = 1,
   kDataCheck = 2,
   kTraining = 3,

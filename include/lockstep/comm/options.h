@@ -15,6 +15,8 @@ struct CommOptions {
   /// Node-local directory of the ledgers; empty: a directory of this job and user under $TMPDIR or
   /// /tmp. The ranks of one job on one host share it.
   std::filesystem::path ledger_dir;
+  /// Faults to inject, for rehearsals: the text of a FaultPlan. Empty: none.
+  std::string inject_fault;
 };
 
 }  // namespace lockstep

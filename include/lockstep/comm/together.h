@@ -1,7 +1,6 @@
 // Work that may fail on some ranks and must end in the same way on all.
 #pragma once
 
-#include <exception>
 #include <optional>
 #include <string>
 #include <utility>
@@ -12,11 +11,14 @@
 namespace lockstep {
 
 /// Throws AgreedError on every rank when any rank offers a failure: that of the lowest one, which
-/// says which rank it was unless it is the root's own. Collective.
+/// says which rank it was. What is the user's to put right says so only when it is not the root's
+/// own: mostly all ranks have it. Collective.
 inline void agree_or_throw(World& world, const std::optional<World::Failure>& own) {
   const auto agreed = world.agree(own);
   if (!agreed) return;
-  const bool plain = own && world.is_root();
+  const bool of_a_rank =
+      agreed->first == ExitCode::kUnavailable || agreed->first == ExitCode::kInternal;
+  const bool plain = own && world.is_root() && !of_a_rank;
   throw AgreedError(agreed->first, plain ? own->second : agreed->second);
 }
 
@@ -34,12 +36,19 @@ void together(World& world, Work&& work) {
   std::optional<World::Failure> own;
   try {
     std::forward<Work>(work)();
-  } catch (const Error& error) {
+  } catch (...) {
+    const Error error = caught_error();
     own = World::Failure{error.code(), error.what()};
-  } catch (const std::exception& error) {
-    own = World::Failure{ExitCode::kInternal, error.what()};
   }
-  agree_or_throw(world, own);
+  try {
+    agree_or_throw(world, own);
+  } catch (const AgreedError&) {
+    throw;
+  } catch (const Error& error) {
+    // The others have not come to agree, perhaps since they miss what has failed here.
+    if (!own) throw;
+    fail(own->first, "{}\n  and the other ranks could not be told: {}", own->second, error.what());
+  }
 }
 
 }  // namespace lockstep

@@ -2,6 +2,7 @@
 // no polled deadline can reach (a call that blocks in a library, a file system, a driver).
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -15,7 +16,10 @@ namespace lockstep {
 /// second (polled waits fail first, with a better message): writes with write(2) who this is, its
 /// last ledger entry and what the ledgers of this host tell of the others, and ends the process
 /// with _exit(69). Time during which the process itself could not run (stopped, suspended, starved)
-/// does not count. Thread-safe. Started before MPI, which may hang too.
+/// does not count. Also ends the process, with 69 and within about a second, when the launcher that
+/// started it (mpirun or its daemon) is gone. Both ends are marked in the ledger. Thread-safe.
+/// Started before MPI, which may hang too. A SIGTERM ends the process through it: when the ledgers
+/// of this host tell of a rank that died without a word, the first of the others says so.
 class Watchdog {
  public:
   /// Watches the start-up phase at once. seconds <= 0: this phase has no deadline.
@@ -27,6 +31,8 @@ class Watchdog {
   /// From now on messages name this rank and read the ledgers beside `ledger`.
   void identify(const LedgerIdentity& identity, const std::filesystem::path& ledger);
   void enter_phase(Phase phase, double seconds);
+  /// What messages call the step of the phase.
+  void at_step(std::int64_t step) noexcept;
   /// A sign of life.
   void feed() noexcept;
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -28,8 +29,10 @@ namespace lockstep {
 class World {
  public:
   /// Starts MPI, with its errors returned rather than fatal (or borrows an MPI that already runs,
-  /// and leaves it running), the ledger and the watchdog. Every rank calls it, once. Throws
-  /// Error{kUnavailable | kCannotCreate}.
+  /// and leaves it running), the ledger, the watchdog, and handlers that note in the ledger which
+  /// signal ends the process before it does. Every rank calls it, once. Throws Error{kUnavailable};
+  /// AgreedError{kCannotCreate | kInputOutput}, which the root has printed, when any rank can have
+  /// no ledger.
   static World start(int& argc, char**& argv, const CommOptions& options);
 
   /// Ends the job in order: waits for all ranks, finalizes MPI, removes the ledger. Not when an
@@ -43,11 +46,13 @@ class World {
   /// Ends this process at once without waiting for anyone, and with it the job: for a failure that
   /// the other ranks do not know of; also right when the job has ended in order. May be called at
   /// any time, also after the World is gone. The message must have been printed; buffers are
-  /// flushed. mpirun returns this code and ends the others within about two seconds.
-  [[noreturn]] static void end_job(ExitCode code) noexcept;
+  /// flushed. The code and the `last_words` (their first 367 bytes) are left in the ledger, if this
+  /// rank still has one. mpirun returns this code and ends the others within about two seconds.
+  [[noreturn]] static void end_job(ExitCode code, std::string_view last_words = {}) noexcept;
 
   /// The ranks that give the same color, ordered by key and rank. Every rank calls it, and destroys
-  /// the result before this world.
+  /// the result before this world. Messages name its ranks by their numbers in the job. While it
+  /// works, the ranks that wait in this world are told so.
   World split(int color, int key);
 
   int rank() const;
@@ -96,13 +101,20 @@ class World {
   /// it: the destructor then ends the job in order although an exception passes.
   std::optional<Failure> agree(const std::optional<Failure>& own);
 
-  /// For long work of this rank alone: tells the ranks that wait that it goes on, which starts
-  /// their deadlines anew, and feeds the own watchdog. Cheap enough to call often: sends now and
-  /// then only.
+  /// For long work of this rank alone: tells the ranks that wait (in the worlds around this one,
+  /// too) that it goes on, which starts their deadlines anew, and feeds the own watchdog. Cheap
+  /// enough to call often (well under a microsecond): sends now and then only. Not from another
+  /// thread while this one uses the world.
   void publish_progress();
 
   /// From here on operations and signs of life have this deadline; 0: collective_timeout.
   void enter_phase(Phase phase, double deadline_seconds = 0);
+  /// From here on work belongs to this global step: what messages and the ledger say where an
+  /// operation does not say it itself.
+  void at_step(std::int64_t step);
+  /// "rank 1 (host), in phase training of step 7, after all_reduce 'gradients' bucket 1 of step 6
+  /// (operation 33)": what a message about this rank alone begins with. Never throws.
+  std::string position() const noexcept;
   Ledger& ledger();
 
   struct Impl;

@@ -276,7 +276,7 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
   // MPI requests may be under way: the communicator and their copies stay until the process ends.
   ++controls().aborted;
   nccl_double::cancel(comm);
-  static std::vector<DoubleComm*> kept;
+  static auto& kept = *new std::vector<DoubleComm*>;
   kept.push_back(comm);
   return ncclSuccess;
 }

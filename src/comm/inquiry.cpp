@@ -1,0 +1,165 @@
+#include "comm/inquiry.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "comm/mpi_support.h"
+#include "lockstep/base/cast.h"
+#include "lockstep/base/clock.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr int kAnswerTag = 4;
+
+// The end of a ledger, as it travels.
+struct Extract {
+  LedgerIdentity identity() const { return {rank, size, std::string(host.data()), job}; }
+  std::int32_t rank = 0;
+  std::int32_t size = 1;
+  std::uint64_t job = 0;
+  std::int64_t sent_ns = 0;
+  std::int64_t end_ns = 0;
+  std::int32_t pid = 0;
+  std::int32_t exit_code = 0;
+  std::int32_t has_exit_code = 0;
+  std::int32_t has_signal = 0;
+  DeadlySignal signal;
+  ProcessState process = ProcessState::kUnknown;
+  std::array<char, 64> host{};
+  std::array<char, 128> last_words{};
+  std::uint32_t entry_count = 0;
+  std::array<LedgerEntry, 16> entries{};
+};
+static_assert(std::is_trivially_copyable_v<Extract>);
+
+std::int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+template <std::size_t N>
+void copy_text(std::array<char, N>& to, const std::string& from) {
+  std::copy_n(from.begin(), std::min(from.size(), N - 1), to.begin());
+}
+
+Extract extract(const LedgerReading& reading) {
+  Extract out;
+  out.rank = reading.identity.rank;
+  out.size = reading.identity.size;
+  out.job = reading.identity.job;
+  copy_text(out.host, reading.identity.host);
+  out.sent_ns = now_ns();
+  out.end_ns = reading.end_ns;
+  out.pid = reading.pid;
+  out.process = reading.process;
+  out.has_exit_code = reading.exit_code ? 1 : 0;
+  out.exit_code = reading.exit_code.value_or(0);
+  out.has_signal = reading.signal ? 1 : 0;
+  out.signal = reading.signal.value_or(DeadlySignal{});
+  copy_text(out.last_words, reading.last_words);
+  const std::size_t count = std::min(reading.entries.size(), out.entries.size());
+  std::copy(reading.entries.end() - static_cast<std::ptrdiff_t>(count), reading.entries.end(),
+            out.entries.begin());
+  out.entry_count = static_cast<std::uint32_t>(count);
+  return out;
+}
+
+LedgerReading restore(const Extract& in) {
+  LedgerReading reading;
+  reading.identity = in.identity();
+  reading.pid = in.pid;
+  reading.process = in.process;
+  if (in.has_exit_code != 0) reading.exit_code = in.exit_code;
+  if (in.has_signal != 0) reading.signal = in.signal;
+  reading.last_words = in.last_words.data();
+  // Clocks of hosts differ; the message took no time worth mentioning.
+  const std::int64_t shift = now_ns() - in.sent_ns;
+  reading.end_ns = in.end_ns != 0 ? in.end_ns + shift : 0;
+  const std::size_t count = std::min<std::size_t>(in.entry_count, in.entries.size());
+  reading.entries.assign(in.entries.begin(),
+                         in.entries.begin() + static_cast<std::ptrdiff_t>(count));
+  for (LedgerEntry& entry : reading.entries) entry.time_ns += shift;
+  return reading;
+}
+
+}  // namespace
+
+Inquiry::Inquiry(MPI_Comm comm, Pulse& pulse, std::function<std::vector<LedgerReading>()> read)
+    : comm_(comm), pulse_(pulse), read_(std::move(read)) {
+  pulse_.on_question([this](int asker) { answer(asker); });
+}
+
+Inquiry::~Inquiry() {
+  pulse_.on_question({});
+  for (std::unique_ptr<Answer>& answer : answers_) {
+    int done = 0;
+    if (mpi_is_running()) MPI_Test(&answer->request, &done, MPI_STATUS_IGNORE);
+    if (done == 0) keep_until_exit(std::move(answer));
+  }
+}
+
+void Inquiry::answer(int asker) {
+  const std::vector<LedgerReading> readings = read_();
+  auto answer = std::make_unique<Answer>();
+  answer->bytes.resize(readings.size() * sizeof(Extract));
+  for (std::size_t i = 0; i < readings.size(); ++i) {
+    const Extract one = extract(readings[i]);
+    std::memcpy(answer->bytes.data() + i * sizeof(Extract), &one, sizeof(one));
+  }
+  check_mpi(MPI_Isend(answer->bytes.data(), checked_cast<int>(answer->bytes.size()), MPI_BYTE,
+                      asker, kAnswerTag, comm_, &answer->request),
+            "MPI_Isend");
+  answers_.push_back(std::move(answer));
+}
+
+bool Inquiry::take(std::vector<LedgerReading>& readings) {
+  int here = 0;
+  MPI_Status status;
+  check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kAnswerTag, comm_, &here, &status), "MPI_Iprobe");
+  if (here == 0) return false;
+  int size = 0;
+  check_mpi(MPI_Get_count(&status, MPI_BYTE, &size), "MPI_Get_count");
+  std::vector<std::byte> bytes(static_cast<std::size_t>(size));
+  check_mpi(MPI_Recv(bytes.data(), size, MPI_BYTE, status.MPI_SOURCE, kAnswerTag, comm_,
+                     MPI_STATUS_IGNORE),
+            "MPI_Recv");
+  for (std::size_t at = 0; at + sizeof(Extract) <= bytes.size(); at += sizeof(Extract)) {
+    Extract one;
+    std::memcpy(&one, bytes.data() + at, sizeof(one));
+    const bool known = std::any_of(
+        readings.begin(), readings.end(),
+        [&](const LedgerReading& reading) { return reading.identity.rank == one.rank; });
+    if (!known) readings.push_back(restore(one));
+  }
+  return true;
+}
+
+std::vector<LedgerReading> Inquiry::ask(const std::vector<int>& ranks,
+                                        const std::vector<int>& members, double seconds) {
+  std::vector<LedgerReading> readings;
+  for (const int rank : ranks) pulse_.ask(rank);
+  const auto have = [&](int member) {
+    return std::any_of(readings.begin(), readings.end(), [&](const LedgerReading& reading) {
+      return reading.identity.rank == member;
+    });
+  };
+  const Deadline deadline(seconds);
+  while (!std::all_of(members.begin(), members.end(), have) && !deadline.passed()) {
+    if (take(readings)) continue;
+    pulse_.listen();
+    const timespec moment{0, 200'000};
+    ::nanosleep(&moment, nullptr);
+  }
+  return readings;
+}
+
+}  // namespace lockstep

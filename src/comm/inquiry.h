@@ -1,0 +1,48 @@
+// What ranks of other hosts tell when a deadline has passed: their ledgers lie where only they can
+// read them.
+#pragma once
+
+#include <mpi.h>
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "comm/pulse.h"
+#include "lockstep/comm/ledger.h"
+
+namespace lockstep {
+
+/// One for each control plane. A rank answers while it waits for anything in the same world, with
+/// the ledgers of its host.
+class Inquiry {
+ public:
+  /// `pulse` carries the questions over `comm`; both outlive this. `read` gives the ledgers of this
+  /// host.
+  Inquiry(MPI_Comm comm, Pulse& pulse, std::function<std::vector<LedgerReading>()> read);
+  ~Inquiry();
+  Inquiry(const Inquiry&) = delete;
+  Inquiry& operator=(const Inquiry&) = delete;
+
+  /// Asks these ranks of `comm` and returns all ledgers that came, with times in this host's clock,
+  /// once those of all `members` (the same ranks' numbers in their ledgers) are there or the
+  /// seconds have passed. Answers others meanwhile.
+  std::vector<LedgerReading> ask(const std::vector<int>& ranks, const std::vector<int>& members,
+                                 double seconds);
+
+ private:
+  struct Answer {
+    std::vector<std::byte> bytes;
+    MPI_Request request = MPI_REQUEST_NULL;
+  };
+  void answer(int asker);
+  bool take(std::vector<LedgerReading>& readings);
+
+  MPI_Comm comm_;
+  Pulse& pulse_;
+  std::function<std::vector<LedgerReading>()> read_;
+  std::vector<std::unique_ptr<Answer>> answers_;
+};
+
+}  // namespace lockstep
