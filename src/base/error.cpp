@@ -1,5 +1,6 @@
 #include "lockstep/base/error.h"
 
+#include <new>
 #include <system_error>
 
 namespace lockstep {
@@ -30,6 +31,28 @@ std::string_view describe(ExitCode code) {
       return "settings contradict the checkpoint";
   }
   return "unknown";
+}
+
+Error caught_error() {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::bad_alloc&) {
+    return {ExitCode::kUnavailable, "out of memory"};
+  } catch (const std::exception& error) {
+    // LibTorch's exceptions end in a stack trace, which is for its developers.
+    std::string text = error.what();
+    for (const char* trace : {"\nException raised from", "\nframe #"}) {
+      text = text.substr(0, text.find(trace));
+    }
+    const bool memory = text.find("allocate memory") != std::string::npos ||
+                        text.find("out of memory") != std::string::npos;
+    if (memory) return {ExitCode::kUnavailable, "out of memory: " + text};
+    return {ExitCode::kInternal, text};
+  } catch (...) {
+    return {ExitCode::kInternal, "an exception of unknown type"};
+  }
 }
 
 std::string errno_text(int error_number) { return std::generic_category().message(error_number); }

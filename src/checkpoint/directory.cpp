@@ -48,8 +48,10 @@ void write_new_file(const std::filesystem::path& path, std::span<const std::byte
 // meanwhile.
 class OpenCheckpoint {
  public:
-  explicit OpenCheckpoint(const std::filesystem::path& path)
-      : path_(path), directory_(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  OpenCheckpoint(const std::filesystem::path& path, std::function<void()> progress)
+      : path_(path),
+        progress_(progress ? std::move(progress) : [] {}),
+        directory_(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
     if (!directory_.valid()) {
       fail(ExitCode::kInputMissing, "{}: cannot be opened as a checkpoint directory: {}",
            path.string(), errno_text(errno));
@@ -72,9 +74,9 @@ class OpenCheckpoint {
 
   std::vector<std::byte> read_verified(const ManifestEntry& entry) const {
     const FileDescriptor file = open_file(entry);
-    std::vector<std::byte> bytes(entry.size);
+    std::vector<std::byte> bytes = memory_for(entry);
     read(file, bytes, entry.name);
-    if (const std::string found = sha256_hex(bytes); found != entry.sha256) {
+    if (const std::string found = hash(bytes); found != entry.sha256) {
       fail(ExitCode::kBadData, "{}: its SHA-256 is {}, but the manifest says {}",
            (path_ / entry.name).string(), found, entry.sha256);
     }
@@ -114,9 +116,19 @@ class OpenCheckpoint {
     return std::move(file);
   }
 
+  // The file has that size, but may be sparse.
+  std::vector<std::byte> memory_for(const ManifestEntry& entry) const {
+    try {
+      return std::vector<std::byte>(entry.size);
+    } catch (const std::exception&) {
+      fail(ExitCode::kBadData, "{}: its {} bytes do not fit into memory",
+           (path_ / entry.name).string(), entry.size);
+    }
+  }
+
   void read(const FileDescriptor& file, std::span<std::byte> bytes, const std::string& name) const {
     while (!bytes.empty()) {
-      const ssize_t got = ::read(file.get(), bytes.data(), bytes.size());
+      const ssize_t got = ::read(file.get(), bytes.data(), std::min(bytes.size(), kChunk));
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) {
         fail(ExitCode::kInputOutput, "{}: cannot be read: {}", (path_ / name).string(),
@@ -126,17 +138,31 @@ class OpenCheckpoint {
         fail(ExitCode::kBadData, "{}: ended {} bytes early", (path_ / name).string(), bytes.size());
       }
       bytes = bytes.subspan(static_cast<std::size_t>(got));
+      progress_();
     }
   }
 
+  std::string hash(std::span<const std::byte> bytes) const {
+    Sha256 hasher;
+    while (!bytes.empty()) {
+      const auto chunk = bytes.first(std::min(bytes.size(), kChunk));
+      hasher.update(chunk);
+      bytes = bytes.subspan(chunk.size());
+      progress_();
+    }
+    return to_hex(hasher.finish());
+  }
+
   std::filesystem::path path_;
+  std::function<void()> progress_;
   FileDescriptor directory_;
 };
 
 }  // namespace
 
-CheckpointStore::Loaded load_checkpoint(const std::filesystem::path& directory) {
-  const OpenCheckpoint checkpoint(directory);
+CheckpointStore::Loaded load_checkpoint(const std::filesystem::path& directory,
+                                        const std::function<void()>& progress) {
+  const OpenCheckpoint checkpoint(directory, progress);
   const Manifest manifest = checkpoint.manifest();
   CheckpointStore::Loaded loaded{directory, manifest.global_step, {}};
   // All sizes before the first byte is read: a truncated file is found without hashing its
@@ -176,7 +202,7 @@ void write_checkpoint(const std::filesystem::path& directory, std::int64_t globa
 
 bool looks_complete(const std::filesystem::path& directory, std::int64_t global_step) {
   try {
-    const OpenCheckpoint checkpoint(directory);
+    const OpenCheckpoint checkpoint(directory, {});
     const Manifest manifest = checkpoint.manifest();
     for (const ManifestEntry& entry : manifest.files) checkpoint.check_size(entry);
     return manifest.global_step == global_step;

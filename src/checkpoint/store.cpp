@@ -57,6 +57,22 @@ std::vector<std::string> names_in(const fs::path& directory) {
   return names;
 }
 
+// A link is none: what lies elsewhere is not of this store.
+bool is_real_directory(const fs::path& path) {
+  std::error_code ignored;
+  return fs::symlink_status(path, ignored).type() == fs::file_type::directory;
+}
+
+// What has the name of a checkpoint, of whatever kind, ascending by step.
+std::vector<std::pair<std::int64_t, fs::path>> entries_by_step(const fs::path& directory) {
+  std::vector<std::pair<std::int64_t, fs::path>> entries;
+  for (const std::string& name : names_in(directory)) {
+    if (const auto step = step_of(name)) entries.emplace_back(*step, directory / name);
+  }
+  std::sort(entries.begin(), entries.end());
+  return entries;
+}
+
 void rename_or_fail(const fs::path& from, const fs::path& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) {
     fail(ExitCode::kInputOutput, "{}: cannot be renamed to {}: {}", from.string(), to.string(),
@@ -98,9 +114,10 @@ void make_directory(const fs::path& directory) {
 
 // Why the directory of that step is no good checkpoint of it; none when it is one.
 std::optional<std::string> load_of_step(const fs::path& directory, std::int64_t step,
-                                        CheckpointStore::Loaded& loaded) {
+                                        CheckpointStore::Loaded& loaded,
+                                        const std::function<void()>& progress) {
   try {
-    loaded = load_checkpoint(directory);
+    loaded = load_checkpoint(directory, progress);
   } catch (const Error& error) {
     return error.what();
   }
@@ -145,7 +162,8 @@ fs::path CheckpointStore::save(std::int64_t global_step, std::vector<CheckpointF
   const fs::path final_path = directory_ / step_name(global_step);
   Loaded existing;
   const bool taken = is_taken(final_path);
-  const auto damage = taken ? load_of_step(final_path, global_step, existing) : std::nullopt;
+  const auto damage =
+      taken ? load_of_step(final_path, global_step, existing, report) : std::nullopt;
   report();
   if (!taken || damage) {
     const fs::path temporary =
@@ -175,13 +193,19 @@ fs::path CheckpointStore::save(std::int64_t global_step, std::vector<CheckpointF
 }
 
 std::optional<CheckpointStore::Loaded> CheckpointStore::load_latest(
-    std::vector<Skipped>& skipped) const {
-  const auto checkpoints = list();
-  for (auto newest = checkpoints.rbegin(); newest != checkpoints.rend(); ++newest) {
+    std::vector<Skipped>& skipped, const std::function<void()>& progress) const {
+  const auto entries = entries_by_step(directory_);
+  const auto latest_step = hinted_step(kLatest);
+  if (latest_step && (entries.empty() || *latest_step > entries.back().first)) {
+    skipped.push_back({directory_ / step_name(*latest_step), "LATEST names it, but it is gone"});
+  }
+  for (auto newest = entries.rbegin(); newest != entries.rend(); ++newest) {
+    const auto& [step, path] = *newest;
     Loaded loaded;
-    const auto damage = load_of_step(newest->second, newest->first, loaded);
+    const auto damage = is_real_directory(path) ? load_of_step(path, step, loaded, progress)
+                                                : std::optional<std::string>("is not a directory");
     if (!damage) return loaded;
-    skipped.push_back({newest->second, *damage});
+    skipped.push_back({path, *damage});
   }
   return std::nullopt;
 }
@@ -192,15 +216,17 @@ std::optional<fs::path> CheckpointStore::best() const { return read_hint(kBest);
 
 std::optional<fs::path> CheckpointStore::find(std::int64_t global_step) const {
   fs::path directory = directory_ / step_name(global_step);
-  if (!internal::looks_complete(directory, global_step)) return std::nullopt;
+  if (!is_real_directory(directory) || !internal::looks_complete(directory, global_step)) {
+    return std::nullopt;
+  }
   return directory;
 }
 
 void CheckpointStore::rewind(std::int64_t global_step) {
   bool moved = false;
-  for (const auto& [step, directory] : list()) {
+  for (const auto& [step, path] : entries_by_step(directory_)) {
     if (step <= global_step) continue;
-    rename_or_fail(directory, free_name(directory, kSuperseded));
+    rename_or_fail(path, free_name(path, kSuperseded));
     moved = true;
   }
   if (!moved) return;
@@ -217,20 +243,12 @@ void CheckpointStore::mark_best(std::int64_t global_step) {
 }
 
 std::vector<std::pair<std::int64_t, fs::path>> CheckpointStore::list() const {
-  std::vector<std::pair<std::int64_t, fs::path>> checkpoints;
-  for (const std::string& name : names_in(directory_)) {
-    const auto step = step_of(name);
-    std::error_code ignored;
-    const fs::path path = directory_ / name;
-    if (step && fs::symlink_status(path, ignored).type() == fs::file_type::directory) {
-      checkpoints.emplace_back(*step, path);
-    }
-  }
-  std::sort(checkpoints.begin(), checkpoints.end());
+  auto checkpoints = entries_by_step(directory_);
+  std::erase_if(checkpoints, [](const auto& entry) { return !is_real_directory(entry.second); });
   return checkpoints;
 }
 
-std::optional<fs::path> CheckpointStore::read_hint(std::string_view name) const {
+std::optional<std::int64_t> CheckpointStore::hinted_step(std::string_view name) const {
   std::string line;
   try {
     line = read_text_file(directory_ / name, kHintLimit);
@@ -238,9 +256,12 @@ std::optional<fs::path> CheckpointStore::read_hint(std::string_view name) const 
     return std::nullopt;
   }
   if (line.ends_with('\n')) line.pop_back();
-  const auto step = step_of(line);
-  if (!step || !internal::looks_complete(directory_ / line, *step)) return std::nullopt;
-  return directory_ / line;
+  return step_of(line);
+}
+
+std::optional<fs::path> CheckpointStore::read_hint(std::string_view name) const {
+  const auto step = hinted_step(name);
+  return step ? find(*step) : std::nullopt;
 }
 
 void CheckpointStore::write_hint(std::string_view name, std::int64_t global_step) const {

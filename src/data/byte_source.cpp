@@ -14,6 +14,7 @@ namespace lockstep::data {
 
 namespace {
 
+constexpr std::size_t kMostAtOnce = std::size_t{16} << 20;
 constexpr std::size_t kBufferSize = std::size_t{1} << 18;
 // zlib's window bits, plus 16 for a gzip header and trailer, both checked.
 constexpr int kGzipWindow = 15 + 16;
@@ -25,8 +26,10 @@ void ByteSource::EndInflate::operator()(z_stream* stream) const {
   delete stream;  // NOLINT(cppcoreguidelines-owning-memory): this is its owner's deleter
 }
 
-ByteSource::ByteSource(std::filesystem::path path)
-    : path_(std::move(path)), file_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+ByteSource::ByteSource(std::filesystem::path path, std::function<void()> progress)
+    : path_(std::move(path)),
+      progress_(progress ? std::move(progress) : [] {}),
+      file_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   if (!file_.valid()) {
     fail(ExitCode::kInputMissing, "{}: cannot be opened: {}", name(), errno_text(errno));
   }
@@ -59,13 +62,15 @@ std::uint64_t ByteSource::content_limit() const {
 std::size_t ByteSource::read_file(std::span<std::byte> out) {
   std::size_t have = 0;
   while (have < out.size()) {
-    const ssize_t got = ::read(file_.get(), out.data() + have, out.size() - have);
+    const std::size_t room = std::min(out.size() - have, kMostAtOnce);
+    const ssize_t got = ::read(file_.get(), out.data() + have, room);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
       fail(ExitCode::kInputOutput, "{}: cannot be read: {}", name(), errno_text(errno));
     }
     if (got == 0) break;
     have += static_cast<std::size_t>(got);
+    progress_();
   }
   file_offset_ += have;
   return have;
@@ -91,7 +96,6 @@ void ByteSource::fail_gzip(std::string_view reason) const {
 
 std::size_t ByteSource::read(std::span<std::byte> out) {
   if (!compressed()) return read_file(out);
-  constexpr std::size_t kMostAtOnce = std::size_t{1} << 30;
   std::size_t have = 0;
   while (have < out.size()) {
     if (inflater_->avail_in == 0 && !refill()) {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -24,8 +25,9 @@ inline constexpr std::uint64_t kMostExpansion = 200;
 /// constant. Not thread-safe.
 class ByteSource {
  public:
-  /// Throws Error{kInputMissing} when there is no such regular file, or it cannot be opened.
-  explicit ByteSource(std::filesystem::path path);
+  /// `progress` is called at least once every 16 MiB that are read from the file. Throws
+  /// Error{kInputMissing} when there is no such regular file, or it cannot be opened.
+  explicit ByteSource(std::filesystem::path path, std::function<void()> progress = {});
 
   /// Fills `out` from where the last call stopped. Fewer bytes mean the content's end, and that
   /// gzip's checksum and length were right. Throws Error{kBadData} for damaged, cut or over-long
@@ -34,6 +36,7 @@ class ByteSource {
 
   /// The most bytes that the whole content can have; exact when the file is not compressed.
   std::uint64_t content_limit() const;
+  std::uint64_t file_size() const { return file_size_; }
   bool compressed() const { return inflater_ != nullptr; }
   std::string name() const { return path_.string(); }
 
@@ -47,6 +50,7 @@ class ByteSource {
   [[noreturn]] void fail_gzip(std::string_view reason) const;
 
   std::filesystem::path path_;
+  std::function<void()> progress_;
   FileDescriptor file_;
   std::uint64_t file_size_ = 0;
   std::uint64_t file_offset_ = 0;

@@ -24,7 +24,10 @@ constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 // nor a comma, which saves the parser a bounds check a character.
 class LineReader {
  public:
-  explicit LineReader(const std::filesystem::path& path) : source_(path), buffer_(kMostLine + 1) {}
+  LineReader(const std::filesystem::path& path, const std::function<void()>& progress)
+      : source_(path, progress),
+        most_(std::min<std::uint64_t>(kMostLine, source_.content_limit() + 1)),
+        buffer_(most_ + 1) {}
 
   bool next(std::string_view& line) {
     const char* newline = find_newline();
@@ -62,17 +65,17 @@ class LineReader {
               buffer_.begin() + static_cast<std::ptrdiff_t>(end_), buffer_.begin());
     end_ -= begin_;
     begin_ = 0;
-    if (end_ == kMostLine) {
-      fail(ExitCode::kBadData, "{}: line {} has more than {} bytes", name(), number_ + 1,
-           kMostLine);
+    if (end_ == most_) {
+      fail(ExitCode::kBadData, "{}: line {} has more than {} bytes", name(), number_ + 1, most_);
     }
-    const auto room = std::span(buffer_).subspan(end_, kMostLine - end_);
+    const auto room = std::span(buffer_).subspan(end_, most_ - end_);
     const std::size_t got = source_.read(std::as_writable_bytes(room));
     at_end_ = got < room.size();
     end_ += got;
   }
 
   ByteSource source_;
+  std::size_t most_;  // bytes of a line; more than the content where that is shorter
   std::vector<char> buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
@@ -254,8 +257,9 @@ bool looks_like_text(std::string_view head) {
   return (first >= ' ' && first <= '~') || first == '\t' || first == '\r' || first == '\n';
 }
 
-Dataset read_csv(const std::filesystem::path& path, Labels labels) {
-  LineReader reader(path);
+Dataset read_csv(const std::filesystem::path& path, Labels labels,
+                 const std::function<void()>& progress) {
+  LineReader reader(path, progress);
   std::string_view line;
   if (!reader.next(line) || line.empty()) {
     fail(ExitCode::kBadData, "{}: its first line is empty, expected an image or a header",

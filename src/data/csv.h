@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string_view>
 
 #include "lockstep/data/dataset.h"
@@ -14,7 +15,9 @@ namespace lockstep::data {
 bool looks_like_text(std::string_view head);
 
 /// Throws Error{kBadData} naming file, line, column, what was found and what was expected. The file
-/// is read as a stream: memory is taken for the pixels of complete, valid rows only.
-Dataset read_csv(const std::filesystem::path& path, Labels labels);
+/// is read as a stream: memory is taken for the pixels of complete, valid rows only. `progress` is
+/// called as ByteSource says.
+Dataset read_csv(const std::filesystem::path& path, Labels labels,
+                 const std::function<void()>& progress = {});
 
 }  // namespace lockstep::data

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string_view>
 
@@ -15,8 +16,9 @@ bool looks_like_idx(std::string_view head);
 
 /// Images [N,H,W] or [N,C,H,W], and labels [N] if a file is given. Checks magic, sizes, exact
 /// length, equal counts and label range, the headers before memory is taken; throws
-/// Error{kBadData}.
+/// Error{kBadData}. `progress`: see ByteSource.
 Dataset read_idx(const std::filesystem::path& images,
-                 const std::optional<std::filesystem::path>& labels);
+                 const std::optional<std::filesystem::path>& labels,
+                 const std::function<void()>& progress = {});
 
 }  // namespace lockstep::data

@@ -38,12 +38,12 @@ std::string_view kind_of(std::string_view head) {
   return "";
 }
 
-Dataset load_file(const fs::path& path, Labels labels) {
+Dataset load_file(const fs::path& path, Labels labels, const std::function<void()>& progress) {
   constexpr std::size_t kHeadSize = 64;
   const std::string head = data::content_head(path, kHeadSize);
   if (head.empty()) fail(ExitCode::kBadData, "{}: is empty", path.string());
   if (data::looks_like_idx(head)) {
-    if (labels == Labels::kOptional) return data::read_idx(path, std::nullopt);
+    if (labels == Labels::kOptional) return data::read_idx(path, std::nullopt, progress);
     fail(ExitCode::kInputMissing,
          "{}: a single IDX file, expected the directory that holds both images and labels",
          path.string());
@@ -54,39 +54,41 @@ Dataset load_file(const fs::path& path, Labels labels) {
          "{}: starts with {}{}, expected a CSV file (label,pixel0,...) or a directory of IDX files",
          path.string(), data::quoted(std::string_view(head).substr(0, 8)), kind);
   }
-  return data::read_csv(path, labels);
+  return data::read_csv(path, labels, progress);
 }
 
 }  // namespace
 
-Dataset load_dataset(const fs::path& path, Part part, Labels labels) {
+Dataset load_dataset(const fs::path& path, Part part, Labels labels,
+                     const std::function<void()>& progress) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) {
     fail(ExitCode::kInputMissing, "{}: cannot be opened: {}", path.string(),
          error ? error.message() : "No such file or directory");
   }
-  if (!fs::is_directory(status)) return load_file(path, labels);
+  if (!fs::is_directory(status)) return load_file(path, labels, progress);
   const data::IdxFiles files = data::find_idx_files(path, part);
   data::require_complete(files, path, part, labels);
-  return data::read_idx(*files.images, files.labels);
+  return data::read_idx(*files.images, files.labels, progress);
 }
 
-Dataset load_training(const DataOptions& options) {
+Dataset load_training(const DataOptions& options, const std::function<void()>& progress) {
   return load_dataset(options.data.empty() ? embedded_data_directory() : options.data,
-                      Part::kTraining, Labels::kRequired);
+                      Part::kTraining, Labels::kRequired, progress);
 }
 
-std::optional<Dataset> load_test(const DataOptions& options) {
+std::optional<Dataset> load_test(const DataOptions& options,
+                                 const std::function<void()>& progress) {
   if (!options.test_data.empty()) {
-    return load_dataset(options.test_data, Part::kTest, Labels::kRequired);
+    return load_dataset(options.test_data, Part::kTest, Labels::kRequired, progress);
   }
   const fs::path directory = options.data.empty() ? embedded_data_directory() : options.data;
   std::error_code error;
   if (!fs::is_directory(directory, error)) return std::nullopt;
   const data::IdxFiles files = data::find_idx_files(directory, Part::kTest);
   if (!files.images && !files.labels) return std::nullopt;
-  return load_dataset(directory, Part::kTest, Labels::kRequired);
+  return load_dataset(directory, Part::kTest, Labels::kRequired, progress);
 }
 
 fs::path embedded_data_directory() {

@@ -5,7 +5,9 @@
 
 #include <cerrno>
 #include <limits>
+#include <new>
 #include <set>
+#include <stdexcept>
 
 #include "lockstep/base/cast.h"
 #include "lockstep/base/clock.h"
@@ -33,6 +35,34 @@ TEST(Fail, ThrowsTheCodeAndTheFormattedMessage) {
     EXPECT_EQ(error.code(), ExitCode::kBadData);
     EXPECT_STREQ(error.what(), "a.gz: 3 of 4 bytes");
   }
+}
+
+template <typename Exception>
+Error caught(const Exception& exception) {
+  try {
+    throw exception;
+  } catch (...) {
+    return caught_error();
+  }
+}
+
+TEST(CaughtError, TellsMemoryFromBugs) {
+  EXPECT_EQ(caught(Error(ExitCode::kSettings, "x")).code(), ExitCode::kSettings);
+  EXPECT_EQ(caught(AgreedError(ExitCode::kBadData, "x")).code(), ExitCode::kBadData);
+  EXPECT_EQ(caught(std::bad_alloc()).code(), ExitCode::kUnavailable);
+  EXPECT_STREQ(caught(std::bad_alloc()).what(), "out of memory");
+  const Error allocator = caught(std::runtime_error(
+      "[enforce] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.\n"
+      "frame #0: c10::alloc_cpu"));
+  EXPECT_EQ(allocator.code(), ExitCode::kUnavailable);
+  EXPECT_STREQ(allocator.what(),
+               "out of memory: [enforce] DefaultCPUAllocator: can't allocate memory: you tried to "
+               "allocate 8 bytes.");
+  EXPECT_STREQ(caught(std::runtime_error("a bug\nException raised from f\nframe #0")).what(),
+               "a bug");
+  EXPECT_EQ(caught(std::runtime_error("a bug")).code(), ExitCode::kInternal);
+  EXPECT_STREQ(caught(std::runtime_error("a bug")).what(), "a bug");
+  EXPECT_EQ(caught(7).code(), ExitCode::kInternal);
 }
 
 TEST(Check, PassesSilentlyAndEvaluatesOnce) {

@@ -21,6 +21,7 @@ struct State {
   int at = 0;
   int error_number = 0;
   std::vector<std::string> calls;
+  std::vector<std::string> written;  // by each call; empty but for write
 };
 
 State& state() {
@@ -41,11 +42,12 @@ std::string path_at(int directory, const char* path) {
 }
 
 // The errno that this call shall fail with, or 0. needs_space: the call fails on a full disk.
-int meet(std::string call, bool needs_space) {
+int meet(std::string call, bool needs_space, std::string_view written = {}) {
   State& s = state();
   if (!s.active) return 0;
   const int index = static_cast<int>(s.calls.size());
   s.calls.push_back(std::move(call));
+  s.written.emplace_back(written);
   if (index < s.at) return 0;
   if (s.fault == Fault::kDiskFull) return needs_space ? ENOSPC : 0;
   if (index > s.at) return 0;
@@ -70,10 +72,11 @@ int call(int error_number, long number, Args... args) {
 }  // namespace
 
 FaultScope::FaultScope(Fault fault, int at, int error_number) {
-  state() = {true, fault, at, error_number, {}};
+  state() = {true, fault, at, error_number, {}, {}};
 }
 FaultScope::~FaultScope() { state().active = false; }
 const std::vector<std::string>& FaultScope::calls() const { return state().calls; }
+const std::vector<std::string>& FaultScope::written() const { return state().written; }
 bool FaultScope::reached() const { return static_cast<int>(state().calls.size()) > state().at; }
 
 namespace {
@@ -117,7 +120,7 @@ int openat(int directory, const char* path, int flags, ...) {
 
 ssize_t write(int fd, const void* bytes, size_t size) {
   if (lockstep::test::about_to_crash()) (void)::syscall(SYS_write, fd, bytes, size / 2);
-  const int error = meet("write " + path_of(fd), true);
+  const int error = meet("write " + path_of(fd), true, {static_cast<const char*>(bytes), size});
   if (error != 0) {
     errno = error;
     return -1;

@@ -28,6 +28,8 @@ class FaultScope {
 
   /// "write <path>", "rename <from> <to>", ... in order, the broken call included.
   const std::vector<std::string>& calls() const;
+  /// What each of them was given to write; empty for those that write nothing.
+  const std::vector<std::string>& written() const;
   /// Whether the call to break has been reached.
   bool reached() const;
 };

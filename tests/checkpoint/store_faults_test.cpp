@@ -15,6 +15,7 @@
 #include "fault_points.h"
 #include "lockstep/base/file.h"
 #include "lockstep/checkpoint/store.h"
+#include "store_scenarios.h"
 #include "temporary_directory.h"
 
 namespace lockstep {
@@ -26,46 +27,11 @@ using test::Fault;
 using test::FaultScope;
 using test::files_of;
 using test::holds_files_of;
+using test::kKeepOne;
+using test::kScenarios;
 using test::names_in;
+using test::Scenario;
 using testing::StartsWith;
-
-constexpr StoreOptions kKeepOne{.keep = 1};
-
-// A store before a save of step 3.
-struct Scenario {
-  const char* name;
-  bool best;   // whether step 3 becomes the best
-  bool older;  // whether there are steps 1 (best) and 2
-  std::function<void(const fs::path&)> prepare;
-
-  friend std::ostream& operator<<(std::ostream& out, const Scenario& scenario) {
-    return out << scenario.name;
-  }
-};
-
-// Steps 1 (best) and 2; the save of step 3 retires one or both.
-void two_steps(const fs::path& directory) {
-  CheckpointStore store(directory, kKeepOne);
-  store.save(1, files_of(1), true);
-  store.save(2, files_of(2), false);
-}
-
-const Scenario kScenarios[] = {
-    {"first of a run", true, false, [](const fs::path&) {}},
-    {"retires step 2", false, true, two_steps},
-    {"retires both", true, true, two_steps},
-    {"replaces a damaged one", false, true,
-     [](const fs::path& directory) {
-       two_steps(directory);
-       fs::create_directory(directory / "step-00000003");
-     }},
-    {"after a crash", false, true,
-     [](const fs::path& directory) {
-       two_steps(directory);
-       fs::create_directory(directory / ".tmp-step-00000003-1");
-       write_file_durably(directory / ".tmp-step-00000003-1" / "state.json", {});
-     }},
-};
 
 class StoreFaults : public testing::TestWithParam<Scenario> {
  protected:

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "../checkpoint/expect_error.h"
+#include "../checkpoint/fault_points.h"
 #include "../checkpoint/temporary_directory.h"
 #include "lockstep/base/clock.h"
 #include "records/crc32c.h"
@@ -207,6 +208,14 @@ TEST(EventWriter, NeverWritesIntoAFileThatIsThere) {
     EXPECT_THAT(writer->path().filename().string(), testing::StartsWith("events.out.tfevents."));
     EXPECT_THAT(writer->path().string(), testing::HasSubstr(fmt::format(".{}", ::getpid())));
   }
+}
+
+TEST(EventWriter, AFullDiskIsReported) {
+  const test::TemporaryDirectory run;
+  EventWriter writer(run.path());
+  const test::FaultScope disk(test::Fault::kDiskFull);
+  test::expect_error(ExitCode::kInputOutput, writer.path().string() + ": cannot be written",
+                     [&] { writer.scalar("train/loss", 1, 0.5); });
 }
 
 TEST(EventWriter, NamesTheFileItCannotMake) {

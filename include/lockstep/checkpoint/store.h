@@ -53,8 +53,11 @@ class CheckpointStore {
   std::filesystem::path save(std::int64_t global_step, std::vector<CheckpointFile> files, bool best,
                              const std::function<void()>& progress = {});
 
-  /// The highest step that verifies, or none. Appends what it passed over, and why, to `skipped`.
-  std::optional<Loaded> load_latest(std::vector<Skipped>& skipped) const;
+  /// The highest step that verifies, or none. Appends what it passed over, and why, to `skipped`:
+  /// also what has a checkpoint's name but is no directory, and what only LATEST still names.
+  /// `progress`: see load_checkpoint.
+  std::optional<Loaded> load_latest(std::vector<Skipped>& skipped,
+                                    const std::function<void()>& progress = {}) const;
 
   /// Where LATEST and BEST point, if a complete checkpoint (by its manifest and file sizes) is
   /// there. They are hints: the truth about the newest is load_latest.
@@ -62,7 +65,8 @@ class CheckpointStore {
   std::optional<std::filesystem::path> best() const;
 
   /// Makes global_step the newest: later checkpoints, of a course that is given up, are renamed
-  /// step-*.superseded, which nothing reads or removes. LATEST follows. For a resume that goes back.
+  /// step-*.superseded, which nothing reads or removes. LATEST follows. For a resume that goes
+  /// back.
   void rewind(std::int64_t global_step);
 
   /// The complete checkpoint of that step (by its manifest and file sizes), or none.
@@ -76,6 +80,7 @@ class CheckpointStore {
   std::vector<std::pair<std::int64_t, std::filesystem::path>> list() const;
 
  private:
+  std::optional<std::int64_t> hinted_step(std::string_view name) const;
   std::optional<std::filesystem::path> read_hint(std::string_view name) const;
   void write_hint(std::string_view name, std::int64_t global_step) const;
   void remove_old(std::int64_t saved) const;
@@ -86,8 +91,10 @@ class CheckpointStore {
 
 /// Reads the checkpoint in `directory`, whatever its name, and verifies every file's size and
 /// SHA-256 before returning a byte of it. Files outside the manifest are ignored; symbolic links
-/// are refused. Throws Error{kInputMissing} when there is no such directory, {kBadData} when the
-/// checkpoint is incomplete or damaged.
-CheckpointStore::Loaded load_checkpoint(const std::filesystem::path& directory);
+/// are refused. `progress` is called at least once every 16 MiB that are read or hashed. Throws
+/// Error{kInputMissing} when there is no such directory, {kBadData} when the checkpoint is
+/// incomplete or damaged.
+CheckpointStore::Loaded load_checkpoint(const std::filesystem::path& directory,
+                                        const std::function<void()>& progress = {});
 
 }  // namespace lockstep

@@ -16,11 +16,13 @@
 //   Lines end in LF or CRLF; a UTF-8 byte order mark is skipped.
 // - a single IDX file of images, where labels are optional.
 // Whether a file is compressed (gzip) is told by its content, not its name. Compressed content may
-// have at most 64 MiB + 200 times the file's size.
+// have at most 64 MiB + 200 times the file's size. `progress` is called at least once every 16 MiB
+// that are read.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 
 #include "lockstep/data/dataset.h"
@@ -45,13 +47,15 @@ enum class Part { kTraining, kTest };
 /// kOptional: no label file, or no label column, gives an unlabelled dataset.
 enum class Labels { kRequired, kOptional };
 
-Dataset load_dataset(const std::filesystem::path& path, Part part, Labels labels);
+Dataset load_dataset(const std::filesystem::path& path, Part part, Labels labels,
+                     const std::function<void()>& progress = {});
 
 /// options.data, labelled.
-Dataset load_training(const DataOptions& options);
+Dataset load_training(const DataOptions& options, const std::function<void()>& progress = {});
 /// options.test_data, labelled; without it the t10k files of the training data's directory; nothing
 /// where there are none.
-std::optional<Dataset> load_test(const DataOptions& options);
+std::optional<Dataset> load_test(const DataOptions& options,
+                                 const std::function<void()>& progress = {});
 
 /// The MNIST that comes with lockstep, in the build tree or installed. Throws Error{kInputMissing}
 /// naming the directories that were tried.

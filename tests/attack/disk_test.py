@@ -1,0 +1,123 @@
+"""Disks that are full, read-only, limited or gone in mid-run: the documented code and the path, all
+older checkpoints untouched, and a later resume that gives the exact weights."""
+
+import os
+import resource
+import shutil
+
+from attack import AttackTest, Job, checkpoints, mount, unmount, wait_for
+from harness import main, train
+
+RANKS = 2
+KIB = 1024
+
+
+class DiskTest(AttackTest):
+    def expect_failure(self, errors, *texts):
+        self.assertEqual(errors.count("error: "), 1, errors)
+        for text in texts:
+            self.assertIn(str(text), errors)
+
+    def test_full_while_a_checkpoint_is_written(self):
+        disk = self.disk("5m")  # a checkpoint of this job takes about 1 MiB
+        out = disk / "out"
+        with Job(RANKS, out, *self.settings, "--keep-checkpoints", 9) as job:
+            self.assertEqual(job.end_by_rank(), [74, 74, 74])
+            self.expect_failure(job.stderr(), out / "checkpoints", "No space left")
+        before = self.expect_sound(out)
+        self.assertGreaterEqual(len(before), 2)
+        # Still full: the resume fails likewise and takes nothing away.
+        again = self.expect(train(RANKS, out, *self.settings, "--keep-checkpoints", 9,
+                                  "--resume", "auto"), 74)
+        self.expect_failure(again.stderr, out)
+        self.assertEqual(self.expect_sound(out), before)
+        mount("-o", "remount,size=64m", disk)
+        self.finish(RANKS, out)
+
+    def test_full_while_records_are_written(self):
+        disk = self.disk("64m")
+        out = disk / "out"
+        with Job(RANKS, out, *self.endless(checkpoints=False)) as job:
+            job.wait_for(lambda: checkpoints(out), "a checkpoint")
+            # Room for some records, not for another checkpoint.
+            ballast = disk / "ballast"
+            with open(ballast, "wb", buffering=0) as file:
+                free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+                file.write(bytes(max(free - 16 * KIB, 0)))
+            self.assertEqual(job.end_by_rank(), [74, 74, 74])
+            self.expect_failure(job.stderr(), out, "No space left")
+        self.assertTrue(self.expect_sound(out))
+        ballast.unlink()
+        self.go_on(RANKS, out)
+
+    def test_full_from_the_start(self):
+        disk = self.disk("64k")
+        (disk / "ballast").write_bytes(bytes(60 * KIB))
+        out = disk / "out"
+        result = self.expect(train(RANKS, out, *self.settings), 74)
+        self.expect_failure(result.stderr, out, "No space left")
+
+    def test_read_only_from_the_start(self):
+        disk = self.disk("64m")
+        mount("-o", "remount,ro", disk)
+        out = disk / "out"
+        result = self.expect(train(RANKS, out, *self.settings), 73)
+        self.expect_failure(result.stderr, out, "Read-only file system")
+        mount("-o", "remount,rw", disk)
+        self.finish(RANKS, out)
+
+    def test_read_only_in_mid_run(self):
+        out = self.directory / "out"
+        store = out / "checkpoints"
+        with Job(RANKS, out, *self.endless()) as job:
+            job.wait_for(lambda: checkpoints(out), "a checkpoint")
+            refusal = mount("--bind", store, store)
+            if refusal:
+                self.skipTest(f"nothing can be mounted here: {refusal}")
+            self.addCleanup(unmount, store)
+            # Refused as long as a file there is being written.
+            wait_for(lambda: not mount("-o", "remount,ro,bind", store), "a read-only directory")
+            self.assertEqual(job.end_by_rank(), [73, 73, 73])
+            self.expect_failure(job.stderr(), store, "Read-only file system")
+        mount("-o", "remount,rw,bind", store)
+        self.go_on(RANKS, out)
+
+    def limit_file_size(self, settings, limit):
+        """Messages of a job whose files may not grow over limit(out) once there is a checkpoint."""
+        out = self.directory / "out"
+        with Job(RANKS, out, *settings) as job:
+            job.wait_for(lambda: checkpoints(out), "a checkpoint")
+            # Set in mid-run: MPI's own files are larger, and are there by now.
+            root = job.rank_processes()[0]
+            hard = resource.prlimit(root, resource.RLIMIT_FSIZE)[1]
+            resource.prlimit(root, resource.RLIMIT_FSIZE, (limit(out), hard))
+            self.assertEqual(job.end_by_rank(), [74, 74, 74])
+            errors = job.stderr()
+        self.assertTrue(self.expect_sound(out))
+        self.go_on(RANKS, out)
+        return errors
+
+    def test_a_limit_on_the_size_of_a_checkpoints_files(self):
+        errors = self.limit_file_size(self.endless(), lambda out: 100 * KIB)
+        self.expect_failure(errors, self.directory / "out/checkpoints", ".safetensors: cannot be",
+                            "File too large")
+
+    def test_a_limit_on_the_size_of_records(self):
+        errors = self.limit_file_size(self.endless(checkpoints=False),
+                                      lambda out: (out / "metrics.jsonl").stat().st_size + 2 * KIB)
+        self.expect_failure(errors, self.directory / "out/metrics.jsonl", "File too large")
+
+    def test_removed_in_mid_run(self):
+        out = self.directory / "out"
+        with Job(RANKS, out, *self.endless()) as job:
+            job.wait_for(lambda: checkpoints(out), "a checkpoint")
+            out.rename(self.directory / "moved away")
+            shutil.rmtree(self.directory / "moved away")
+            self.assertEqual(job.end_by_rank(), [73, 73, 73])
+            self.expect_failure(job.stderr(), out)
+        self.assertFalse(out.exists())
+        self.finish(RANKS, out)
+
+
+if __name__ == "__main__":
+    main()
