@@ -86,14 +86,21 @@ void GradientReducer::make_buckets(double bucket_mb) {
 void GradientReducer::begin_step(std::int64_t step) {
   LOCKSTEP_CHECK(pending_.empty(), "step {} begins before the one before it has ended", step);
   step_ = step;
+  local_ = false;
   parameters_.zero_gradients();
   next_bucket_ = 0;
   missing_.clear();
   for (const Bucket& bucket : buckets_) missing_.push_back(bucket.parameters);
 }
 
+void GradientReducer::begin_local() {
+  LOCKSTEP_CHECK(pending_.empty(), "step {} has not ended", step_);
+  local_ = true;
+  parameters_.zero_gradients();
+}
+
 void GradientReducer::on_gradient(std::size_t parameter) {
-  if (tree_ || world_.size() == 1) return;
+  if (local_ || tree_ || world_.size() == 1) return;
   --missing_[static_cast<std::size_t>(bucket_of_parameter_[parameter])];
   launch_ready_buckets(/*all=*/false);
   collectives_.progress();

@@ -3,12 +3,15 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
 #include "lockstep/base/hash.h"
+#include "lockstep/base/text.h"
 #include "lockstep/comm/together.h"
 
 namespace lockstep {
@@ -32,6 +35,44 @@ Sha256Digest majority(const std::vector<Sha256Digest>& digests) {
   return best;
 }
 
+/// How a rank's tensor differs from another rank's.
+struct Difference {
+  std::int64_t element = -1;  // the first; -1: none
+  std::int64_t count = 0;
+  float own = 0;
+  float expected = 0;
+};
+
+// Bits are compared, since NaN differs from itself and -0 does not differ from 0.
+Difference compare(const float* own, const std::vector<float>& expected) {
+  Difference found;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    if (std::memcmp(own + i, &expected[i], sizeof(float)) == 0) continue;
+    if (found.count++ > 0) continue;
+    found.element = static_cast<std::int64_t>(i);
+    found.own = own[i];
+    found.expected = expected[i];
+  }
+  return found;
+}
+
+// The first wrong rank's first wrong element of one tensor. Collective.
+std::string first_difference(World& world, const at::Tensor& weights,
+                             const FlatParameters::View& view, int reference_rank) {
+  const float* own = weights.const_data_ptr<float>() + view.offset;
+  std::vector<float> expected(own, own + view.count);
+  world.broadcast(std::as_writable_bytes(std::span(expected)), reference_rank);
+  const std::vector<Difference> all = world.all_gather_value(compare(own, expected));
+  const auto first =
+      std::ranges::find_if(all, [](const Difference& difference) { return difference.count > 0; });
+  if (first == all.end()) return {};
+  return fmt::format(
+      "; {}[{}] is {:a} ({}) on rank {} and {:a} ({}) on rank {}, {} of {} values "
+      "differ",
+      view.name, first->element, first->own, first->own, first - all.begin(), first->expected,
+      first->expected, reference_rank, format_count(first->count), format_count(view.count));
+}
+
 }  // namespace
 
 void check_replicas(World& world, const FlatParameters& parameters, const std::string& moment) {
@@ -51,23 +92,29 @@ void check_replicas(World& world, const FlatParameters& parameters, const std::s
       wrong_ranks.push_back(fmt::format("{} ({})", rank, world.host_of(checked_cast<int>(rank))));
     }
   }
-  std::vector<std::string> wrong_tensors;
+  std::vector<const FlatParameters::View*> wrong;
   for (const FlatParameters::View& view : parameters.views()) {
     const auto all = world.all_gather_value(sha256(bytes_of(weights, view.offset, view.count)));
     const bool equal =
         std::ranges::all_of(all, [&](const auto& digest) { return digest == all[reference_rank]; });
-    if (!equal) wrong_tensors.push_back(view.name);
+    if (!equal) wrong.push_back(&view);
   }
-  std::ranges::reverse(wrong_tensors);
+  // Views lie in reverse order of registration.
+  std::ranges::reverse(wrong);
+  std::vector<std::string> names;
+  for (const FlatParameters::View* view : wrong) names.push_back(view->name);
+  const std::string detail = wrong.empty() ? std::string()
+                                           : first_difference(world, weights, *wrong.front(),
+                                                              checked_cast<int>(reference_rank));
   fail_together(
       world, ExitCode::kDiverged,
-      fmt::format("{}: the weights of rank{} {} differ from rank {}'s{}; tensors: {}", moment,
+      fmt::format("{}: the weights of rank{} {} differ from rank {}'s{}; tensors: {}{}", moment,
                   wrong_ranks.size() == 1 ? "" : "s", fmt::join(wrong_ranks, ", "), reference_rank,
                   2 * wrong_ranks.size() == digests.size()
                       ? " (as many ranks on either side: which is right is not known)"
                       : "",
-                  wrong_tensors.empty() ? "only in padding"
-                                        : fmt::format("{}", fmt::join(wrong_tensors, ", "))));
+                  names.empty() ? "only in padding" : fmt::format("{}", fmt::join(names, ", ")),
+                  detail));
 }
 
 }  // namespace lockstep

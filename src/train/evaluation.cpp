@@ -69,8 +69,8 @@ std::vector<float> Evaluator::chunk_logits(const Dataset& dataset,
   return {first, first + logits.numel()};
 }
 
-std::vector<float> Evaluator::logits(const Dataset& dataset,
-                                     std::span<const std::uint32_t> indices) {
+std::vector<float> Evaluator::logits(const Dataset& dataset, std::span<const std::uint32_t> indices,
+                                     const std::function<void()>& before_chunk) {
   const at::NoGradGuard no_grad;
   network_.eval();
   const auto total = checked_cast<std::int64_t>(indices.size());
@@ -79,6 +79,7 @@ std::vector<float> Evaluator::logits(const Dataset& dataset,
   if (root_only_) mine = world_.is_root() ? chunks : Range{};
   std::vector<float> own;
   for (std::int64_t chunk = mine.begin; chunk < mine.end; ++chunk) {
+    if (before_chunk) before_chunk();
     const std::int64_t begin = chunk * chunk_;
     const std::int64_t count = std::min(chunk_, total - begin);
     const auto part = chunk_logits(dataset, indices.subspan(checked_cast<std::size_t>(begin),

@@ -137,6 +137,12 @@ void RunRecords::write_train(const TrainingState& state, double learning_rate) {
                        files.epoch);
 }
 
+void RunRecords::write_skip(std::int64_t epoch, std::int64_t step, const std::string& tensor,
+                            const std::vector<int>& ranks) {
+  files_->metrics.append(
+      {{"kind", "skip"}, {"epoch", epoch}, {"step", step}, {"tensor", tensor}, {"ranks", ranks}});
+}
+
 void RunRecords::write_evaluation(const std::string& kind, std::int64_t epoch, std::int64_t step,
                                   const Evaluation& evaluation, double seconds) {
   Files& files = *files_;

@@ -4,11 +4,13 @@
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
 #include "lockstep/base/random.h"
+#include "lockstep/comm/decorators.h"
 #include "lockstep/comm/together.h"
 #include "lockstep/model/initialisation.h"
 #include "lockstep/model/loss.h"
@@ -20,7 +22,14 @@ namespace lockstep {
 namespace {
 
 // The float32 words that travel behind the last gradient bucket. Counts are exact up to 2^24.
-enum ControlWord : std::int64_t { kLoss, kCorrect, kSamples, kPreemptVotes, kTimeVotes };
+enum ControlWord : std::int64_t {
+  kLoss,
+  kCorrect,
+  kSamples,
+  kPreemptVotes,
+  kInterruptVotes,
+  kTimeVotes
+};
 
 // Settings have no upper bound of their own.
 std::int64_t product(std::int64_t a, std::int64_t b, const char* what) {
@@ -43,10 +52,10 @@ std::unique_ptr<Optimizer> make_optimizer_for(const ComputeDevice& device,
                           : make_optimizer(options, n);
 }
 
-bool is_finite(const at::Tensor& flat, const ComputeDevice& device) {
-  const auto n = checked_cast<std::size_t>(flat.numel());
-  const auto* first = flat.const_data_ptr<float>();
-  return device.is_cuda() ? all_finite_on_device(first, n, device.stream) : all_finite(first, n);
+std::shared_ptr<Collectives> with_faults_of(const FaultPlan& faults, Collectives& collectives,
+                                            int rank) {
+  std::shared_ptr<Collectives> borrowed(&collectives, [](Collectives*) {});
+  return faults.empty() ? borrowed : make_faulty(std::move(borrowed), faults, rank);
 }
 
 }  // namespace
@@ -55,7 +64,7 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
                  std::shared_ptr<Network> network, const Dataset& data, const Split& split,
                  const TrainerConfig& config)
     : world_(world),
-      collectives_(collectives),
+      collectives_(with_faults_of(config.faults, collectives, world.rank())),
       device_(device),
       network_(std::move(network)),
       data_(data),
@@ -68,7 +77,7 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
       batches_(data, config.augmentation, config.train.seed),
       parameters_((initialise_glorot_uniform(*network_, config.train.seed), network_),
                   device.device),
-      reducer_(world, collectives, parameters_,
+      reducer_(world, *collectives_, parameters_,
                {.bucket_mb = config.train.bucket_mb, .virtual_ranks = config.train.virtual_ranks}),
       optimizer_(make_optimizer_for(device, config.optimizer, parameters_.size())),
       schedule_(make_schedule(
@@ -87,19 +96,20 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
   // Without virtual ranks the order of summation follows from the number of ranks.
   if (config.train.virtual_ranks == 0) state_.numerics += fmt::format(" ranks={}", world.size());
   state_.settings = config.settings;
+  check_faults();
   network_->train();
 }
 
 void Trainer::prove_equal_start() {
   check_replicas(world_, parameters_, "start");
-  if (!collectives_.on_device() || world_.size() == 1) return;
+  if (!collectives_->on_device() || world_.size() == 1) return;
   // The weights are equal already; this proves that the data plane works before anything depends on
   // it.
   const Buffer weights{.data = parameters_.weights().mutable_data_ptr(),
                        .count = checked_cast<std::size_t>(parameters_.size()),
                        .type = DataType::kFloat32};
-  collectives_.broadcast(weights, 0, {.name = "initial weights"})->wait();
-  collectives_.synchronize();
+  collectives_->broadcast(weights, 0, {.name = "initial weights"})->wait();
+  collectives_->synchronize();
 }
 
 Outcome Trainer::run() {
@@ -110,14 +120,14 @@ Outcome Trainer::run() {
     if ((reason = reason_to_stop(last)) != StopReason::kNone) break;
     world_.enter_phase(Phase::kTraining);
     if (records_ != nullptr) {
-      records_->begin_epoch(state_.cursor.epoch + 1, options.epochs, sampler_.steps_per_epoch(),
+      records_->begin_epoch(state_.cursor.epoch + 1, options.epochs, steps_per_epoch(),
                             state_.cursor.step_in_epoch);
     }
     step_watch_ = {};
-    while (state_.cursor.step_in_epoch < sampler_.steps_per_epoch()) {
+    while (state_.cursor.step_in_epoch < steps_per_epoch()) {
       last = train_step();
       count_step(last);
-      if (state_.cursor.step_in_epoch == sampler_.steps_per_epoch()) break;
+      if (state_.cursor.step_in_epoch == steps_per_epoch()) break;
       if ((reason = reason_to_stop(last)) != StopReason::kNone) break;
       if (options.checkpoint_every_steps > 0 &&
           state_.cursor.global_step % options.checkpoint_every_steps == 0) {
@@ -142,9 +152,22 @@ Outcome Trainer::run() {
   return {.reason = reason, .cursor = state_.cursor, .best = state_.best};
 }
 
+std::int64_t Trainer::steps_per_epoch() const {
+  const std::int64_t all = sampler_.steps_per_epoch();
+  return config_.epoch_steps > 0 ? std::min(config_.epoch_steps, all) : all;
+}
+
+Range Trainer::next_batch() const {
+  const std::int64_t step = state_.cursor.step_in_epoch;
+  // A shortened epoch keeps the last batch, which may be smaller than the others.
+  const bool last = step + 1 == steps_per_epoch();
+  return sampler_.global_batch(last ? sampler_.steps_per_epoch() - 1 : step);
+}
+
 Trainer::StepResult Trainer::train_step() {
   const std::int64_t step = state_.cursor.global_step;
-  const Range batch = sampler_.global_batch(state_.cursor.step_in_epoch);
+  const Range batch = next_batch();
+  world_.at_step(step + 1);
   reducer_.begin_step(step + 1);
   write_votes();
   for (int local = 0; local < reducer_.local_shards(); ++local) {
@@ -157,9 +180,17 @@ Trainer::StepResult Trainer::train_step() {
   }
   Stopwatch watch;
   reducer_.finish_step();
-  const StepResult result = read_control_words();
+  StepResult result = read_control_words();
   seconds_.communication += watch.lap();
-  update_weights(step);
+  // The reduced gradient has the same bits everywhere, so every rank concludes the same.
+  result.skipped = !is_finite(parameters_.gradients());
+  if (result.skipped) {
+    skip_or_stop(step);
+    result.sums = {};  // its loss may not be finite either
+  } else {
+    update_weights(step);
+  }
+  flip_weights();
   seconds_.optimizer += watch.lap();
   seconds_.other = step_watch_.lap() - seconds_.total();
   return result;
@@ -201,6 +232,7 @@ void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int s
   at::Generator generator = at::globalContext().defaultGenerator(device_.device);
   generator.set_current_seed(static_cast<std::uint64_t>(words[0]) << 32 | words[1]);
 
+  reach(FaultPlace::kForward, step + 1);
   const at::Tensor targets = labels.to(device_.device);
   const at::Tensor logits = network_->forward(images.to(device_.device), context);
   const at::Tensor loss = cross_entropy_sum(logits, targets, config_.train.label_smoothing);
@@ -212,14 +244,16 @@ void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int s
     control[kSamples].add_(static_cast<double>(count));
   }
   seconds_.forward += watch.lap();
-  (loss / static_cast<double>(samples_in_step)).backward();
+  with_faults(loss / static_cast<double>(samples_in_step)).backward();
   seconds_.backward += watch.lap();
 }
 
 void Trainer::write_votes() {
   const TrainOptions& options = config_.train;
   const at::Tensor control = parameters_.control_words();
-  if (stop_requested()) control[kPreemptVotes].fill_(1);
+  const StopReason requested = requested_stop();
+  if (requested == StopReason::kPreempted) control[kPreemptVotes].fill_(1);
+  if (requested == StopReason::kInterrupted) control[kInterruptVotes].fill_(1);
   if (options.max_minutes > 0 && since_start_.seconds() >= 60 * options.max_minutes) {
     control[kTimeVotes].fill_(1);
   }
@@ -232,20 +266,13 @@ Trainer::StepResult Trainer::read_control_words() {
                    .correct = static_cast<std::int64_t>(word[kCorrect]),
                    .samples = static_cast<std::int64_t>(word[kSamples])},
           .preempted = word[kPreemptVotes] > 0,
+          .interrupted = word[kInterruptVotes] > 0,
           .time_is_up = word[kTimeVotes] > 0};
 }
 
 void Trainer::update_weights(std::int64_t step) {
-  const at::Tensor& gradients = parameters_.gradients();
-  // The reduced gradient has the same bits everywhere, so every rank concludes the same.
-  if (!is_finite(gradients, device_)) {
-    fail_together(world_, ExitCode::kDiverged,
-                  fmt::format("step {}: the sum of all ranks' gradients is not finite; the weights "
-                              "are those of step {}; a smaller --learning-rate may help",
-                              step + 1, step));
-  }
   auto* weights = parameters_.weights().mutable_data_ptr<float>();
-  optimizer_->step(weights, gradients.const_data_ptr<float>(), schedule_->rate(step));
+  optimizer_->step(weights, parameters_.gradients().const_data_ptr<float>(), schedule_->rate(step));
   if (!average_) return;
   const auto size = checked_cast<std::size_t>(parameters_.size());
   auto* average = average_->mutable_data_ptr<float>();
@@ -265,31 +292,29 @@ void Trainer::count_step(const StepResult& result) {
   const bool record = state_.cursor.global_step % config_.train.log_every_steps == 0;
   if (records_ != nullptr) {
     records_->step_done(state_.cursor.step_in_epoch, result.sums, seconds_);
-    if (record) records_->write_step(state_, rate);
+  }
+  if (record) {
+    together(world_, [&] {  // a full disk
+      if (records_ != nullptr) records_->write_step(state_, rate);
+    });
   }
   seconds_ = {};
   if (record) state_.window_sums = {};
   if (config_.train.check_replicas > 0 &&
       state_.cursor.global_step % config_.train.check_replicas == 0) {
-    check_replicas(world_, parameters_, fmt::format("step {}", state_.cursor.global_step));
+    require_equal_replicas(fmt::format("step {}", state_.cursor.global_step));
   }
 }
 
 StopReason Trainer::reason_to_stop(const StepResult& result) const {
   const TrainOptions& options = config_.train;
+  if (result.interrupted) return StopReason::kInterrupted;
   if (result.preempted) return StopReason::kPreempted;
   if (result.time_is_up) return StopReason::kLimit;
   if (options.max_steps > 0 && state_.cursor.global_step >= options.max_steps) {
     return StopReason::kLimit;
   }
   return StopReason::kNone;
-}
-
-void Trainer::require_finite_weights(const std::string& moment) {
-  if (is_finite(parameters_.weights(), device_)) return;
-  fail_together(
-      world_, ExitCode::kDiverged,
-      fmt::format("{}: the weights are not finite; a smaller --learning-rate may help", moment));
 }
 
 }  // namespace lockstep

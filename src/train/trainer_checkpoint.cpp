@@ -100,17 +100,25 @@ void Trainer::restore(const CheckpointStore::Loaded* loaded) {
 
 void Trainer::save_checkpoint(StopReason reason, bool best) {
   world_.enter_phase(Phase::kCheckpoint);
-  require_finite_weights(fmt::format("step {}", state_.cursor.global_step));
+  const std::string moment = fmt::format("step {}", state_.cursor.global_step);
+  require_equal_replicas(moment);
+  require_finite_weights(moment);
   // No rank goes on, or leaves, before the checkpoint is durable or everyone knows that it is not.
   together(world_, [&] {
-    if (store_ == nullptr) return;
+    const auto reach_checkpoint = [this] {
+      reach(FaultPlace::kCheckpoint, state_.cursor.global_step);
+    };
+    if (store_ == nullptr) return reach_checkpoint();
     if (records_ != nullptr) records_->sync();
     state_.stop_reason = reason;
     state_.schedule = schedule_->save();
     state_.optimizer_steps = optimizer_->step_count();
     const HostBuffers buffers = host_copies(parameters_, *optimizer_, average_);
     store_->save(state_.cursor.global_step, encode_checkpoint(state_, parameters_.views(), buffers),
-                 best, [this] { world_.publish_progress(); });
+                 best, [&] {
+                   reach_checkpoint();
+                   world_.publish_progress();
+                 });
   });
   world_.enter_phase(Phase::kTraining);
   step_watch_ = {};

@@ -17,7 +17,9 @@ namespace lockstep {
 
 Evaluation Trainer::validate() {
   if (average_) swap_in_average();
-  const std::vector<float> logits = evaluator_.logits(data_, split_.validation);
+  const std::vector<float> logits = evaluator_.logits(data_, split_.validation, [this] {
+    reach(FaultPlace::kValidation, state_.cursor.global_step);
+  });
   if (average_) swap_in_average();
   if (!world_.is_root()) return {};
   return summarise(logits, labels_at(data_, split_.validation), kClasses);
@@ -32,7 +34,7 @@ void Trainer::swap_in_average() {
 }
 
 void Trainer::end_epoch() {
-  check_replicas(world_, parameters_, fmt::format("end of epoch {}", state_.cursor.epoch + 1));
+  require_equal_replicas(fmt::format("end of epoch {}", state_.cursor.epoch + 1));
   world_.enter_phase(Phase::kValidation);
   const Stopwatch watch;
   const bool has_validation = !split_.validation.empty();
@@ -60,7 +62,8 @@ void Trainer::end_epoch() {
   }
   apply(decision, state_.cursor, state_, *schedule_);
   stop_early_ = decision.stop != 0;
-  if (records_ != nullptr) {
+  together(world_, [&] {
+    if (records_ == nullptr) return;
     const std::int64_t epoch = state_.cursor.epoch + 1;
     records_->write_train(state_, rate);
     if (has_validation) {
@@ -69,7 +72,7 @@ void Trainer::end_epoch() {
     }
     records_->write_decision(decision, state_.cursor.global_step, monitor);
     records_->end_epoch(state_, validation, rate);
-  }
+  });
   ++state_.cursor.epoch;
   state_.cursor.step_in_epoch = 0;
   state_.epoch_sums = {};
@@ -110,13 +113,15 @@ std::optional<Trainer::TestResult> Trainer::evaluate_best(const Dataset& data) {
   const std::vector<std::uint32_t> indices = all_indices(data);
   const std::vector<float> logits = evaluator_.logits(data, indices);
   weights.copy_(current);
-  if (!world_.is_root()) return std::nullopt;
-  Evaluation evaluation = summarise(logits, labels_at(data, indices), kClasses);
-  if (records_ != nullptr) {
-    records_->write_evaluation("test", state_.cursor.epoch, state_.cursor.global_step, evaluation,
-                               watch.seconds());
-  }
-  return TestResult{.evaluation = std::move(evaluation), .best = best};
+  std::optional<TestResult> result;
+  together(world_, [&] {
+    if (!world_.is_root()) return;
+    result = {.evaluation = summarise(logits, labels_at(data, indices), kClasses), .best = best};
+    if (records_ == nullptr) return;
+    records_->write_evaluation("test", state_.cursor.epoch, state_.cursor.global_step,
+                               result->evaluation, watch.seconds());
+  });
+  return result;
 }
 
 }  // namespace lockstep

@@ -1,8 +1,10 @@
 #include "lockstep/train/training_state.h"
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "lockstep/base/error.h"
+#include "lockstep/checkpoint/json.h"
 
 namespace lockstep {
 
@@ -11,16 +13,27 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr StopReason kReasons[] = {StopReason::kNone, StopReason::kDone, StopReason::kPreempted,
-                                   StopReason::kLimit};
+                                   StopReason::kInterrupted, StopReason::kLimit};
 
 Json encode(const LossSums& sums) {
   return {{"loss", sums.loss}, {"correct", sums.correct}, {"samples", sums.samples}};
 }
 
+// nlohmann's own conversion of numbers that do not fit is undefined.
+template <typename Integer>
+Integer whole(const Json& value) {
+  const bool fits =
+      value.is_number_unsigned()
+          ? std::in_range<Integer>(value.get<std::uint64_t>())
+          : value.is_number_integer() && std::in_range<Integer>(value.get<std::int64_t>());
+  if (!fits) fail(ExitCode::kBadData, "{} is not a whole number in range", value.dump());
+  return value.get<Integer>();
+}
+
 LossSums decode_sums(const Json& json) {
   return {.loss = json.at("loss").get<double>(),
-          .correct = json.at("correct").get<std::int64_t>(),
-          .samples = json.at("samples").get<std::int64_t>()};
+          .correct = whole<std::int64_t>(json.at("correct")),
+          .samples = whole<std::int64_t>(json.at("samples"))};
 }
 
 StopReason decode_reason(const std::string& text) {
@@ -31,37 +44,40 @@ StopReason decode_reason(const std::string& text) {
 }
 
 TrainingState decode_checked(const Json& json) {
-  const int schema = json.at("schema").get<int>();
+  const int schema = whole<int>(json.at("schema"));
   if (schema != TrainingState::kSchema) {
     fail(ExitCode::kBadData, "schema {} (this program reads schema {})", schema,
          TrainingState::kSchema);
   }
   TrainingState state;
   const Json& cursor = json.at("cursor");
-  state.cursor = {.epoch = cursor.at("epoch").get<std::int64_t>(),
-                  .step_in_epoch = cursor.at("step_in_epoch").get<std::int64_t>(),
-                  .global_step = cursor.at("global_step").get<std::int64_t>()};
+  state.cursor = {.epoch = whole<std::int64_t>(cursor.at("epoch")),
+                  .step_in_epoch = whole<std::int64_t>(cursor.at("step_in_epoch")),
+                  .global_step = whole<std::int64_t>(cursor.at("global_step"))};
   state.epoch_sums = decode_sums(json.at("epoch_sums"));
   state.window_sums = decode_sums(json.at("window_sums"));
   if (const Json& best = json.at("best"); !best.is_null()) {
     state.best = Best{.metric = best.at("metric").get<double>(),
-                      .epoch = best.at("epoch").get<std::int64_t>(),
-                      .global_step = best.at("global_step").get<std::int64_t>()};
+                      .epoch = whole<std::int64_t>(best.at("epoch")),
+                      .global_step = whole<std::int64_t>(best.at("global_step"))};
   }
-  state.epochs_without_gain = json.at("epochs_without_gain").get<int>();
+  state.epochs_without_gain = whole<int>(json.at("epochs_without_gain"));
   state.stop_reason = decode_reason(json.at("stop_reason").get<std::string>());
-  state.optimizer_steps = json.at("optimizer_steps").get<std::int64_t>();
+  state.optimizer_steps = whole<std::int64_t>(json.at("optimizer_steps"));
+  if (json.contains("skipped_steps")) {
+    state.skipped_steps = whole<std::int64_t>(json.at("skipped_steps"));
+  }
   if (!json.at("schedule").is_object()) fail(ExitCode::kBadData, "\"schedule\" is no object");
   state.schedule = json.at("schedule").dump();
-  state.seed = json.at("seed").get<std::uint64_t>();
-  state.global_batch = json.at("global_batch").get<std::int64_t>();
-  state.training_samples = json.at("training_samples").get<std::int64_t>();
+  state.seed = whole<std::uint64_t>(json.at("seed"));
+  state.global_batch = whole<std::int64_t>(json.at("global_batch"));
+  state.training_samples = whole<std::int64_t>(json.at("training_samples"));
   state.data_sha256 = json.at("data_sha256").get<std::string>();
   state.numerics = json.at("numerics").get<std::string>();
   state.settings = json.at("settings").get<std::map<std::string, std::string>>();
   const Cursor& at = state.cursor;
   if (at.epoch < 0 || at.step_in_epoch < 0 || at.global_step < at.step_in_epoch ||
-      state.optimizer_steps < 0) {
+      state.optimizer_steps < 0 || state.skipped_steps < 0) {
     fail(ExitCode::kBadData, "the cursor {{{}, {}, {}}} is impossible", at.epoch, at.step_in_epoch,
          at.global_step);
   }
@@ -78,6 +94,8 @@ std::string_view to_string(StopReason reason) {
       return "done";
     case StopReason::kPreempted:
       return "preempted";
+    case StopReason::kInterrupted:
+      return "interrupted";
     case StopReason::kLimit:
       return "limit";
   }
@@ -91,29 +109,31 @@ std::string encode_state(const TrainingState& state) {
                 {"epoch", state.best->epoch},
                 {"global_step", state.best->global_step}};
   }
-  const Json json{{"schema", TrainingState::kSchema},
-                  {"cursor",
-                   {{"epoch", state.cursor.epoch},
-                    {"step_in_epoch", state.cursor.step_in_epoch},
-                    {"global_step", state.cursor.global_step}}},
-                  {"seed", state.seed},
-                  {"global_batch", state.global_batch},
-                  {"training_samples", state.training_samples},
-                  {"data_sha256", state.data_sha256},
-                  {"epoch_sums", encode(state.epoch_sums)},
-                  {"window_sums", encode(state.window_sums)},
-                  {"best", best},
-                  {"epochs_without_gain", state.epochs_without_gain},
-                  {"stop_reason", to_string(state.stop_reason)},
-                  {"optimizer_steps", state.optimizer_steps},
-                  {"schedule", Json::parse(state.schedule)},
-                  {"numerics", state.numerics},
-                  {"settings", state.settings}};
+  Json json{{"schema", TrainingState::kSchema},
+            {"cursor",
+             {{"epoch", state.cursor.epoch},
+              {"step_in_epoch", state.cursor.step_in_epoch},
+              {"global_step", state.cursor.global_step}}},
+            {"seed", state.seed},
+            {"global_batch", state.global_batch},
+            {"training_samples", state.training_samples},
+            {"data_sha256", state.data_sha256},
+            {"epoch_sums", encode(state.epoch_sums)},
+            {"window_sums", encode(state.window_sums)},
+            {"best", best},
+            {"epochs_without_gain", state.epochs_without_gain},
+            {"stop_reason", to_string(state.stop_reason)},
+            {"optimizer_steps", state.optimizer_steps},
+            {"schedule", Json::parse(state.schedule)},
+            {"numerics", state.numerics},
+            {"settings", state.settings}};
+  if (state.skipped_steps > 0) json["skipped_steps"] = state.skipped_steps;
   return json.dump(2) + "\n";
 }
 
 TrainingState decode_state(std::string_view text, const std::string& origin) {
   try {
+    parse_strict_json(text, origin);  // bounds the nesting, on which what follows recurses
     const Json json = Json::parse(text);
     TrainingState state = decode_checked(json);
     // Unknown keys, and numbers that only nearly are what is expected, do not survive the way back.

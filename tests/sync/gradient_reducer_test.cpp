@@ -55,6 +55,29 @@ TEST(GradientReducer, SumsOverRanksWhateverTheBuckets) {
   }
 }
 
+TEST(GradientReducer, LocalPassesStayOnTheirRank) {
+  World world = start_world();
+  const auto network = small_network();
+  FlatParameters parameters(network, at::kCPU);
+  const auto collectives = make_collectives(world, test_options(), false, nullptr);
+  GradientReducer reducer(world, *collectives, parameters, {});
+  const auto backward = [&] {
+    const at::Tensor images = at::full({1, 1, 5, 4}, 1.0 + world.rank());
+    network->forward(images, {}).sum().backward();
+  };
+  reducer.begin_local();
+  backward();
+  const at::Tensor own = parameters.gradients().clone();
+  reducer.begin_local();
+  backward();
+  EXPECT_TRUE(own.equal(parameters.gradients())) << "each begin starts from zero";
+  reducer.begin_step(1);
+  backward();
+  reducer.finish_shard(0);
+  reducer.finish_step();
+  EXPECT_EQ(own.equal(parameters.gradients()), world.size() == 1);
+}
+
 TEST(GradientReducer, MoreRanksThanSamples) {
   World world = start_world();
   World alone = world.split(world.rank(), 0);

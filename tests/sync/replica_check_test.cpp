@@ -30,6 +30,27 @@ TEST(ReplicaCheck, PassesEqualReplicas) {
   EXPECT_NO_THROW(check_replicas(world, parameters, "start"));
 }
 
+TEST(ReplicaCheck, NamesTheElementAndBothValues) {
+  World world = start_world();
+  if (world.size() == 1) GTEST_SKIP() << "one rank has no replica to differ from";
+  FlatParameters parameters(small_network(), at::kCPU);
+  const auto& view = parameters.views().back();
+  float* weights = parameters.weights().mutable_data_ptr<float>() + view.offset;
+  weights[3] = 0.5f;
+  weights[4] = 0.0f;
+  if (world.rank() == 1) {
+    weights[3] = 0.75f;
+    weights[4] = -0.0f;
+  }
+  try {
+    check_replicas(world, parameters, "step 12");
+    FAIL() << "expected an Error";
+  } catch (const AgreedError& error) {
+    EXPECT_THAT(error.what(), HasSubstr(view.name + "[3] is 0x1.8p-1 (0.75) on rank 1 and 0x1p-1 "
+                                                    "(0.5) on rank 0, 2 of "));
+  }
+}
+
 TEST(ReplicaCheck, NamesRankAndTensorOfOneFlippedBit) {
   World world = start_world();
   if (world.size() == 1) GTEST_SKIP() << "one rank has no replica to differ from";
@@ -43,7 +64,9 @@ TEST(ReplicaCheck, NamesRankAndTensorOfOneFlippedBit) {
       EXPECT_EQ(error.code(), ExitCode::kDiverged);
       EXPECT_THAT(error.what(), HasSubstr("step 12"));
       EXPECT_THAT(error.what(), HasSubstr("rank " + std::to_string(wrong) + " ("));
-      EXPECT_THAT(error.what(), HasSubstr("tensors: dense2.weight"));
+      EXPECT_THAT(error.what(), HasSubstr("tensors: dense2.weight; dense2.weight["));
+      EXPECT_THAT(error.what(), HasSubstr(" on rank " + std::to_string(wrong) + " and "));
+      EXPECT_THAT(error.what(), HasSubstr(", 1 of "));
     }
   }
 }

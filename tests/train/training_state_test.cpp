@@ -38,6 +38,8 @@ TEST(TrainingState, ReadsBackToTheSameBits) {
   state.best.reset();
   EXPECT_EQ(decode_state(encode_state(state), "x"), state);
   std::mt19937_64 random(1);
+  state.skipped_steps = 3;
+  EXPECT_EQ(decode_state(encode_state(state), "x"), state);
   for (int i = 0; i < 1000; ++i) {
     state.epoch_sums.loss = std::uniform_real_distribution<double>(0, 1e6)(random);
     EXPECT_EQ(decode_state(encode_state(state), "x").epoch_sums.loss, state.epoch_sums.loss);
@@ -67,6 +69,11 @@ TEST(TrainingState, RefusesWhatItDidNotWrite) {
   changed = good;
   changed["surprise"] = 1;
   bad.push_back(changed.dump());
+  for (const int never_written : {0, -1}) {
+    changed = good;
+    changed["skipped_steps"] = never_written;
+    bad.push_back(changed.dump());
+  }
   changed = good;
   changed["cursor"]["epoch"] = 1.5;
   bad.push_back(changed.dump());

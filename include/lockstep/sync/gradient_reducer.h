@@ -52,6 +52,8 @@ class GradientReducer {
 
   /// Zeroes gradients and control words. `step` is for messages.
   void begin_step(std::int64_t step);
+  /// Zeroes them for backward passes whose gradients stay on this rank, until the next begin_step.
+  void begin_local();
   void finish_shard(int local_shard);
   /// Waits until all sums are there, with the collective deadline.
   void finish_step();
@@ -78,6 +80,7 @@ class GradientReducer {
   int local_shards_ = 1;
   int first_shard_ = 0;
   bool tree_ = false;
+  bool local_ = false;  // between begin_local and begin_step
   std::int64_t step_ = 0;
   std::vector<Bucket> buckets_;
   std::vector<int> bucket_of_parameter_;

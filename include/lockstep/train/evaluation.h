@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -36,8 +37,10 @@ class Evaluator {
             bool root_only);
 
   /// Collective. On the root: logits [indices.size(), classes] in the order of `indices`; elsewhere
-  /// empty. The network's current weights are used; all ranks must hold the same.
-  std::vector<float> logits(const Dataset& dataset, std::span<const std::uint32_t> indices);
+  /// empty. The network's current weights are used; all ranks must hold the same. `before_chunk` is
+  /// called before each forward pass of this rank; it may throw.
+  std::vector<float> logits(const Dataset& dataset, std::span<const std::uint32_t> indices,
+                            const std::function<void()>& before_chunk = {});
 
  private:
   std::vector<float> chunk_logits(const Dataset& dataset, std::span<const std::uint32_t> indices);

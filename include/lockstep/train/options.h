@@ -32,6 +32,8 @@ struct TrainOptions {
   std::string validation = "sharded";
   /// Samples of one forward pass in validation and evaluation, >= 1; whatever the number of ranks.
   std::int64_t evaluation_batch = 250;
+  /// A step whose gradient is not finite: stop ends the run with 76, skip leaves its update out.
+  std::string on_non_finite = "stop";
   /// Steps between comparisons of all replicas' weights; 0: at the end of each epoch. >= 0.
   std::int64_t check_replicas = 0;
   /// Steps between step records in metrics.jsonl, 1 to 20.
@@ -46,7 +48,8 @@ struct TrainOptions {
   std::int64_t checkpoint_every_steps = 0;
   /// Newest checkpoints that are kept, >= 1; the best one is always kept.
   int keep_checkpoints = 3;
-  /// none, auto (the newest good checkpoint of --out, or a new run), or a checkpoint directory.
+  /// none, auto (the newest good checkpoint of --out, or a new run), a checkpoint directory, or a
+  /// run directory.
   std::string resume = "none";
   /// The run directory; empty: runs/<model>-<time>.
   std::filesystem::path out;

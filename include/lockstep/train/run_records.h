@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "lockstep/records/run_directory.h"
 #include "lockstep/train/decision.h"
@@ -45,6 +46,9 @@ class RunRecords {
   /// The window since the last step record.
   void write_step(const TrainingState& state, double learning_rate);
   void write_train(const TrainingState& state, double learning_rate);
+  /// A step whose update was left out: where its gradient was not finite, and on which ranks.
+  void write_skip(std::int64_t epoch, std::int64_t step, const std::string& tensor,
+                  const std::vector<int>& ranks);
   /// kind: validation or test.
   void write_evaluation(const std::string& kind, std::int64_t epoch, std::int64_t step,
                         const Evaluation& evaluation, double seconds);

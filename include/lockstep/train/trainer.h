@@ -11,6 +11,7 @@
 #include "lockstep/base/clock.h"
 #include "lockstep/checkpoint/store.h"
 #include "lockstep/comm/collectives.h"
+#include "lockstep/comm/fault_plan.h"
 #include "lockstep/comm/world.h"
 #include "lockstep/data/augmentation.h"
 #include "lockstep/data/batch.h"
@@ -38,6 +39,11 @@ struct TrainerConfig {
   ScheduleOptions schedule;
   /// The settings that define the numbers, name -> value: kept in state.json.
   std::map<std::string, std::string> settings;
+  /// Failures to rehearse: those that happen in the trainer or in its collectives.
+  FaultPlan faults;
+  /// For proofs, epochs of so many steps at most, >= 1: the epoch's first ones and its last one; 0:
+  /// whole epochs. The schedule is that of whole epochs.
+  std::int64_t epoch_steps = 0;
 };
 
 /// How a run ended. kDone: all epochs, or early stopping.
@@ -71,7 +77,7 @@ class Trainer {
 
   /// Trains until all epochs are done, early stopping, a limit, or a request to stop; the last
   /// checkpoint is durable when it returns. Throws AgreedError{kDiverged} on all ranks when a
-  /// reduced gradient is not finite or replicas differ.
+  /// reduced gradient is not finite (unless such steps are skipped) or replicas differ.
   Outcome run();
 
   /// The evaluation of a test set, and with which weights it was made.
@@ -86,16 +92,20 @@ class Trainer {
 
   const TrainingState& state() const { return state_; }
   const FlatParameters& parameters() const { return parameters_; }
-  std::int64_t steps_per_epoch() const { return sampler_.steps_per_epoch(); }
+  std::int64_t steps_per_epoch() const;
   std::int64_t global_batch() const { return global_batch_; }
 
  private:
   struct StepResult {
     LossSums sums;
+    bool skipped = false;
     bool preempted = false;
+    bool interrupted = false;
     bool time_is_up = false;
   };
+  Range next_batch() const;
   StepResult train_step();
+  void require_equal_replicas(const std::string& moment);
   void require_finite_weights(const std::string& moment);
   bool read_best_weights(at::Tensor& host) const;
   TrainingState check_state(const CheckpointStore::Loaded& loaded) const;
@@ -103,6 +113,9 @@ class Trainer {
   void write_votes();
   StepResult read_control_words();
   void update_weights(std::int64_t step);
+  bool is_finite(const at::Tensor& flat) const;
+  std::vector<int> ranks_of_non_finite();
+  void skip_or_stop(std::int64_t step);
   void count_step(const StepResult& result);
   void end_epoch();
   Evaluation validate();
@@ -110,8 +123,16 @@ class Trainer {
   void swap_in_average();
   StopReason reason_to_stop(const StepResult& result) const;
 
+  void reach(FaultPlace place, std::int64_t step) {
+    config_.faults.reach(place, world_.rank(), step);
+  }
+  void check_faults() const;
+  const FlatParameters::View& view_of(const PlannedFault& fault) const;
+  at::Tensor with_faults(at::Tensor objective);
+  void flip_weights();
+
   World& world_;
-  Collectives& collectives_;
+  std::shared_ptr<Collectives> collectives_;  // the caller's, or a decorator of it
   ComputeDevice device_;
   std::shared_ptr<Network> network_;
   const Dataset& data_;
@@ -131,6 +152,7 @@ class Trainer {
   Evaluator evaluator_;
   TrainingState state_;
   bool stop_early_ = false;
+  std::int64_t checked_step_ = -1;  // the global step of the last comparison of replicas
 
   Stopwatch since_start_;
   Stopwatch step_watch_;  // since the last step ended

@@ -38,7 +38,8 @@ struct Best {
   bool operator==(const Best&) const = default;
 };
 
-enum class StopReason { kNone, kDone, kPreempted, kLimit };
+/// Preempted: by SIGUSR1; interrupted: by SIGUSR2; limit: max-steps or max-minutes.
+enum class StopReason { kNone, kDone, kPreempted, kInterrupted, kLimit };
 std::string_view to_string(StopReason reason);
 
 struct TrainingState {
@@ -51,7 +52,8 @@ struct TrainingState {
   int epochs_without_gain = 0;
   StopReason stop_reason = StopReason::kNone;
   std::int64_t optimizer_steps = 0;
-  std::string schedule;  ///< Schedule::save()
+  std::int64_t skipped_steps = 0;  ///< updates left out, their gradient not being finite
+  std::string schedule;            ///< Schedule::save()
   std::uint64_t seed = 0;
   std::int64_t global_batch = 0;  ///< resolved
   std::int64_t training_samples = 0;

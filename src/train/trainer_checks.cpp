@@ -1,0 +1,122 @@
+// The parts of Trainer that look for what must not be: gradients or weights that are not finite,
+// replicas that differ.
+#include <ATen/core/Tensor.h>
+#include <fmt/ranges.h>
+
+#include <cmath>
+
+#include "lockstep/base/cast.h"
+#include "lockstep/base/error.h"
+#include "lockstep/base/log.h"
+#include "lockstep/base/text.h"
+#include "lockstep/comm/together.h"
+#include "lockstep/sync/replica_check.h"
+#include "lockstep/train/trainer.h"
+
+namespace lockstep {
+
+namespace {
+
+/// The first value of a gradient, in the order of the network's tensors, that is not finite.
+struct NonFinite {
+  std::int64_t view = -1;  // of FlatParameters::views(); -1: all are finite
+  std::int64_t element = 0;
+  float value = 0;
+  std::int64_t count = 0;  // how many are not finite
+};
+
+NonFinite find_non_finite(const FlatParameters& parameters) {
+  NonFinite found;
+  const at::Tensor host = parameters.gradients().cpu();
+  const auto& views = parameters.views();
+  // Views lie in reverse order of registration.
+  for (std::int64_t v = checked_cast<std::int64_t>(views.size()) - 1; v >= 0; --v) {
+    const FlatParameters::View& view = views[checked_cast<std::size_t>(v)];
+    const float* first = host.const_data_ptr<float>() + view.offset;
+    for (std::int64_t i = 0; i < view.count; ++i) {
+      if (std::isfinite(first[i])) continue;
+      if (found.view < 0) found = {v, i, first[i], 0};
+      ++found.count;
+    }
+  }
+  return found;
+}
+
+std::string describe(const NonFinite& found, const FlatParameters& parameters) {
+  if (found.view < 0) return "the loss";
+  const FlatParameters::View& view = parameters.views()[checked_cast<std::size_t>(found.view)];
+  return fmt::format(
+      "{}[{}] = {}{}", view.name, found.element, found.value,
+      found.count == 1 ? "" : fmt::format(" and {} more values", format_count(found.count - 1)));
+}
+
+}  // namespace
+
+bool Trainer::is_finite(const at::Tensor& flat) const {
+  const auto n = checked_cast<std::size_t>(flat.numel());
+  const auto* first = flat.const_data_ptr<float>();
+  return device_.is_cuda() ? all_finite_on_device(first, n, device_.stream) : all_finite(first, n);
+}
+
+void Trainer::require_equal_replicas(const std::string& moment) {
+  if (checked_step_ == state_.cursor.global_step) return;
+  check_replicas(world_, parameters_, moment);
+  checked_step_ = state_.cursor.global_step;
+}
+
+void Trainer::require_finite_weights(const std::string& moment) {
+  if (is_finite(parameters_.weights())) return;
+  fail_together(
+      world_, ExitCode::kDiverged,
+      fmt::format("{}: the weights are not finite; a smaller --learning-rate may help", moment));
+}
+
+// The gradient of this rank alone is gone: it was reduced in place. Computing it again, which gives
+// the same bits, costs a step where looking at it beforehand would cost every step.
+std::vector<int> Trainer::ranks_of_non_finite() {
+  const Range batch = sampler_.global_batch(state_.cursor.step_in_epoch);
+  char finite = 1;  // a vector of bool has no elements to copy into
+  for (int local = 0; local < reducer_.local_shards(); ++local) {
+    const int shard = reducer_.first_shard() + local;
+    const Range positions = shard_of(batch, shard, reducer_.total_shards());
+    reducer_.begin_local();
+    if (positions.size() > 0) compute_shard(positions, batch.size(), shard);
+    if (!is_finite(parameters_.gradients())) finite = 0;
+    world_.publish_progress();
+  }
+  const auto all = world_.all_gather_value(finite);
+  std::vector<int> ranks;
+  for (int rank = 0; rank < world_.size(); ++rank) {
+    if (all[checked_cast<std::size_t>(rank)] == 0) ranks.push_back(rank);
+  }
+  return ranks;
+}
+
+// All ranks come here in the same step.
+void Trainer::skip_or_stop(std::int64_t step) {
+  const NonFinite found = find_non_finite(parameters_);
+  const std::vector<int> ranks = ranks_of_non_finite();
+  std::vector<std::string> names;
+  for (const int rank : ranks) names.push_back(fmt::format("{} ({})", rank, world_.host_of(rank)));
+  const std::string what = fmt::format(
+      "step {}: the reduced gradient is not finite: {}, from {}", step + 1,
+      describe(found, parameters_),
+      ranks.empty()
+          ? "no single rank: their sum overflows"
+          : fmt::format("rank{} {}", ranks.size() == 1 ? "" : "s", fmt::join(names, ", ")));
+  if (config_.train.on_non_finite == "stop") {
+    fail_together(world_, ExitCode::kDiverged,
+                  fmt::format("{}; the weights are those of step {}; a smaller --learning-rate may "
+                              "help, --on-non-finite skip leaves such a step out",
+                              what, step));
+  }
+  ++state_.skipped_steps;
+  if (world_.is_root()) log_warning("{}; its update is left out", what);
+  if (records_ == nullptr) return;
+  const auto& views = parameters_.views();
+  records_->write_skip(state_.cursor.epoch + 1, step + 1,
+                       found.view < 0 ? "" : views[checked_cast<std::size_t>(found.view)].name,
+                       ranks);
+}
+
+}  // namespace lockstep

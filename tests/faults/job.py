@@ -1,0 +1,107 @@
+"""One job of the fault tests: started bare or by launch/train, watched to its end, explained."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "program"))
+import harness  # noqa: E402  (the path comes first)
+
+HOST = socket.gethostname()
+INJECTED = re.compile(r"warning: injected fault on rank")
+
+
+def shape(text):
+    """A message without what differs from run to run and from machine to machine."""
+    text = re.sub(rf"\b{re.escape(HOST)}\b", "host", text)
+    text = re.sub(r"\b\d+(\.\d+)? s\b", "N s", text)
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def options(settings):
+    return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+
+
+def processes_of(mark):
+    """The processes that have `mark` in their environment."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            pass
+    return found
+
+
+class Job:
+    """Runs a command to its end; seconds count from the injected fault, else from the start."""
+
+    def __init__(self, words, limit=90):
+        self.limit = limit
+        self.code, self.seconds, self.text = None, None, ""
+        self.mark = f"LOCKSTEP_TEST_JOB={uuid.uuid4()}"
+        name, _, value = self.mark.partition("=")
+        self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                        env={**os.environ, name: value})
+        self.began = time.monotonic()
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        lines = []
+        for line in self.process.stderr:
+            if INJECTED.search(line):
+                self.began = time.monotonic()
+            lines.append(line)
+        self.text = "".join(lines)
+
+    def wait(self):
+        """Fails unless the job ends by itself and leaves no process behind."""
+        try:
+            self.code = self.process.wait(timeout=self.limit)
+        except subprocess.TimeoutExpired:
+            pass
+        self.seconds = time.monotonic() - self.began
+        # mpirun kills its ranks before it ends, but does not wait until they are gone.
+        deadline = time.monotonic() + 5
+        while (left := processes_of(self.mark)) and self.code is not None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for process in left:
+            os.kill(process, signal.SIGKILL)
+        self.process.wait()
+        self.reader.join()
+        if self.code is None:
+            raise AssertionError(f"still running after {self.limit} s:\n{self.text[-4000:]}")
+        if left:
+            raise AssertionError(f"{len(left)} processes were left behind:\n{self.text[-4000:]}")
+        return self
+
+
+def launcher_copy(directory):
+    """launch/ beside the program under test, with nothing to set up or build."""
+    root = directory / "checkout"
+    if not root.exists():
+        shutil.copytree(harness.SOURCE / "launch", root / "launch")
+        (root / "launch" / "setup").write_text("#!/bin/sh\n")
+        (root / "build").mkdir()
+        (root / "build" / "CMakeCache.txt").write_text("LOCKSTEP_CUDA:BOOL=OFF\n")
+        (root / "build" / "lockstep").symlink_to(harness.PROGRAM)
+        (root / "configs").mkdir()
+        (root / "configs" / "digits.ini").write_text("model = mlp\n")
+    return root / "launch" / "train"
+
+
+def explain(ledgers):
+    """What lockstep doctor makes of the ledgers of a dead job."""
+    done = subprocess.run([str(harness.PROGRAM), "doctor", "--ledger", str(ledgers)], capture_output=True,
+                          text=True, timeout=60)
+    return done.stdout + done.stderr
