@@ -3,19 +3,16 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <charconv>
 #include <cstdio>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "command_line.h"
+#include "job_options.h"
 #include "launcher.h"
-#include "lockstep/base/cast.h"
 #include "lockstep/base/file.h"
 #include "lockstep/base/text.h"
-#include "lockstep/comm/device.h"
 #include "lockstep/model/compute_device.h"
+#include "scratch_directory.h"
 
 namespace lockstep {
 
@@ -50,40 +47,19 @@ struct Measurement {
   double rate() const { return rates[median_round()]; }
 };
 
-int to_int(const std::string& text, const std::string& name, int low, int high) {
-  int value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < low || value > high) {
-    fail(ExitCode::kUsage, "--{} {}: expected whole numbers from {} to {}", name, text, low, high);
-  }
-  return value;
-}
-
-// The GPUs that the jobs would use; 0: they run on CPUs.
-int gpus_for(const Settings& settings) {
-  const bool may_use = settings.model.device != "cpu" && settings.comm.backend != "mpi";
-  return may_use ? device_count() : 0;
-}
-
 // "4 GPUs" or "2 cores": what a rank has one of.
 std::string hardware_text(const Settings& settings) {
   const int gpus = gpus_for(settings);
-  const int units = gpus > 0 ? gpus : available_cores();
+  const int units = rank_places(settings);
   return fmt::format("{} {}{}", units, gpus > 0 ? "GPU" : "core", units == 1 ? "" : "s");
 }
 
 Plan make_plan(const std::map<std::string, std::string>& options, const Settings& settings) {
   Plan plan;
-  std::string list = options.contains("ranks") ? options.at("ranks") : "";
-  if (list.empty()) {
-    const int gpus = gpus_for(settings);
-    const int most = gpus > 0 ? gpus : available_cores();
-    for (int ranks = 1; ranks <= most; ranks *= 2) plan.ranks.push_back(ranks);
-  }
-  while (!list.empty()) {
-    const std::size_t comma = list.find(',');
-    plan.ranks.push_back(to_int(list.substr(0, comma), "ranks", 1, 4096));
-    list = comma == std::string::npos ? "" : list.substr(comma + 1);
+  if (options.contains("ranks")) {
+    plan.ranks = parse_ranks(options.at("ranks"));
+  } else {
+    for (int ranks = 1; ranks <= rank_places(settings); ranks *= 2) plan.ranks.push_back(ranks);
   }
   std::ranges::sort(plan.ranks);
   plan.ranks.erase(std::unique(plan.ranks.begin(), plan.ranks.end()), plan.ranks.end());
@@ -92,29 +68,6 @@ Plan make_plan(const std::map<std::string, std::string>& options, const Settings
   plan.json = options.contains("json");
   return plan;
 }
-
-// A directory for the runs' files, removed with all of them.
-class ScratchDirectory {
- public:
-  ScratchDirectory() {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "lockstep-bench-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) {
-      fail(ExitCode::kCannotCreate, "{}: cannot be created: {}", pattern, errno_text(errno));
-    }
-    path_ = pattern;
-  }
-  ~ScratchDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchDirectory(const ScratchDirectory&) = delete;
-  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 // The first half of a job's steps warms up; the second is one step record, which is read here.
 void measure(Measurement& measurement, const Plan& plan, const Settings& settings,
@@ -211,13 +164,13 @@ ExitCode run_bench(const Command& command, std::span<const std::string> argument
   if (arguments.empty() || arguments[0] != "scaling") {
     fail(ExitCode::kUsage, "lockstep bench: name what to measure: scaling");
   }
-  if (std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr) {
+  if (is_in_a_job()) {
     fail(ExitCode::kUsage, "lockstep bench scaling starts mpirun itself: call it without mpirun");
   }
   const ParsedSettings parsed = parse_settings(arguments.subspan(1), command.accepts);
   const Settings& settings = parsed.settings;
   const Plan plan = make_plan(parsed.options, settings);
-  const ScratchDirectory scratch;
+  const ScratchDirectory scratch("bench");
   std::vector<Measurement> measurements;
   for (const bool weak : {false, true}) {
     for (const int ranks : plan.ranks) {

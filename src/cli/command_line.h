@@ -21,6 +21,8 @@ struct Command {
 Command train_command();
 Command evaluate_command();
 Command bench_command();
+Command doctor_command();
+Command prove_command();
 
 /// The whole of `lockstep --help`.
 std::string program_help(std::span<const Command> commands);

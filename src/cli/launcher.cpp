@@ -1,15 +1,22 @@
 #include "launcher.h"
 
 #include <fcntl.h>
-#include <spawn.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <string_view>
 #include <system_error>
+#include <tuple>
+#include <utility>
 
+#include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
 #include "lockstep/base/file.h"
 
@@ -18,6 +25,7 @@ namespace lockstep {
 namespace {
 
 constexpr std::size_t kKeptOutput = 64 * 1024;
+constexpr double kSecondsToEnd = 10;  // mpirun itself gives its ranks about one
 
 bool belongs_to_a_job(std::string_view variable) {
   for (const std::string_view prefix : {"OMPI_", "PMIX_", "PMI_", "PRTE_", "SLURM_"}) {
@@ -45,16 +53,112 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
   return result;
 }
 
-std::string read_tail(int fd) {
-  std::string tail;
-  std::array<char, 4096> buffer{};
-  while (true) {
-    const ssize_t got = ::read(fd, buffer.data(), buffer.size());
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return tail;
-    tail.append(buffer.data(), static_cast<std::size_t>(got));
-    if (tail.size() > 2 * kKeptOutput) tail.erase(0, tail.size() - kKeptOutput);
+std::pair<FileDescriptor, FileDescriptor> make_pipe() {
+  int ends[2];
+  LOCKSTEP_CHECK(::pipe2(ends, O_CLOEXEC) == 0, "pipe: {}", errno_text(errno));
+  return {FileDescriptor(ends[0]), FileDescriptor(ends[1])};
+}
+
+// The signals that concern a job, read from a descriptor while this lives.
+class Signals {
+ public:
+  Signals() {
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&set, signal);
+    ::pthread_sigmask(SIG_BLOCK, &set, &before_);
+    descriptor_ = FileDescriptor(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+    LOCKSTEP_CHECK(descriptor_.valid(), "signalfd: {}", errno_text(errno));
   }
+  ~Signals() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  Signals(const Signals&) = delete;
+  Signals& operator=(const Signals&) = delete;
+
+  int descriptor() const { return descriptor_.get(); }
+  const sigset_t& mask_before() const { return before_; }
+  /// The next one that asks to end; 0: none so far.
+  int next_stop() {
+    signalfd_siginfo info{};
+    while (::read(descriptor(), &info, sizeof(info)) == ssize_t{sizeof(info)}) {
+      if (info.ssi_signo != SIGCHLD) return static_cast<int>(info.ssi_signo);
+    }
+    return 0;
+  }
+
+ private:
+  sigset_t before_{};
+  FileDescriptor descriptor_;
+};
+
+// mpirun in a process group of its own, so that a Ctrl-C reaches it only through this process.
+class Child {
+ public:
+  Child(std::vector<std::string> words, std::vector<std::string> variables, int output,
+        const sigset_t& mask) {
+    const std::vector<char*> arguments = pointers(words);
+    const std::vector<char*> environment = pointers(variables);
+    auto [failure, report] = make_pipe();
+    const pid_t parent = ::getpid();
+    pid_ = ::fork();
+    LOCKSTEP_CHECK(pid_ >= 0, "fork: {}", errno_text(errno));
+    if (pid_ == 0) {
+      // Only what a signal handler may call: other threads of the parent may have held any lock.
+      ::setpgid(0, 0);
+      ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+      if (::getppid() != parent) ::_exit(127);
+      ::dup2(::open("/dev/null", O_RDONLY), STDIN_FILENO);
+      if (output >= 0) {
+        ::dup2(output, STDOUT_FILENO);
+        ::dup2(output, STDERR_FILENO);
+      }
+      ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+      ::execvpe("mpirun", arguments.data(), environment.data());
+      const int reason = errno;
+      [[maybe_unused]] const ssize_t written = ::write(report.get(), &reason, sizeof(reason));
+      ::_exit(127);
+    }
+    report = FileDescriptor();
+    int reason = 0;
+    if (::read(failure.get(), &reason, sizeof(reason)) == ssize_t{sizeof(reason)}) {
+      ::waitpid(pid_, nullptr, 0);
+      fail(ExitCode::kUnavailable, "mpirun cannot be started: {}", errno_text(reason));
+    }
+  }
+  ~Child() {
+    if (ended_) return;
+    end(SIGKILL);
+    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+
+  void end(int signal) const { ::kill(signal == SIGKILL ? -pid_ : pid_, signal); }
+  /// Whether it has ended; its exit code is known then.
+  bool ended() {
+    int status = 0;
+    if (!ended_ && ::waitpid(pid_, &status, WNOHANG) == pid_) {
+      ended_ = true;
+      exit_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    }
+    return ended_;
+  }
+  int exit_code() const { return exit_code_; }
+
+ private:
+  pid_t pid_ = 0;
+  bool ended_ = false;
+  int exit_code_ = 0;
+};
+
+// Appends what is there; false at the end.
+bool read_some(int fd, std::string& tail) {
+  std::array<char, 4096> buffer{};
+  const ssize_t got = ::read(fd, buffer.data(), buffer.size());
+  if (got < 0) return errno == EINTR || errno == EAGAIN;
+  tail.append(buffer.data(), static_cast<std::size_t>(got));
+  if (tail.size() > 2 * kKeptOutput) tail.erase(0, tail.size() - kKeptOutput);
+  return got > 0;
 }
 
 }  // namespace
@@ -66,35 +170,50 @@ std::filesystem::path own_program() {
   return program;
 }
 
-JobResult run_job(int ranks, const std::vector<std::string>& arguments) {
-  std::vector<std::string> words{"mpirun",    "-n",   std::to_string(ranks), "--oversubscribe",
-                                 "--bind-to", "none", own_program().string()};
-  words.insert(words.end(), arguments.begin(), arguments.end());
-  std::vector<std::string> variables = clean_environment();
-
-  int ends[2];
-  LOCKSTEP_CHECK(::pipe2(ends, O_CLOEXEC) == 0, "pipe: {}", errno_text(errno));
-  const FileDescriptor reader(ends[0]);
-  FileDescriptor writer(ends[1]);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, writer.get(), STDOUT_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, writer.get(), STDERR_FILENO);
-  pid_t child = 0;
-  const int failure = ::posix_spawnp(&child, "mpirun", &actions, nullptr, pointers(words).data(),
-                                     pointers(variables).data());
-  posix_spawn_file_actions_destroy(&actions);
-  if (failure != 0) {
-    fail(ExitCode::kUnavailable, "mpirun cannot be started: {}", errno_text(failure));
+// Not by SLURM_PROCID: a batch script has that too.
+bool is_in_a_job() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+    if (std::getenv(name) != nullptr) return true;
   }
+  return false;
+}
+
+JobResult run_job(int ranks, const std::vector<std::string>& arguments, JobOutput output) {
+  std::vector<std::string> words{"mpirun",          "-n",        std::to_string(ranks),
+                                 "--oversubscribe", "--bind-to", "none"};
+  // A job that ends with a code of its own has said why; mpirun would add a screen of its own.
+  if (output == JobOutput::kInherited) words.emplace_back("--quiet");
+  words.push_back(own_program().string());
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  FileDescriptor reader, writer;
+  if (output == JobOutput::kCaptured) std::tie(reader, writer) = make_pipe();
+
+  Signals signals;
+  Child child(std::move(words), clean_environment(), writer.get(), signals.mask_before());
   writer = FileDescriptor();
   JobResult result;
-  result.output = read_tail(reader.get());
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  int stopped_by = 0;
+  Stopwatch since_stop;
+  bool open = reader.valid();
+  while (!child.ended() || open) {
+    std::array<pollfd, 2> waits{{{signals.descriptor(), POLLIN, 0}, {reader.get(), POLLIN, 0}}};
+    ::poll(waits.data(), open ? 2 : 1, stopped_by != 0 ? 100 : -1);
+    if (open && waits[1].revents != 0) open = read_some(reader.get(), result.output);
+    const int signal = signals.next_stop();
+    const bool late = stopped_by != 0 && since_stop.seconds() > kSecondsToEnd;
+    if ((signal != 0 && stopped_by != 0) || late) {
+      child.end(SIGKILL);
+      open = false;  // ranks that mpirun leaves behind may hold it
+    } else if (signal != 0) {
+      child.end(SIGTERM);
+      stopped_by = signal;
+      since_stop.lap();
+    }
   }
-  result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  if (stopped_by != 0) {
+    fail(ExitCode::kUnavailable, "stopped by signal {}: the job was ended", stopped_by);
+  }
+  result.exit_code = child.exit_code();
   return result;
 }
 

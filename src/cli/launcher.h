@@ -10,15 +10,22 @@ namespace lockstep {
 /// This program's own file. Throws Error{kInternal}.
 std::filesystem::path own_program();
 
+/// Whether a launcher has started this process as a rank of a job.
+bool is_in_a_job();
+
 struct JobResult {
   int exit_code = 0;   ///< as mpirun gives it; 128 + signal when mpirun itself died of one
-  std::string output;  ///< the last 64 KiB of standard output and standard error
+  std::string output;  ///< the last 64 KiB of standard output and standard error, if captured
 };
+
+enum class JobOutput { kCaptured, kInherited };
 
 /// Runs `mpirun -n ranks lockstep arguments...` on this machine to its end, unbound, with more
 /// ranks than cores if need be, and with none of an outer job's variables in its environment. MPI
-/// must not have been started in this process. Throws Error{kUnavailable} when mpirun cannot be
-/// started.
-JobResult run_job(int ranks, const std::vector<std::string>& arguments);
+/// must not have been started in this process, and no other thread may want its signals. The job
+/// does not outlive this process: SIGINT, SIGTERM and SIGHUP end it first (a second one at once),
+/// and then throw Error{kUnavailable}, which is also thrown when mpirun cannot be started.
+JobResult run_job(int ranks, const std::vector<std::string>& arguments,
+                  JobOutput output = JobOutput::kCaptured);
 
 }  // namespace lockstep

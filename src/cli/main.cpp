@@ -3,7 +3,6 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <new>
 #include <string>
 #include <vector>
 
@@ -11,6 +10,7 @@
 #include "lockstep/base/log.h"
 #include "lockstep/base/text.h"
 #include "lockstep/comm/world.h"
+#include "lockstep/train/stop_signal.h"
 
 namespace lockstep {
 
@@ -29,7 +29,8 @@ void print(const std::string& text) {
 }
 
 ExitCode dispatch(const std::vector<std::string>& arguments) {
-  const std::vector<Command> commands{train_command(), evaluate_command(), bench_command()};
+  const std::vector<Command> commands{train_command(), evaluate_command(), bench_command(),
+                                      doctor_command(), prove_command()};
   if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h" ||
       arguments[0] == "help") {
     print(program_help(commands));
@@ -52,6 +53,7 @@ ExitCode dispatch(const std::vector<std::string>& arguments) {
         return ExitCode::kDone;
       }
     }
+    if (command.name != "train") release_stop_signals();
     return command.run(command, rest);
   }
   const std::string hint = nearest(arguments[0], names);
@@ -65,7 +67,7 @@ ExitCode dispatch(const std::vector<std::string>& arguments) {
 // A failure the other ranks do not know of: they must not be waited for.
 [[noreturn]] void end_alone(ExitCode code, const std::string& message) {
   log_error("{}", message);
-  World::end_job(code);
+  World::end_job(code, message);
 }
 
 int run(const std::vector<std::string>& arguments) {
@@ -73,14 +75,17 @@ int run(const std::vector<std::string>& arguments) {
     return static_cast<int>(dispatch(arguments));
   } catch (const AgreedError& error) {
     return static_cast<int>(error.code());  // the root has said why
-  } catch (const Error& error) {
+  } catch (...) {
+    const Error error = caught_error();
     end_alone(error.code(), error.what());
-  } catch (const std::bad_alloc&) {
-    end_alone(ExitCode::kInternal, "out of memory");
-  } catch (const std::exception& error) {
-    end_alone(ExitCode::kInternal, error.what());
   }
 }
+
+// LibTorch's constructors take a good part of a second before main: a stop signal of that time
+// waits until the command says what it means.
+[[gnu::section(".preinit_array"), gnu::used]] void (*const kBeforeConstructors)() = [] {
+  block_stop_signals();
+};
 
 }  // namespace
 

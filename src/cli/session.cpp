@@ -1,15 +1,17 @@
 #include "session.h"
 
 #include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <algorithm>
 
 #include "lockstep/base/hash.h"
 #include "lockstep/base/log.h"
 #include "lockstep/comm/device.h"
+#include "lockstep/comm/launcher.h"
 #include "lockstep/comm/together.h"
 
 namespace lockstep {
-
-namespace {
 
 LogLevel log_level(const std::string& name) {
   if (name == "debug") return LogLevel::kDebug;
@@ -19,8 +21,6 @@ LogLevel log_level(const std::string& name) {
   return LogLevel::kInfo;
 }
 
-// Every rank starts MPI even when its command line is wrong: only together can they end in order,
-// with one message.
 ParsedSettings parse_or_defaults(const Command& command, std::span<const std::string> arguments,
                                  std::optional<World::Failure>& failure) {
   try {
@@ -36,7 +36,6 @@ ParsedSettings parse_or_defaults(const Command& command, std::span<const std::st
   }
 }
 
-// The GPU of this rank, or none: every rank computes on the same kind of device.
 std::optional<int> choose_gpu(World& world, const Settings& settings) {
   const std::string& device = settings.model.device;
   if (device == "cpu") return std::nullopt;
@@ -48,21 +47,36 @@ std::optional<int> choose_gpu(World& world, const Settings& settings) {
   return select_device(world);
 }
 
-World start_world(const CommOptions& options) {
-  int argc = 0;
-  char** argv = nullptr;
-  return World::start(argc, argv, options);
+World start_world(const CommOptions& options, FaultPlan& faults) {
+  const int rank = std::max(launched_rank(), 0);
+  try {
+    faults.reach(FaultPlace::kStart, rank);
+    int argc = 0;
+    char** argv = nullptr;
+    return World::start(argc, argv, options);
+  } catch (const AgreedError&) {
+    throw;
+  } catch (...) {
+    const Error error = caught_error();
+    char host[256] = "";
+    ::gethostname(host, sizeof(host) - 1);
+    fail(error.code(), "rank {} ({}), in phase {}: {}", rank, host, name_of(Phase::kStartUp),
+         error.what());
+  }
 }
-
-}  // namespace
 
 Session::Session(const Command& command, std::span<const std::string> arguments)
     : parsed_(parse_or_defaults(command, arguments, parse_failure_)),
-      world_(start_world(parsed_.settings.comm)) {
+      faults_(FaultPlan::parse(settings().comm.inject_fault)),
+      world_(start_world(settings().comm, faults_)) {
   init_logging(log_level(settings().train.log_level), world_.rank(), world_.size());
   reporting(world_, [this] {
     agree_or_throw(world_, parse_failure_);
     require_equal(settings_to_ini(settings()), "settings", ExitCode::kUsage);
+    if (!faults_.empty()) {
+      if (world_.is_root()) log_warning("FAULTS ARE INJECTED ON PURPOSE: {}", faults_.text());
+      together(world_, [this] { faults_.check_ranks(world_.size()); });
+    }
     const std::optional<int> gpu = choose_gpu(world_, settings());
     together(world_, [this, gpu] {
       device_ = prepare_compute_device(settings().model, world_.local_size(), gpu);
@@ -83,6 +97,11 @@ void Session::require_equal(const std::string& text, const std::string& what, Ex
       fmt::format("rank{} {} had other {} than rank 0 ({}): nothing was started",
                   others.size() == 1 ? "" : "s", fmt::join(others, ", "), what, world_.host());
   agree_or_throw(world_, World::Failure{code, message});
+}
+
+void throw_with_position(const World& world) {
+  const Error error = caught_error();
+  fail(error.code(), "{}: {}", world.position(), error.what());
 }
 
 std::shared_ptr<Network> network_for(const Settings& settings, const Dataset& data) {

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "cli/settings_table.h"
+#include "lockstep/comm/fault_plan.h"
 
 namespace lockstep {
 
@@ -13,6 +14,9 @@ std::vector<std::string> find_contradictions(const Settings& settings) {
   const auto& [train, model, data, augment, augmentation, optimizer, schedule, comm] = settings;
   std::vector<std::string> found = problems(optimizer);
   std::ranges::move(problems(schedule), std::back_inserter(found));
+  for (const std::string& problem : FaultPlan::problems(comm.inject_fault)) {
+    found.push_back("inject-fault: " + problem);
+  }
   if (data.validation_fraction == 0 && schedule.name == "plateau") {
     found.push_back(
         "schedule plateau: needs a validation split: set validation-fraction above 0, or schedule "

@@ -21,11 +21,11 @@ constexpr auto field() {
                   [](const Settings& s) -> const T& { return s.*Part.*Member; }};
 }
 
-Range at_least(double least) { return {.least = least}; }
-Range above(double least) { return {.least = least, .least_excluded = true}; }
-Range between(double least, double most) { return {.least = least, .most = most}; }
+ValueRange at_least(double least) { return {.least = least}; }
+ValueRange above(double least) { return {.least = least, .least_excluded = true}; }
+ValueRange between(double least, double most) { return {.least = least, .most = most}; }
 /// [least, most)
-Range from_to_below(double least, double most) {
+ValueRange from_to_below(double least, double most) {
   return {.least = least, .most = most, .most_excluded = true};
 }
 
@@ -168,11 +168,17 @@ Table training_settings() {
        .range = at_least(1),
        .unit = "samples",
        .meaning = "size of one forward pass in validation and evaluation"},
+      {.name = "on-non-finite",
+       .field = field<&Settings::train, &TrainOptions::on_non_finite>(),
+       .choices = {"stop", "skip"},
+       .meaning = "what a gradient with NaN or infinite values does: end the run, or leave out the "
+                  "update of its step on all ranks"},
       {.name = "check-replicas",
        .field = field<&Settings::train, &TrainOptions::check_replicas>(),
        .range = at_least(0),
        .unit = "steps",
-       .meaning = "interval between comparisons of all ranks' weights; 0: each epoch",
+       .meaning = "interval between comparisons of all ranks' weights; 0: each epoch, and before "
+                  "each checkpoint",
        .on_resume = OnResume::kFree},
       {.name = "virtual-ranks",
        .field = field<&Settings::train, &TrainOptions::virtual_ranks>(),
@@ -310,6 +316,12 @@ Table communication_settings() {
        .meaning = "directory on the node's own disk for the ledger of operations",
        .on_resume = OnResume::kFree,
        .empty_means = "one a job in the node's temporary directory"},
+      {.name = "inject-fault",
+       .field = field<&Settings::comm, &CommOptions::inject_fault>(),
+       .meaning = "rehearse a failure, for example kill@forward:rank=1,step=7; several are "
+                  "separated by ;",
+       .on_resume = OnResume::kFree,
+       .empty_means = "none"},
   };
 }
 
@@ -335,8 +347,8 @@ Table checkpoint_settings() {
        .on_resume = OnResume::kFree},
       {.name = "resume",
        .field = field<&Settings::train, &TrainOptions::resume>(),
-       .meaning = "none, auto (the newest good checkpoint of --out, or a new run), or a checkpoint "
-                  "directory",
+       .meaning = "none, auto (the newest good checkpoint of --out, or a new run), a checkpoint "
+                  "directory, or a run directory (its newest good checkpoint)",
        .on_resume = OnResume::kFree},
   };
 }

@@ -37,7 +37,7 @@ enum class OnResume {
   kFixedUnderOneCycle  ///< takes part in the numbers, and must not change, under one-cycle only
 };
 
-struct Range {
+struct ValueRange {
   double least = -std::numeric_limits<double>::infinity();
   double most = std::numeric_limits<double>::infinity();
   bool least_excluded = false;
@@ -61,7 +61,7 @@ struct Setting {
   std::string name;
   SettingGroup group = SettingGroup::kData;
   AnyField field;
-  Range range{};                       ///< of numbers
+  ValueRange range{};                  ///< of numbers
   std::vector<std::string> choices{};  ///< of words; empty: any text
   std::string unit{};                  ///< "" where the value has none
   std::string meaning{};

@@ -130,7 +130,7 @@ std::string value_name(const Setting& setting) {
 std::string range_text(const Setting& setting) {
   if (!setting.choices.empty()) return join(setting.choices);
   if (is_flag(setting)) return "yes, no";
-  const Range& range = setting.range;
+  const ValueRange& range = setting.range;
   if (!std::isfinite(range.least)) return "";
   const std::string least = bound_text(range.least);
   if (!std::isfinite(range.most)) {

@@ -152,6 +152,10 @@ TEST(ParseSettings, EveryWrongInputHasItsMessage) {
       {{"--resume=auto"}, {"resume auto: needs out, the run directory to look in"}},
       {{"--early-stopping=2", "--validation-fraction=0", "--schedule=constant"},
        {"early-stopping: needs a validation split: set validation-fraction above 0"}},
+      {{"--inject-fault", "kil@load:rank=0;kill@load"},
+       {"inject-fault: 'kil@load:rank=0': there is no kind 'kil', did you mean kill?; expected one "
+        "of kill, stop, hang, throw, slow, nan, inf, flip",
+        "inject-fault: 'kill@load': rank is missing: a number, or all"}},
       // Everything at once, in the order of command line, file, values, contradictions.
       {{"x", "--epoch=1", "--rho", "--batch-size=0", "--virtual-ranks=6", "--seed=x"},
        {"x: unexpected argument", "--epoch: unknown option; did you mean --epochs?",
@@ -192,6 +196,8 @@ TEST(ParseSettings, ACombinationThatIsSensibleIsAccepted) {
                               {"--resume=auto", "--out=runs/x"},
                               {"--schedule=constant", "--learning-rate=1e-6"},
                               {"--data", ""},
+                              {"--inject-fault", "kill@forward:rank=1,step=7; stop@load:rank=0"},
+                              {"--inject-fault", ""},
                               {"--shift-x=-0"}}) {
     const auto [code, message] = refusal(arguments);
     EXPECT_EQ(code, ExitCode::kDone) << testing::PrintToString(arguments) << message;

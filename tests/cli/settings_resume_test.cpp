@@ -28,13 +28,26 @@ void change(const Setting& setting, Settings& settings) {
 }
 
 // The settings section 7 of the design lets a resume change, and those that describe a start only.
-const std::set<std::string> kMayChange{
-    "epochs",     "max-steps",       "max-minutes",      "collective-timeout",
-    "log-level",  "log-every-steps", "keep-checkpoints", "checkpoint-every-epochs",
-    "device",     "threads",         "backend",          "checkpoint-every-steps",
-    "out",        "resume",          "ledger-dir",       "check-replicas",
-    "validation", "data",            "test-data",
-};
+const std::set<std::string> kMayChange{"epochs",
+                                       "max-steps",
+                                       "max-minutes",
+                                       "collective-timeout",
+                                       "log-level",
+                                       "log-every-steps",
+                                       "keep-checkpoints",
+                                       "checkpoint-every-epochs",
+                                       "device",
+                                       "threads",
+                                       "backend",
+                                       "checkpoint-every-steps",
+                                       "out",
+                                       "resume",
+                                       "ledger-dir",
+                                       "check-replicas",
+                                       "validation",
+                                       "data",
+                                       "test-data",
+                                       "inject-fault"};
 
 TEST(Resume, NothingChangedIsNoContradiction) {
   const Settings settings;

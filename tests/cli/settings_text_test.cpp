@@ -56,7 +56,7 @@ class RandomValues {
       return any_text(setting.empty_means.empty() ? 1 : 0);
     }
   }
-  std::string number(const Range& range) {
+  std::string number(const ValueRange& range) {
     std::uniform_int_distribution<std::uint64_t> bits;
     while (true) {
       const double any = std::bit_cast<double>(bits(engine_));
@@ -98,6 +98,8 @@ Settings random_settings(unsigned seed) {
   if (settings.train.resume == "auto") settings.train.resume = "none";
   if (settings.schedule.name == "plateau") settings.schedule.name = "constant";
   if (settings.data.validation_fraction == 0) settings.train.early_stopping = 0;
+  settings.comm.inject_fault =
+      seed % 2 == 0 ? "" : "kill@forward:rank=1,step=7; stop@load:rank=all";
   return settings;
 }
 

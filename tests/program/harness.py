@@ -15,6 +15,9 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[2]
 PROGRAM = Path(os.environ.get("LOCKSTEP_PROGRAM", SOURCE / "build" / "lockstep"))
+# The same with networks that only tests want.
+TEST_PROGRAM = Path(os.environ.get("LOCKSTEP_TEST_PROGRAM", PROGRAM.parent / "tests" / "program" /
+                                   "lockstep_with_test_networks"))
 MPIRUN = SOURCE / "tests" / "mpirun"
 # Jobs that are ended leave their ledgers: here, and not in the system's folder.
 SCRATCH = tempfile.mkdtemp(prefix="lockstep-jobs-")
@@ -22,15 +25,16 @@ os.environ["TMPDIR"] = SCRATCH
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 
 
-def command(ranks, *arguments):
-    return [str(MPIRUN), "-n", str(ranks), str(PROGRAM), *map(str, arguments)]
+def command(ranks, *arguments, program=PROGRAM):
+    return [str(MPIRUN), "-n", str(ranks), str(program), *map(str, arguments)]
 
 
-def run(ranks, *arguments, timeout=120, cwd=None, environment=None):
+def run(ranks, *arguments, timeout=120, cwd=None, environment=None, program=PROGRAM):
     """Runs lockstep to its end; the result has returncode, stdout and stderr."""
     # After a code other than 0 mpirun waits a second before it kills what is left: here nothing is.
     settings = {"LOCKSTEP_TEST_GRACE": "0", **(environment or {})}
-    return subprocess.run(command(ranks, *arguments), capture_output=True, text=True, cwd=cwd,
+    return subprocess.run(command(ranks, *arguments, program=program), capture_output=True,
+                          text=True, cwd=cwd,
                           timeout=timeout, env={**os.environ, **settings})
 
 

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import time
 
-from harness import (ProgramTest, checkpoints, command, main, records, train, weights,
+from harness import (TEST_PROGRAM, ProgramTest, checkpoints, command, main, records, train, weights,
                      write_small_mnist)
 
 
@@ -163,25 +163,83 @@ class ResumeTest(ProgramTest):
 
     def test_at_another_world_size(self):
         """The global batch stays what it was and every sample is still seen once an epoch."""
-        out = self.directory / "out"
-        settings = [*self.settings, "--epochs", 2]
-        self.expect(train(4, out, *settings, "--max-steps", 7), 75)
-        result = self.expect(train(2, out, *settings, "--resume", "auto"), 0)
-        self.assertIn("resumed after epoch 0, step 7", result.stderr)
-        steps = [r["step"] for r in records(out / "metrics.jsonl") if r["kind"] == "train"]
-        self.assertEqual(steps, [12, 24])
+        out, seen = self.directory / "out", self.directory / "seen"
+        seen.mkdir()
+        # 2,700 samples: the last batch of an epoch has 100 of them.
+        settings = [*self.settings, "--model", "witness", "--batch-size", 200, "--epochs", 2]
+        del settings[2:6]
+        options = {"program": TEST_PROGRAM, "environment": {"LOCKSTEP_TEST_WITNESS": str(seen)}}
+        self.expect(train(4, out, *settings, "--max-steps", 7, **options), 75)
+        self.expect(train(1, out, *settings, "--max-steps", 10, "--resume", "auto", **options), 75)
+        result = self.expect(train(2, out, *settings, "--resume", "auto", **options), 0)
+        self.assertIn("resumed after epoch 0, step 10", result.stderr)
+        epochs, steps = {}, {}
+        for file in seen.iterdir():
+            for line in file.read_text().splitlines():
+                epoch, step, *samples = map(int, line.split())
+                epochs.setdefault(epoch, []).extend(samples)
+                steps[step] = steps.get(step, 0) + len(samples)
+        self.assertEqual(steps, {step: 100 if step in (13, 27) else 200 for step in range(28)})
+        self.assertEqual(sorted(epochs[0]), sorted(epochs[1]))
+        for samples in epochs.values():
+            self.assertEqual(len(set(samples)), 2700)
+            self.assertEqual(len(samples), 2700)
 
-    def test_virtual_ranks_give_the_same_bits_at_any_world_size(self):
-        settings = [*self.settings, "--epochs", 2, "--virtual-ranks", 4, "--ema-decay", "0.9"]
+    def check_virtual_ranks(self, *settings):
+        """At 1, 2 and 4 ranks, and moved from 4 to 1 to 2 with two stops, all is the same."""
+        # 270 samples in 4 steps, the last of 3: fewer than there are shards.
+        settings = ["--data", write_small_mnist(self.directory / "few", 300, 100), "--batch-size",
+                    89, "--log-every-steps", 1, "--epochs", 2, "--virtual-ranks", 4, *settings]
         runs = [self.directory / f"ranks-{ranks}" for ranks in (1, 2, 4)]
         for ranks, out in zip((1, 2, 4), runs):
             self.expect(train(ranks, out, *settings), 0)
+        self.assertEqual(len(records(runs[0] / "decisions.jsonl")), 2)
+        self.assertIn("step-00000008", checkpoints(runs[0]))
         moved = self.directory / "moved"
-        self.expect(train(4, moved, *settings, "--max-steps", 5), 75)
-        self.expect(train(1, moved, *settings, "--max-steps", 13, "--resume", "auto"), 75)
+        self.expect(train(4, moved, *settings, "--max-steps", 3), 75)
+        self.expect(train(1, moved, *settings, "--max-steps", 6, "--resume", "auto"), 75)
         self.expect(train(2, moved, *settings, "--resume", "auto"), 0)
         for out in (*runs[1:], moved):
             self.expect_same(runs[0], out)
+
+    def test_virtual_ranks_with_average_and_a_plateau(self):
+        self.check_virtual_ranks("--model", "digits-cnn", "--ema-decay", "0.9", "--patience", 0,
+                                 "--min-delta", "0.9")
+        self.assertIn("learning rate 0.001 -> 0.0005",
+                      records(self.directory / "moved" / "decisions.jsonl")[1]["reason"])
+
+    def test_virtual_ranks_with_one_cycle_and_label_smoothing(self):
+        self.check_virtual_ranks("--model", "lenet", "--schedule", "one-cycle", "--optimizer",
+                                 "sgd", "--momentum", "0.9", "--label-smoothing", "0.1")
+
+    def test_virtual_ranks_with_warm_up_and_average(self):
+        self.check_virtual_ranks("--model", "mlp", "--optimizer", "adamw", "--warmup-steps", 5,
+                                 "--ema-decay", "0.99", "--label-smoothing", "0.2")
+
+    def test_from_a_run_directory(self):
+        """Its newest good checkpoint, in the run's own directory as with auto, or in another."""
+        whole, parts, moved = (self.directory / name for name in ("whole", "parts", "moved"))
+        settings = [*self.settings, "--epochs", 2]
+        self.expect(train(1, whole, *settings), 0)
+        self.expect(train(1, parts, *settings, "--max-steps", 14), 75)
+        self.expect(train(1, moved, *settings, "--resume", parts), 0)
+        self.expect(train(1, parts, *settings, "--resume", parts), 0)
+        self.expect_same(whole, parts)
+        self.assertEqual(weights(whole), weights(moved))
+        empty = self.directory / "empty"
+        (empty / "checkpoints").mkdir(parents=True)
+        result = self.expect(train(1, self.directory / "new", *settings, "--resume", empty), 66)
+        self.assertIn("no checkpoint", result.stderr)
+
+    def test_other_test_data_are_noticed(self):
+        out = self.directory / "out"
+        settings = [*self.settings, "--epochs", 2]
+        other = write_small_mnist(self.directory / "other", test=400)
+        self.expect(train(1, out, *settings, "--max-steps", 5), 75)
+        result = self.expect(train(1, out, *settings, "--max-steps", 6, "--resume", "auto"), 75)
+        self.assertNotIn("test data", result.stderr)
+        result = self.expect(train(1, out, *settings, "--test-data", other, "--resume", "auto"), 0)
+        self.assertIn("test data are not those", result.stderr)
 
     def test_nothing_there_yet(self):
         self.expect(train(1, self.directory / "out", *self.settings, "--epochs", 3, "--resume", "auto"), 0)

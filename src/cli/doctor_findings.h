@@ -1,0 +1,48 @@
+// The findings while they are made, for the files that make them.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli/doctor_report.h"
+
+namespace lockstep {
+
+/// Looks at an examination (not owned) and collects what is found.
+class Findings {
+ public:
+  explicit Findings(const Examination& examination) : e(examination) {}
+
+  template <typename... Args>
+  void warn(fmt::format_string<Args...> format, Args&&... args) {
+    found.push_back({Finding::Level::kWarning, ExitCode::kDone,
+                     fmt::format(format, std::forward<Args>(args)...)});
+  }
+  template <typename... Args>
+  void fault(ExitCode code, fmt::format_string<Args...> format, Args&&... args) {
+    found.push_back(
+        {Finding::Level::kFailure, code, fmt::format(format, std::forward<Args>(args)...)});
+  }
+
+  const RankFacts& facts(int rank) const { return e.ranks[static_cast<std::size_t>(rank)]; }
+  /// "rank 3 (node2)".
+  std::string name(int rank) const;
+  /// "ranks 2, 3 (node1, node2)".
+  std::string name(const std::vector<int>& ranks) const;
+  /// The lowest rank of every host.
+  std::vector<int> first_of_hosts() const;
+
+  const Examination& e;
+  std::vector<Finding> found;
+};
+
+// Each adds what it finds, in the order of its checks.
+void compare_ranks(Findings& findings);    ///< binary, versions, settings, data
+void check_disks(Findings& findings);      ///< --out and the ledgers' directories
+void check_exchange(Findings& findings);   ///< wrong or slow: all-reduce, links, computing
+void check_resources(Findings& findings);  ///< cores, quotas, memory, limits, clocks
+
+}  // namespace lockstep

@@ -1,0 +1,341 @@
+#include "doctor_probe.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/ones.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <map>
+#include <utility>
+
+#include "lockstep/base/clock.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr int kClockRounds = 10;
+constexpr int kComputeRepeats = 11;
+// Long against a turn of the scheduler, so that ranks that share a core share it evenly.
+constexpr std::int64_t kCpuMatrix = 768;
+constexpr std::int64_t kGpuMatrix = 4096;
+constexpr std::int64_t kAllReduceBytes[] = {4, 4 << 10, 64 << 10, 1 << 20, 4 << 20, 16 << 20};
+constexpr double kSecondsPerSize = 0.1;
+constexpr int kLeastRepeats = 5;
+constexpr int kMostRepeats = 50;
+constexpr double kLongest = 1.0;
+constexpr int kShortMessages = 25;
+constexpr int kLongMessages = 5;
+constexpr int kTournaments = 2;
+constexpr std::int64_t kShortBytes = 8;
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+double processor_seconds() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+// Memory where the data plane wants it, with a copy on the host to fill and to check.
+template <typename T>
+class Memory {
+ public:
+  Memory(std::int64_t count, const ComputeDevice& device)
+      : host_(at::empty({count}, at::TensorOptions().dtype(c10::CppTypeToScalarType<T>::value))),
+        device_(device.is_cuda() ? at::empty({count}, host_.options().device(device.device))
+                                 : host_) {}
+  T* host() { return host_.template data_ptr<T>(); }
+  std::int64_t count() const { return host_.numel(); }
+  void upload() {
+    if (!device_.is_same(host_)) device_.copy_(host_);
+  }
+  void download() {
+    if (!device_.is_same(host_)) host_.copy_(device_);
+  }
+  Buffer buffer(DataType type) {
+    return {device_.data_ptr(), static_cast<std::size_t>(device_.numel()), type};
+  }
+
+ private:
+  at::Tensor host_;
+  at::Tensor device_;
+};
+
+void finish(Collectives& collectives, PendingOperation& operation) {
+  operation.wait();
+  if (collectives.on_device()) collectives.synchronize();
+}
+
+// Small whole numbers, different for neighbouring elements, ranks and repetitions: their sums are
+// exact in float32 in any order.
+class Pattern {
+ public:
+  explicit Pattern(int ranks) {
+    for (int at = 0; at < kPeriod; ++at) {
+      for (int rank = 0; rank < ranks; ++rank) sums_[at] += value(at, rank);
+    }
+  }
+  void fill(float* values, std::int64_t count, int rank, int repeat) const {
+    int at = start(repeat);
+    for (std::int64_t i = 0; i < count; ++i, at = next(at)) values[i] = value(at, rank);
+  }
+  std::int64_t wrong(const float* values, std::int64_t count, int repeat) const {
+    std::int64_t wrong = 0;
+    int at = start(repeat);
+    // By bits: to the processor, which flushes denormals, the smallest of them equal 0.
+    for (std::int64_t i = 0; i < count; ++i, at = next(at)) {
+      wrong += bits(values[i]) != bits(sums_[at]) ? 1 : 0;
+    }
+    return wrong;
+  }
+
+ private:
+  static constexpr int kPeriod = 509;
+  static std::uint32_t bits(float value) { return std::bit_cast<std::uint32_t>(value); }
+  static int start(int repeat) { return repeat * 101 % kPeriod; }
+  static int next(int at) { return at + 31 < kPeriod ? at + 31 : at + 31 - kPeriod; }
+  static float value(int at, int rank) {
+    return static_cast<float>((at + rank % kPeriod * 17) % kPeriod - kPeriod / 2);
+  }
+  float sums_[kPeriod] = {};
+};
+
+struct TimedSum {
+  double seconds = 0;
+  std::int64_t wrong = 0;
+};
+
+TimedSum sum_once(World& world, Collectives& collectives, const Pattern& pattern,
+                  Memory<float>& memory, int repeat) {
+  pattern.fill(memory.host(), memory.count(), world.rank(), repeat);
+  memory.upload();
+  const Stopwatch stopwatch;
+  finish(collectives,
+         *collectives.all_reduce(memory.buffer(DataType::kFloat32), ReduceOp::kSum, {"doctor"}));
+  const double seconds = stopwatch.seconds();
+  memory.download();
+  return {seconds, pattern.wrong(memory.host(), memory.count(), repeat)};
+}
+
+double greatest(World& world, double value) {
+  const std::vector<double> values = world.all_gather_value(value);
+  return *std::ranges::max_element(values);
+}
+
+// What one end of a link has seen of it.
+struct PeerTime {
+  int peer = -1;
+  double latency = 0;
+  double seconds = 0;
+  std::int64_t wrong = 0;
+};
+
+class LinkProbe {
+ public:
+  LinkProbe(World& world, Collectives& collectives, const ComputeDevice& device, std::int64_t bytes)
+      : world_(world),
+        collectives_(collectives),
+        short_send_(kShortBytes, device),
+        short_receive_(kShortBytes, device),
+        long_send_(bytes, device),
+        long_receive_(bytes, device) {}
+
+  PeerTime measure(int peer) {
+    PeerTime time;
+    time.peer = peer;
+    exchange(short_send_, short_receive_, time);  // the pair meets, and connects if it has not yet
+    std::vector<double> seconds;
+    for (int i = 0; i < kShortMessages; ++i) {
+      seconds.push_back(exchange(short_send_, short_receive_, time));
+    }
+    time.latency = median(seconds);
+    exchange(long_send_, long_receive_, time);
+    seconds.clear();
+    for (int i = 0; i < kLongMessages; ++i) {
+      exchange(short_send_, short_receive_, time);  // both begin together
+      seconds.push_back(exchange(long_send_, long_receive_, time));
+    }
+    time.seconds = median(seconds);
+    return time;
+  }
+
+ private:
+  static std::uint8_t value(std::int64_t at, int rank, int round) {
+    return static_cast<std::uint8_t>(at * 7 + rank * 13 + round);
+  }
+
+  double exchange(Memory<std::uint8_t>& send, Memory<std::uint8_t>& receive, PeerTime& time) {
+    ++round_[time.peer];
+    const int round = round_[time.peer];
+    for (std::int64_t i = 0; i < send.count(); ++i) send.host()[i] = value(i, world_.rank(), round);
+    std::memset(receive.host(), 0, static_cast<std::size_t>(receive.count()));
+    send.upload();
+    receive.upload();
+    const Stopwatch stopwatch;
+    finish(collectives_,
+           *collectives_.exchange(send.buffer(DataType::kUint8), receive.buffer(DataType::kUint8),
+                                  time.peer, {"doctor"}));
+    const double seconds = stopwatch.seconds();
+    receive.download();
+    for (std::int64_t i = 0; i < receive.count(); ++i) {
+      time.wrong += receive.host()[i] != value(i, time.peer, round) ? 1 : 0;
+    }
+    return seconds;
+  }
+
+  World& world_;
+  Collectives& collectives_;
+  Memory<std::uint8_t> short_send_, short_receive_, long_send_, long_receive_;
+  std::map<int, int> round_;
+};
+
+// The opponent in round `round` of a tournament in which everyone meets everyone: the circle method
+// for an even number of players, of whom the last stands still. -1: none.
+int opponent(int rank, int round, int ranks) {
+  const int players = ranks + ranks % 2;
+  const int moving = players - 1;
+  int other;
+  if (rank == players - 1) {
+    // Meets the one that would meet itself: 2 * other == round, modulo the odd number of movers.
+    other = round * (players / 2) % moving;
+  } else {
+    other = (round - rank + moving) % moving;
+    if (other == rank) other = players - 1;
+  }
+  return other < ranks ? other : -1;
+}
+
+}  // namespace
+
+std::vector<ClockReading> read_clocks(World& world) {
+  std::vector<ClockReading> clocks(static_cast<std::size_t>(world.size()));
+  for (int round = 0; round < kClockRounds; ++round) {
+    const double sent = world.broadcast_value(unix_seconds());
+    const double own = unix_seconds();
+    std::vector<std::vector<std::byte>> answers;
+    world.gather_bytes(std::as_bytes(std::span(&own, 1)), answers);
+    const double received = unix_seconds();
+    for (std::size_t rank = 0; rank < answers.size(); ++rank) {
+      double clock = 0;
+      std::memcpy(&clock, answers[rank].data(), sizeof(clock));
+      const double uncertainty = (received - sent) / 2;
+      if (round > 0 && uncertainty >= clocks[rank].uncertainty) continue;
+      clocks[rank] = {clock - (sent + received) / 2, uncertainty};
+    }
+  }
+  return clocks;
+}
+
+std::vector<ComputeTime> time_computing(World& world, const ComputeDevice& device,
+                                        FaultPlan& faults) {
+  const std::int64_t n = device.is_cuda() ? kGpuMatrix : kCpuMatrix;
+  const at::Tensor a = at::ones({n, n}, at::TensorOptions().device(device.device));
+  // Reading an element waits for the GPU.
+  const auto product = [&] { return at::mm(a, a).sum().item<float>(); };
+  product();
+  world.barrier();
+  std::vector<double> seconds;
+  double processor = 0;
+  for (int i = 0; i < kComputeRepeats; ++i) {
+    const double before = processor_seconds();
+    const Stopwatch stopwatch;
+    faults.reach(FaultPlace::kForward, world.rank(), i + 1);
+    product();
+    seconds.push_back(stopwatch.seconds());
+    processor += processor_seconds() - before;
+  }
+  double all = 0;
+  for (const double time : seconds) all += time;
+  ComputeTime time;
+  time.seconds = median(seconds);
+  time.gflops = 2e-9 * static_cast<double>(n * n * n) / time.seconds;
+  time.cpu_share = device.is_cuda() ? 0 : std::min(1.0, processor / all / at::get_num_threads());
+  return world.all_gather_value(time);
+}
+
+std::vector<AllReduceTime> time_all_reduce(World& world, Collectives& collectives,
+                                           const ComputeDevice& device) {
+  const Pattern pattern(world.size());
+  Memory<float> meeting(1, device);
+  std::vector<AllReduceTime> rows;
+  for (const std::int64_t bytes : kAllReduceBytes) {
+    if (!rows.empty()) {
+      const auto growth = static_cast<double>(bytes) / static_cast<double>(rows.back().bytes);
+      if (rows.back().seconds * growth > kLongest && rows.back().bytes >= 4096) break;
+    }
+    Memory<float> memory(bytes / 4, device);
+    std::int64_t wrong = 0;
+    int repeat = 0;
+    const auto once = [&] {
+      wrong += sum_once(world, collectives, pattern, meeting, repeat).wrong;  // all begin together
+      const TimedSum sum = sum_once(world, collectives, pattern, memory, repeat++);
+      wrong += sum.wrong;
+      return sum.seconds;
+    };
+    once();
+    const int repeats = std::clamp(static_cast<int>(kSecondsPerSize / greatest(world, once())),
+                                   kLeastRepeats, kMostRepeats);
+    std::vector<double> seconds;
+    for (int i = 0; i < repeats; ++i) seconds.push_back(once());
+    rows.push_back({bytes, greatest(world, median(seconds)), world.all_gather_value(wrong)});
+  }
+  return rows;
+}
+
+std::vector<LinkTime> time_links(World& world, Collectives& collectives,
+                                 const ComputeDevice& device, std::int64_t bytes) {
+  LinkProbe probe(world, collectives, device, bytes);
+  // The better of several tournaments: what disturbs a link once is not the link's.
+  std::vector<PeerTime> own;
+  for (int tournament = 0; tournament < kTournaments; ++tournament) {
+    std::size_t match = 0;
+    for (int round = 0; round < world.size() - 1 + world.size() % 2; ++round) {
+      const int peer = opponent(world.rank(), round, world.size());
+      if (peer < 0) continue;
+      const PeerTime time = probe.measure(peer);
+      if (tournament == 0) {
+        own.push_back(time);
+      } else {
+        own[match].latency = std::min(own[match].latency, time.latency);
+        own[match].seconds = std::min(own[match].seconds, time.seconds);
+        own[match].wrong += time.wrong;
+      }
+      ++match;
+    }
+  }
+  std::vector<std::vector<std::byte>> gathered;
+  world.gather_bytes(std::as_bytes(std::span(own)), gathered);
+  std::map<std::pair<int, int>, LinkTime> links;
+  for (std::size_t rank = 0; rank < gathered.size(); ++rank) {
+    std::vector<PeerTime> seen(gathered[rank].size() / sizeof(PeerTime));
+    if (!seen.empty()) std::memcpy(seen.data(), gathered[rank].data(), gathered[rank].size());
+    for (const PeerTime& time : seen) {
+      const auto [first, second] = std::minmax({static_cast<int>(rank), time.peer});
+      LinkTime& link = links[{first, second}];
+      link.first = first;
+      link.second = second;
+      link.latency = std::max(link.latency, time.latency);
+      const double rate = static_cast<double>(bytes) / time.seconds;
+      link.bytes_per_second =
+          link.bytes_per_second > 0 ? std::min(link.bytes_per_second, rate) : rate;
+      (time.peer == first ? link.wrong_from_first : link.wrong_from_second) += time.wrong;
+    }
+  }
+  std::vector<LinkTime> result;
+  for (const auto& [ranks, link] : links) result.push_back(link);
+  return result;
+}
+
+}  // namespace lockstep

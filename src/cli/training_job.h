@@ -1,0 +1,63 @@
+// One start of a training: data to train on, and the run that lockstep train and lockstep prove
+// make of them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "lockstep/cli/settings.h"
+#include "lockstep/comm/collectives.h"
+#include "lockstep/comm/world.h"
+#include "lockstep/data/dataset.h"
+#include "lockstep/data/split.h"
+#include "lockstep/model/compute_device.h"
+#include "lockstep/train/trainer.h"
+#include "session.h"
+
+namespace lockstep {
+
+struct TrainingData {
+  Dataset training;
+  std::optional<Dataset> test;
+  Split split;
+  std::string training_sha256;
+  std::string test_sha256;  ///< empty without test data
+};
+
+/// Loads and checks what the session's settings name. Collective; throws AgreedError, also when
+/// ranks have other data than the root.
+TrainingData load_training_data(Session& session);
+
+/// A run in its directory, ready to train. Collective from the constructor on. What is passed by
+/// reference must outlive it.
+class TrainingJob {
+ public:
+  /// Finds the checkpoint that settings.train.resume means, if any, makes the trainer, restores it,
+  /// and only then opens the run directory `out` (the root's counts): a start that is refused
+  /// writes nothing. epoch_steps: see TrainerConfig. Throws AgreedError.
+  TrainingJob(World& world, const Settings& settings, const ComputeDevice& device,
+              const TrainingData& data, const std::filesystem::path& out,
+              std::int64_t epoch_steps = 0);
+  ~TrainingJob();
+  TrainingJob(const TrainingJob&) = delete;
+  TrainingJob& operator=(const TrainingJob&) = delete;
+
+  Trainer& trainer() { return *trainer_; }
+  /// The directory of the checkpoint it goes on from; on the root alone.
+  const std::optional<std::filesystem::path>& resumed_from() const { return resumed_from_; }
+  /// Ends the progress line and lets go of the run directory.
+  void close();
+
+ private:
+  struct RootFiles;
+
+  std::unique_ptr<Collectives> collectives_;
+  std::optional<Trainer> trainer_;
+  std::optional<std::filesystem::path> resumed_from_;
+  std::unique_ptr<RootFiles> files_;
+};
+
+}  // namespace lockstep

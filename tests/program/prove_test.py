@@ -1,0 +1,171 @@
+"""lockstep prove: what is equal is said to be equal, and what is not is named."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from harness import (PROGRAM, SCRATCH, TEST_PROGRAM, ProgramTest, checkpoints, main, run,
+                     write_small_mnist)
+
+
+def prove(*arguments, program=PROGRAM, timeout=240):
+    """Without mpirun, which the program is to start itself."""
+    return subprocess.run([str(program), "prove", *map(str, arguments)], capture_output=True,
+                          text=True, timeout=timeout)
+
+
+def processes_of(out):
+    """Process ids of the jobs that write below `out`."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(out).encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            pass
+    return found
+
+
+class ProveTest(ProgramTest):
+    def setUp(self):
+        super().setUp()
+        self.settings = ["--data", write_small_mnist(self.directory / "data"), "--model", "mlp",
+                         "--batch-size", 200, "--threads", 1, "--steps", 8]
+
+    def expect_proof(self, result, holds):
+        """The JSON of a proof that came to its end."""
+        self.expect(result, 0 if holds else 76)
+        proof = json.loads(result.stdout)
+        self.assertEqual(proof["proved"], holds)
+        self.assertEqual(list(Path(SCRATCH).glob("lockstep-prove-*")), [])
+        if holds:
+            self.assertEqual(proof["differences"], [])
+            for sha256 in (r["sha256"] for r in proof["runs"]):
+                self.assertEqual(sha256, proof["runs"][0]["sha256"])
+                self.assertIn("model.safetensors", sha256)
+                self.assertIn("optimizer.safetensors", sha256)
+        return proof
+
+    def test_resume(self):
+        proof = self.expect_proof(prove("resume", *self.settings, "--ema-decay", "0.9", "--json"),
+                                  True)
+        self.assertEqual([r["ranks"] for r in proof["runs"]], [[2], [2, 2]])
+        self.assertEqual((proof["steps"], proof["epoch_steps"], proof["stopped_at"]), (8, 4, 6))
+        # Every step, the record of each, and two epochs with validation and decision.
+        self.assertEqual(proof["equal"], {"checkpoints": 8, "metrics": 12, "decisions": 2})
+        self.assertIn("ema.safetensors", proof["runs"][0]["sha256"])
+
+    def test_resume_in_a_job_and_at_another_number_of_ranks(self):
+        result = run(4, "prove", "resume", *self.settings, "--ranks", "4,1", "--virtual-ranks", 4,
+                     "--stop-at", 2, "--json")
+        proof = self.expect_proof(result, True)
+        self.assertEqual([r["ranks"] for r in proof["runs"]], [[4], [4, 1]])
+        table = self.expect(run(2, "prove", "resume", *self.settings), 0).stdout
+        self.assertIn("equal in every bit", table)
+
+    def test_ranks(self):
+        arguments = ["ranks", *self.settings, "--ranks", "1,2,4", "--virtual-ranks", 4, "--json"]
+        proofs = [self.expect_proof(result, True)
+                  for result in (prove(*arguments), run(4, "prove", *arguments))]
+        for proof in proofs:
+            self.assertEqual([r["ranks"] for r in proof["runs"]], [[1], [2], [4]])
+        self.assertEqual(*(proof["runs"][0]["sha256"] for proof in proofs))
+
+    def test_ranks_without_virtual_ranks_differ(self):
+        result = prove("ranks", *self.settings, "--json")
+        difference = self.expect_proof(result, False)["differences"][0]
+        self.assertEqual((difference["step"], difference["file"]), (1, "model.safetensors"))
+        self.assertRegex(difference["place"], r"^dense\d\.(weight|bias) \[\d+(,\d+)?\]$")
+        for side in ("first", "second"):
+            self.assertRegex(difference[side], r"^-?0x1\.[0-9a-f]+p[+-]\d+$")
+        self.assertNotEqual(float.fromhex(difference["first"]),
+                            float.fromhex(difference["second"]))
+        self.assertGreaterEqual(difference["differing_elements"], 1)
+        self.assertIn("--virtual-ranks 2", difference["likely_reasons"][0])
+        table = self.expect(prove("ranks", *self.settings), 76).stdout
+        self.assertIn("B differs from A, first after step 1", table)
+        self.assertIn(difference["place"], table)
+
+    def test_a_flipped_bit_is_found(self):
+        fault = "flip@weights:rank=0,step=5,tensor=dense2.weight,element=300,bit=12"
+        result = prove("resume", *self.settings, "--ranks", 1, "--inject-fault", fault, "--json")
+        difference = self.expect_proof(result, False)["differences"][0]
+        self.assertEqual((difference["run"], difference["step"]), ("B", 5))
+        self.assertEqual((difference["file"], difference["place"]),
+                         ("model.safetensors", "dense2.weight [1,44]"))
+        self.assertEqual(difference["differing_elements"], 1)
+        self.assertEqual(difference["differing_tensors"], 1)
+        self.assertIn(fault, difference["likely_reasons"][0])
+
+    def test_a_run_that_diverges(self):
+        fault = "nan@gradient:rank=0,step=5,tensor=dense1.bias"
+        table = self.expect(prove("resume", *self.settings, "--ranks", 2, "--inject-fault", fault),
+                            76).stdout
+        self.assertRegex(table, "B ended after step 4: .*finite")
+
+    def test_state_outside_the_checkpoint_is_found(self):
+        settings = [*self.settings, "--model", "forgetful"]
+        del settings[2:4]
+        result = prove("resume", *settings, "--optimizer", "sgd", "--stop-at", 3, "--json",
+                       program=TEST_PROGRAM)
+        proof = self.expect_proof(result, False)
+        self.assertEqual({d["step"] for d in proof["differences"]}, {4})
+        difference = proof["differences"][0]
+        self.assertEqual(difference["file"], "model.safetensors")
+        self.assertRegex(difference["place"], r"^dense\.weight \[")
+        self.assertIn("all was equal up to step 3", difference["likely_reasons"][0])
+
+    def test_the_users_own_run_is_left_alone(self):
+        out = self.directory / "out"
+        self.expect(run(1, "train", "--out", out, *self.settings[:-2], "--max-steps", 3), 75)
+        before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+        config = out / "config.ini"
+        config.write_text(config.read_text().replace("resume = none", "resume = auto"))
+        before[config] = config.read_bytes()
+        kept = self.directory / "kept"
+        self.expect(prove("resume", "--config", config, "--steps", 4, "--keep", kept), 0)
+        self.assertEqual(before, {p: p.read_bytes() for p in out.rglob("*") if p.is_file()})
+        self.assertEqual(len(checkpoints(kept / "A")), 4)
+        self.assertEqual(checkpoints(kept / "A"), checkpoints(kept / "B"))
+        self.expect(prove("resume", "--config", config, "--steps", 4, "--keep", out), 73)
+
+    def test_wrong_use(self):
+        for arguments, expect in (([], "resume or ranks"), (["resmue"], "resume or ranks"),
+                                  (["resume", "--stop-at", 8], "--stop-at"),
+                                  (["resume", "--ranks", "1,2,4"], "--ranks"),
+                                  (["ranks", "--ranks", "2"], "--ranks"),
+                                  (["ranks", "--ranks", "1,,2"], "--ranks"),
+                                  (["ranks", "--stop-at", 2], "--stop-at"),
+                                  (["resume", "--resume", "auto"], "--resume"),
+                                  (["resume", "--steps", 1], "--steps")):
+            with self.subTest(arguments):
+                result = self.expect(prove(*arguments, *([] if "--steps" in arguments else
+                                                         self.settings)), 64)
+                self.assertIn(expect, result.stderr)
+        result = self.expect(run(2, "prove", "ranks", *self.settings, "--ranks", "1,4"), 64)
+        self.assertEqual(result.stderr.count("error: "), 1, result.stderr)
+        self.expect(run(1, "prove", "ranks", *self.settings), 64)
+
+    def test_an_interrupted_proof_leaves_nothing(self):
+        kept = self.directory / "kept"
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            job = subprocess.Popen([str(PROGRAM), "prove", "resume", *map(str, self.settings[:-1]),
+                                    "100000", "--epochs", "100000", "--keep", str(kept)],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            deadline = time.monotonic() + 120
+            while not list(kept.glob("A/checkpoints/step-*")) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self.assertGreaterEqual(len(processes_of(kept)), 4)  # it, mpirun, two ranks
+            job.send_signal(number)
+            _, errors = job.communicate(timeout=120)
+            self.assertEqual(job.returncode, 69 if number == signal.SIGTERM else -9, errors)
+            while processes_of(kept) and time.monotonic() < deadline + 60:
+                time.sleep(0.01)
+            self.assertEqual(processes_of(kept), [])
+            kept = self.directory / "kept-too"
+
+
+if __name__ == "__main__":
+    main()
