@@ -8,7 +8,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 program="launch/$(basename "$0")"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/lockstep"
 
-say() { printf '%s: %s\n' "$program" "$*" >&2; }
+say() { printf '%s: %s\n' "$program" "$*" >&2 || true; }
 die() {
   local code="$1"
   shift

@@ -4,13 +4,23 @@
 set -euo pipefail
 source_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
+# Ends whatever was started here, which has its home here too.
+clean_up() {
+  local path
+  while IFS= read -r path; do
+    path="${path#/proc/}"
+    kill -KILL "${path%/environ}" 2>/dev/null || true
+  done < <(grep -lzxF "HOME=$work/home" /proc/[0-9]*/environ 2>/dev/null)
+  rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 1' INT TERM HUP
 failures=0
 
 # ------------------------------------------------------------------------------------------ stubs
 
 repo="$work/repo"
-mkdir -p "$repo/configs" "$repo/cmake" "$work/elsewhere" "$work/bin"
+mkdir -p "$repo/configs" "$repo/cmake" "$work/elsewhere" "$work/bin" "$work/tmp"
 cp -r "$source_root/launch" "$repo/"
 printf 'model = lenet  # a comment\nepochs = 1\n' >"$repo/configs/digits.ini"
 
@@ -68,7 +78,7 @@ run() {
   local expected="$1" code=0
   shift
   (cd "$work/elsewhere" && env -u LIBTORCH_ROOT -u CMAKE_PREFIX_PATH -u CUDA_VISIBLE_DEVICES \
-    -u CUDA_HOME -u CUDACXX HOME="$work/home" XDG_CACHE_HOME="$work/home" \
+    -u CUDA_HOME -u CUDACXX TMPDIR="$work/tmp" HOME="$work/home" XDG_CACHE_HOME="$work/home" \
     PATH="$work/bin:$work/tools" "$@") >"$work/output" 2>&1 || code=$?
   [[ "$code" == "$expected" ]] || failed "$* returned $code, expected $expected"
 }
@@ -82,6 +92,15 @@ says() { grep -qF -- "$1" "$work/output" || failed "the output lacks: $1"; }
 logged() { grep -qF -- "$1" "$work/log" || failed "the log lacks: $1"; }
 not_logged() { ! grep -F -- "$1" "$work/log" || failed "the log has: $1"; }
 started() { grep -qF -- "$1" "$work/mpirun" || failed "mpirun's arguments lack '$1': $(cat "$work/mpirun")"; }
+soon() {
+  local i
+  for ((i = 0; i < 400; i++)); do
+    if "$@"; then return 0; fi
+    sleep 0.05
+  done
+  return 1
+}
+wait_for() { soon "$@" || failed "in vain: $*"; }
 nothing_left() {
   [[ -z "$(find "$work/home" -name 'incomplete.*' -o -name torch)" ]] ||
     failed "left behind: $(find "$work/home")"
@@ -90,6 +109,7 @@ nothing_left() {
 as_user=(env)
 if ((EUID == 0)); then as_user=(setpriv --reuid 65534 --clear-groups); fi
 chmod -R a+rX "$work"
+chmod 1777 "$work/tmp"
 
 setup="$repo/launch/setup" train="$repo/launch/train"
 
@@ -189,6 +209,7 @@ logged "-DLOCKSTEP_CUDA=OFF"
 
 # ------------------------------------------------------------------------------------------ train
 
+held="env --block-signal=USR1,USR2"
 run 0 "$setup" --cuda
 run 0 "$train"
 started "-n 3 "
@@ -198,19 +219,19 @@ rm -r "$work/include"
 
 fresh
 run 0 "$train"
-started "$repo/build/lockstep train --config $repo/configs/digits.ini --out runs/lenet-"
+started "$held $repo/build/lockstep train --config $repo/configs/digits.ini --out runs/lenet-"
 says "results: $work/elsewhere/runs/lenet-"
 run 0 "$train" --ranks 999 --config=../repo/configs/digits.ini --batch-size 7 --model mlp --out my/run
-started "-n 999 --oversubscribe $repo/build/lockstep train --config ../repo/configs/digits.ini"
+started "-n 999 --oversubscribe $held $repo/build/lockstep train --config ../repo/configs/digits.ini"
 started "--batch-size 7 --model mlp --out my/run"
 says "results: $work/elsewhere/my/run"
 run 0 "$train" --ranks 1 --model=mlp
-started "-n 1 $repo/build/lockstep"
+started "-n 1 $held $repo/build/lockstep"
 says "runs/mlp-"
 run 0 "$train" --hostfile hosts --resume auto
-started "--hostfile hosts $repo/build/lockstep train --config $repo/configs/digits.ini --resume auto"
+started "--hostfile hosts $held $repo/build/lockstep train --config $repo/configs/digits.ini --resume auto"
 run 0 "$train" --host a:2,b:2 --ranks 4
-started "--host a:2,b:2 -n 4 $repo/build/lockstep"
+started "--host a:2,b:2 -n 4 $held $repo/build/lockstep"
 run 64 "$train" --ranks 0
 run 64 "$train" --ranks=two
 run 64 "$train" --ranks
@@ -223,46 +244,142 @@ done
 run 75 env STUB_CODE=75 "$train" --ranks 1 --out stopped
 says "--out $work/elsewhere/stopped --resume auto"
 
-# INT, TERM and HUP become USR1 for mpirun, whose code is passed on; a second one becomes TERM.
+# Restarts: the stub leaves a checkpoint of the step that is in $work/step, and what an mpirun with
+# ranks that are no more leaves.
 stub mpirun <<STUB
-trap 'echo USR1 >>"$work/log"; [[ -n "\${STUB_STUBBORN:-}" ]] || exit 75' USR1
-trap 'echo TERM >>"$work/log"; exit 1' TERM
+printf '%s\n' "\$*" >>"$work/mpirun"
+while ((\$# > 0)); do case "\$1" in --out) out="\$2" ;; esac; shift; done
+read -r step reason code <<<"\$(head -n 1 "$work/tries")"
+sed -i 1d "$work/tries"
+if ((step > 0)); then
+  checkpoint="\$(printf '%s/checkpoints/step-%08d' "\$out" "\$step")"
+  mkdir -p "\$checkpoint"
+  touch "\$checkpoint/MANIFEST.json"
+  printf '{\n  "stop_reason": "%s",\n}\n' "\$reason" >"\$checkpoint/state.json"
+fi
+exit "\$code"
+STUB
+restarted() { # CODE TRIES OPTIONS... with lines 'step reason code', one a try, on stdin
+  local expected="$1" tries="$2"
+  shift 2
+  cat >"$work/tries"
+  rm -rf "$work/elsewhere/again"
+  : >"$work/mpirun"
+  run "$expected" "$train" --ranks 1 --out again --restart-delay 0 "$@"
+  [[ "$(wc -l <"$work/mpirun")" == "$tries" ]] || failed "expected $tries tries: $(cat "$work/mpirun")"
+}
+restarted 0 4 --restarts 9 --resume none <<<$'7 none 137\n8 preempted 75\n9 none 69\n20 done 0'
+says "restart 3 of 9 in 0 s, from step 9"
+[[ "$(tail -n 1 "$work/mpirun")" == *" --resume auto --ledger-dir"* ]] || failed "$(cat "$work/mpirun")"
+! grep -- "--resume none.*--resume" "$work/mpirun" || failed "--resume twice"
+restarted 69 3 --restarts=2 <<<$'1 none 137\n2 none 1\n3 none 255'
+says "giving up: --restarts 2 are used up"
+restarted 69 2 --restarts 9 <<<$'0 none 137\n0 none 137'
+says "giving up: two tries in a row gained no checkpoint"
+restarted 69 4 --restarts 9 <<<$'0 none 137\n5 none 137\n5 none 134\n5 none 139'
+restarted 69 1 <<<$'1 none 137'
+for code in 64 65 66 70 73 74 76 78; do restarted "$code" 1 --restarts 9 <<<"1 none $code"; done
+restarted 75 1 --restarts 9 <<<'1 limit 75'
+restarted 75 1 --restarts 9 <<<'1 interrupted 75'
+# Before its first checkpoint a job begins again with what it was told.
+restarted 0 3 --restarts 9 --resume=elsewhere <<<$'0 none 137\n2 none 137\n3 done 0'
+grep -c -- "--resume=elsewhere" "$work/mpirun" | grep -qx 2 || failed "$(cat "$work/mpirun")"
+run 64 "$train" --restarts -1
+run 64 "$train" --restart-delay x
+
+# What a dead mpirun leaves behind is ended, also what has gone into a session of its own; not others'
+# processes of that name.
+stub mpirun <<STUB
+setsid sleep 1000 &
+echo \$! >"$work/left"
+exit 137
+STUB
+sleep 1000 &
+foreign=$!
+run 69 "$train" --ranks 1
+gone() { ! grep -q . "/proc/$1/cmdline" 2>/dev/null; } # or a zombie, whose parent has not looked yet
+wait_for gone "$(<"$work/left")"
+kill "$foreign" || failed "a foreign process was ended"
+
+# INT, TERM and HUP become USR2 for mpirun, USR1 stays, and its code is passed on; a second INT, TERM
+# or HUP becomes TERM. The stub has a rank once it has a ledger.
+stub mpirun <<STUB
+[[ -n "\${STUB_CAN_TRAP:-}" ]] || STUB_CAN_TRAP=1 exec env --default-signal=USR1,USR2 "\$0" "\$@"
+for name in USR1 USR2; do
+  trap "echo \$name >>'$work/log'; [[ -n '\${STUB_STUBBORN:-}' ]] || exit 75" \$name
+done
+trap 'echo TERM >>"$work/log"; [[ "\${STUB_STUBBORN:-}" == very ]] || exit 1' TERM
+touch "\${*: -1}/host-rank-0"
 touch "$work/ready"
 while :; do sleep 0.05; done
 STUB
-wait_for() {
-  local i
-  for ((i = 0; i < 400; i++)); do
-    if "$@"; then return 0; fi
-    sleep 0.05
-  done
-  failed "in vain: $*"
-}
 signal_train() { # CODE SIGNAL...
   local code=0 expected="$1" train_id signal
   shift
   rm -f "$work/ready"
   : >"$work/log"
-  (cd "$work/elsewhere" && HOME="$work/home" XDG_CACHE_HOME="$work/home" PATH="$work/bin:$work/tools" \
-    exec "$train" --ranks 1 --out signalled) >"$work/output" 2>&1 &
+  (cd "$work/elsewhere" && TMPDIR="$work/tmp" HOME="$work/home" \
+    XDG_CACHE_HOME="$work/home" PATH="$work/bin:$work/tools" \
+    exec "$train" --ranks 1 --out signalled --restarts 9) >"$work/output" 2>&1 &
   train_id=$!
   wait_for test -e "$work/ready"
   for signal in "$@"; do
     kill -s "$signal" -- "-$train_id" # its process group, as a terminal does
-    if [[ "$signal" != "${*: -1}" || $# -eq 1 ]]; then wait_for grep -q USR1 "$work/log"; fi
+    case "$signal" in
+      USR1) wait_for grep -q USR1 "$work/log" ;;
+      *)
+        # bash drops an INT that comes while a child of its own ends without minding it.
+        [[ "$signal" != INT ]] || soon grep -qE 'USR2|TERM' "$work/log" ||
+          kill -s INT -- "-$train_id"
+        wait_for grep -qE 'USR2|TERM' "$work/log"
+        ;;
+    esac
   done
   wait "$train_id" || code=$?
   [[ "$code" == "$expected" ]] || failed "after $*: $code, expected $expected"
 }
 set -m # else this shell's children ignore INT
 signal_train 75 TERM
-logged USR1
+logged USR2
 not_logged TERM
 signal_train 75 INT
 signal_train 75 HUP
-export STUB_STUBBORN=1
+signal_train 75 USR1
+logged USR1
+not_logged USR2
+export STUB_STUBBORN=yes
 signal_train 69 TERM INT
 logged TERM
+signal_train 69 USR1 USR1 INT TERM # a person's request is the stronger one
+logged USR2
+export STUB_STUBBORN=very
+signal_train 69 INT INT
+unset STUB_STUBBORN
+
+# While launch/setup builds: all of it ends.
+stub cmake <<STUB
+sleep 1000 & echo \$! >>"$work/builders"
+sleep 1000 & echo \$! >>"$work/builders"
+touch "$work/ready"
+wait
+STUB
+for signal in TERM INT HUP USR1; do
+  rm -f "$work/builders"
+  rm -rf "$repo/build"
+  (
+    cd "$work/elsewhere"
+    export TMPDIR="$work/tmp" HOME="$work/home" XDG_CACHE_HOME="$work/home" PATH="$work/bin:$work/tools"
+    exec "$train" --ranks 1 --out signalled
+  ) >"$work/output" 2>&1 &
+  train_id=$! code=0
+  rm -f "$work/ready"
+  wait_for test -e "$work/ready"
+  kill -s "$signal" "$train_id"
+  wait "$train_id" || code=$?
+  [[ "$code" == 75 ]] || failed "$signal during setup: $code, expected 75"
+  says "stopped by SIG$signal before training began"
+  while read -r pid; do wait_for gone "$pid"; done <"$work/builders"
+done
 
 if ((failures > 0)); then
   echo "$failures failures"

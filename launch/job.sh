@@ -1,0 +1,220 @@
+# One command that may be told to stop: how launch/train starts launch/setup and mpirun, passes
+# signals on to them, notices when mpirun hangs, and leaves nothing behind. Sourced, never run.
+#
+# Uses root, options, mpirun, has_hosts, config and setting() of launch/train; sets code.
+# shellcheck shell=bash disable=SC2154
+
+# ------------------------------------------------------------------------------------------ requests
+
+stop_cause=""  # the first signal, for people
+stop_signal="" # what the ranks are sent: USR1 (preempted) or USR2 (interrupted), the stronger one
+urgency=0      # how many INT, TERM and HUP have come
+
+# For traps. Only notes what has come: what follows from it depends on what is running.
+request_stop() {
+  stop_cause="${stop_cause:-SIG$1}"
+  if [[ "$1" == USR1 ]]; then
+    stop_signal="${stop_signal:-USR1}"
+  else
+    stop_signal=USR2
+    urgency=$((urgency + 1))
+  fi
+}
+
+catch_signals() {
+  local name
+  for name in INT TERM HUP USR1; do
+    # shellcheck disable=SC2064  # the name of now
+    trap "request_stop $name" "$name"
+  done
+  # Who reads our messages may be gone, with the terminal or at the other end of a pipe.
+  trap '' PIPE
+}
+
+stop_requested() { [[ -n "$stop_signal" ]]; }
+
+# --------------------------------------------------------------------------------- child and its own
+
+job=""  # the process id of what runs, and of its session
+mark="" # what is in the environment of all its processes, and in no other
+
+# Starts a command in a session of its own, where no terminal's Ctrl-C reaches it. As long as it has
+# not set up its own handlers, and when it has removed them again, USR1 and USR2 do nothing to it.
+start() {
+  mark="LOCKSTEP_LAUNCHED_BY=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')"
+  env --ignore-signal=USR1,USR2 "$mark" setsid "$@" </dev/null &
+  job=$!
+}
+
+# Waits for the job: succeeds, and sets code, when it has ended; fails after a second or a signal.
+await() {
+  local timer
+  sleep 1 &
+  timer=$!
+  # Without this shell's own lines about jobs that died of a signal.
+  { wait -n "$job" "$timer" || true; } 2>/dev/null
+  kill "$timer" 2>/dev/null || true
+  ! kill -0 "$job" 2>/dev/null || return 1
+  code=0
+  { wait "$job" || code=$?; } 2>/dev/null
+}
+
+# The processes that belong to the job, wherever they have gone; a zombie does not.
+own_processes() {
+  local path
+  while IFS= read -r path; do
+    path="${path#/proc/}"
+    printf '%s\n' "${path%/environ}"
+  done < <(grep -lzxF -- "$mark" /proc/[0-9]*/environ 2>/dev/null)
+}
+
+# Kills what is left of the job.
+kill_leftovers() {
+  local pids round
+  for ((round = 0; round < 100; round++)); do
+    mapfile -t pids < <(own_processes)
+    ((${#pids[@]} > 0)) || return 0
+    { kill -KILL "${pids[@]}" || true; sleep 0.1; } 2>/dev/null
+  done
+  say "these processes cannot be killed: ${pids[*]}"
+}
+
+# -------------------------------------------------------------------------------------------- setup
+
+# launch/setup; ends this script when it fails or is told to stop.
+run_setup() {
+  start "$root/launch/setup"
+  until await; do
+    stop_requested || continue
+    kill -TERM -- "-$job" 2>/dev/null || true
+    if ((urgency > 1)); then kill_leftovers; fi
+  done
+  ! stop_requested || stopped_before_start
+  ((code == 0)) || exit "$code"
+}
+
+stopped_before_start() {
+  say "stopped by $stop_cause before training began: nothing was written"
+  exit 75
+}
+
+# ------------------------------------------------------------------------------------------- mpirun
+
+ledgers=""       # the directory of this job's ledgers
+ledger_option=() # what tells the program, when this script made it
+scratch=()       # directories of this job on this host; the first holds the file "started"
+ranks_seen=no    # on this host
+alone_since=""   # when mpirun was first seen without the ranks it had
+announced=""     # what was said last about a stop
+sent="" sent_at=0 # which stop signal mpirun got last, and when
+terminated_at="" # when mpirun was told to end at once
+
+# Runs mpirun to its end and sets code to one of lockstep's.
+run_job() {
+  local since="$SECONDS" ticks=0
+  ranks_seen=no alone_since="" terminated_at="" sent=""
+  choose_ledgers
+  make_scratch
+  # This env keeps the signals pending until the program, which is slow to load, can take them.
+  start "${mpirun[@]}" env --block-signal=USR1,USR2 \
+    "$root/build/lockstep" train --config "$config" "${options[@]}" "${ledger_option[@]}"
+  until await; do
+    if stop_requested; then pass_stop_on "$since"; fi
+    ticks=$((ticks + 1))
+    if ((ticks % 5 == 0)); then watch_mpirun; fi
+  done
+  kill_leftovers
+  rm -rf "${scratch[@]}"
+  name_code
+  settle_ledgers
+}
+
+choose_ledgers() {
+  ledgers="$(setting ledger-dir "")" ledger_option=()
+  if [[ -z "$ledgers" ]]; then
+    ledgers="$(mktemp -d "${TMPDIR:-/tmp}/lockstep-ledgers-XXXXXX")"
+    ledger_option=(--ledger-dir "$ledgers")
+  fi
+}
+
+# An Open MPI that is killed leaves its files: on one host they can be kept together and removed.
+make_scratch() {
+  scratch=("$(mktemp -d "${TMPDIR:-/tmp}/lockstep-job-XXXXXX")")
+  touch "${scratch[0]}/started"
+  [[ "$has_hosts" == no ]] || return 0
+  export OMPI_MCA_orte_tmpdir_base="${scratch[0]}"
+  if [[ -d /dev/shm && -w /dev/shm ]]; then
+    scratch+=("$(mktemp -d /dev/shm/lockstep-job-XXXXXX)")
+    export OMPI_MCA_btl_vader_backing_directory="${scratch[1]}"
+  fi
+}
+
+# Every rank can take a stop signal once any rank has a ledger, since all have then met. On a host
+# without ranks there is never one: time is what tells there.
+ranks_listen() {
+  [[ -n "$(find "$ledgers" -name '*-rank-*' -newer "${scratch[0]}/started" 2>/dev/null)" ]] ||
+    ((SECONDS - $1 >= 10))
+}
+
+# Called again and again as long as the job goes on: one signal may be lost, and many mean the same.
+pass_stop_on() {
+  if ((urgency > 2)); then
+    kill_leftovers
+  elif ((urgency == 2)); then
+    announce "ending at once"
+    kill -TERM "$job" 2>/dev/null || true
+    terminated_at="${terminated_at:-$SECONDS}"
+    if ((SECONDS - terminated_at >= 5)); then kill_leftovers; fi
+  else
+    announce "$stop_cause: stopping with a checkpoint; INT or TERM once more ends at once"
+    if [[ "$sent" == "$stop_signal" ]] && ((SECONDS - sent_at < 10)); then return 0; fi
+    ranks_listen "$1" || return 0
+    kill -s "$stop_signal" "$job" 2>/dev/null || true
+    sent="$stop_signal" sent_at="$SECONDS"
+  fi
+}
+
+announce() {
+  if [[ "$announced" != "$1" ]]; then say "$1"; fi
+  announced="$1"
+}
+
+# mpirun outlives its ranks by moments. Ranks on other hosts alone are not seen from here.
+watch_mpirun() {
+  local pids
+  mapfile -t pids < <(own_processes)
+  if ((${#pids[@]} > 1)); then
+    ranks_seen=yes alone_since=""
+  elif [[ "$ranks_seen" == yes ]]; then
+    alone_since="${alone_since:-$SECONDS}"
+    if ((SECONDS - alone_since >= 20)); then
+      say "mpirun hangs: its ranks on this host have ended, and it has not"
+      kill_leftovers
+    fi
+  fi
+}
+
+name_code() {
+  case "$code" in
+    0 | 64 | 65 | 66 | 69 | 70 | 73 | 74 | 75 | 76 | 78) ;;
+    *)
+      say "mpirun returned $code: a rank or the network failed"
+      code=69
+      ;;
+  esac
+}
+
+# Says what the ledgers tell of a job that died, and removes them unless nothing could be told.
+settle_ledgers() {
+  local story=""
+  if ((code == 69)) && [[ -n "$(find "$ledgers" -name '*-rank-*' 2>/dev/null)" ]]; then
+    story="$("$root/build/lockstep" doctor --ledger "$ledgers" 2>/dev/null)" || true
+    if [[ -z "$story" ]]; then
+      say "what each rank did last is in the ledgers in $ledgers"
+      return 0
+    fi
+    say "the ledgers tell:"
+    printf '%s\n' "$story" >&2 || true
+  fi
+  if ((${#ledger_option[@]} > 0)); then rm -rf "$ledgers"; fi
+}

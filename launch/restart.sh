@@ -1,0 +1,91 @@
+# Running a job again after a failure that is nobody's doing. Sourced by launch/train, never run.
+#
+# Uses options, out, restarts and restart_delay of launch/train; sets code.
+# shellcheck shell=bash disable=SC2154
+
+readonly longest_delay=300
+
+# The global step of the newest complete checkpoint in the run directory, or nothing.
+newest_step() {
+  local directory newest=""
+  for directory in "$out"/checkpoints/step-*; do
+    if [[ "$directory" =~ /step-0*([0-9]+)$ && -e "$directory/MANIFEST.json" ]] &&
+      ((BASH_REMATCH[1] > ${newest:--1})); then
+      newest="${BASH_REMATCH[1]}"
+    fi
+  done
+  printf '%s\n' "$newest"
+}
+
+# Why the newest checkpoint was the last one: none, done, preempted, interrupted or limit.
+stop_reason() {
+  local state
+  state="$(printf '%s/checkpoints/step-%08d/state.json' "$out" "$(newest_step)")"
+  sed -n 's/^ *"stop_reason": "\([a-z]*\)".*/\1/p' "$state" 2>/dev/null || true
+}
+
+# Whether a job that ended with this code may end better when it is run again as it is.
+is_worth_another_try() {
+  ! stop_requested || return 1
+  case "$code" in
+    69) ;;
+    75) [[ -n "$(newest_step)" && "$(stop_reason)" == preempted ]] ;;
+    *) return 1 ;;
+  esac
+}
+
+# Once there is a checkpoint, whatever --resume said at first has done its work.
+resume_from_newest() {
+  local kept=() i
+  [[ -n "$(newest_step)" || "$(setting resume none)" == none ]] || return 0
+  for ((i = 0; i < ${#options[@]}; i++)); do
+    case "${options[i]}" in
+      --resume) i=$((i + 1)) ;;
+      --resume=*) ;;
+      *) kept+=("${options[i]}") ;;
+    esac
+  done
+  options=("${kept[@]}" --resume auto)
+}
+
+# Sleeps so many seconds, or until a stop is requested.
+pause() {
+  local until=$((SECONDS + $1))
+  while ((SECONDS < until)) && ! stop_requested; do
+    sleep 1 &
+    wait "$!" || true
+  done
+}
+
+# Runs the job up to 1 + restarts times; two tries in a row that gained no step are the end of it.
+run_job_with_restarts() {
+  local try barren=0 delay="$restart_delay" before after
+  for ((try = 1; ; try++)); do
+    before="$(newest_step)"
+    run_job
+    after="$(newest_step)"
+    if ((restarts == 0)) || ! is_worth_another_try; then return 0; fi
+    if [[ "$after" != "$before" ]]; then
+      barren=0 delay="$restart_delay"
+    else
+      barren=$((barren + 1))
+    fi
+    if ((barren > 1)); then
+      say "giving up: two tries in a row gained no checkpoint"
+      return 0
+    fi
+    if ((try > restarts)); then
+      say "giving up: --restarts $restarts are used up"
+      return 0
+    fi
+    say "restart $try of $restarts in $delay s, from ${after:+step }${after:-the beginning}"
+    pause "$delay"
+    if stop_requested; then
+      say "stopped by $stop_cause before the restart"
+      code=75
+      return 0
+    fi
+    delay=$((delay * 2 < longest_delay ? delay * 2 : longest_delay))
+    resume_from_newest
+  done
+}

@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""Training on two hosts over TCP, and what becomes of it when the network between them fails."""
+
+import os
+import subprocess
+import sys
+import time
+import unittest
+from pathlib import Path
+
+import two_hosts
+from two_hosts import TwoHosts, wait_for
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "program"))
+import harness  # noqa: E402
+
+DEADLINE = 4  # seconds, --collective-timeout where the network does not come back
+RANKS_PER_HOST = 2
+
+
+class Cluster(harness.ProgramTest):
+    """A test with two hosts and what a run without any trouble ends in."""
+
+    quiet = {}
+
+    def setUp(self):
+        super().setUp()
+        self.data = harness.write_small_mnist(self.directory / "data", training=1200, test=100)
+        self.hosts = TwoHosts([self.directory, harness.SOURCE, harness.PROGRAM.parent])
+        self.addCleanup(self.hosts.close)
+        for host in self.hosts.hosts:
+            # Open MPI gives up a connection when the kernel does: by default after a quarter of an
+            # hour, so after a quarter of a minute.
+            host.run("sysctl", "-w", "net.ipv4.tcp_retries2=5")
+
+    def start(self, out, *options, timeout=60, slow=True):
+        """A job of two epochs of 27 steps; a slow one takes 50 ms a step, which changes no bit."""
+        slowly = ("--inject-fault", "slow@forward:rank=0,seconds=0.05") if slow else ()
+        words = self.hosts.mpirun(
+            RANKS_PER_HOST, harness.PROGRAM, "train", "--model", "lenet", "--data", self.data,
+            "--threads", 1, "--epochs", 2, "--batch-size", 40, "--log-every-steps", 5,
+            "--checkpoint-every-steps", 8, "--collective-timeout", timeout, "--out",
+            self.directory / out, *slowly, *options)
+        # The hosts have a /tmp of their own; this one's path would be too long for some sockets.
+        environment = {k: v for k, v in os.environ.items() if k != "TMPDIR"}
+        job = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               env=environment)
+        self.addCleanup(job.stdout.close)
+        self.addCleanup(job.wait)
+        self.addCleanup(job.kill)
+        return job
+
+    def finish(self, job, code, timeout=120):
+        output, _ = job.communicate(timeout=timeout)
+        self.assertEqual(job.returncode, code, output[-4000:])
+        return output
+
+    def quiet_weights(self):
+        if not Cluster.quiet:
+            self.finish(self.start("quiet", slow=False), 0)
+            Cluster.quiet = harness.weights(self.directory / "quiet")
+        return Cluster.quiet
+
+    def await_step(self, out, step):
+        metrics = self.directory / out / "metrics.jsonl"
+        wait_for(lambda: metrics.exists() and any(r["step"] >= step for r in
+                                                  harness.records(metrics)), 60, f"step {step}")
+
+    def last_words(self, host):
+        """The texts in the ledgers on this host: names of operations, and why its ranks ended."""
+        ledgers = (host.root / "tmp").glob("lockstep-[0-9]*/*-rank-*")
+        return "\n".join(path.read_bytes().decode(errors="replace") for path in ledgers)
+
+    def expect_nothing_left(self, seconds):
+        for host in self.hosts.hosts:
+            wait_for(lambda host=host: not host.processes(), seconds,
+                     f"the end of all processes of {host.name}: {host.processes()}")
+
+
+class Outage(Cluster):
+    def test_link_down_for_good(self):
+        job = self.start("run", timeout=DEADLINE)
+        self.await_step("run", 10)
+        self.hosts.link("down")
+        down = time.monotonic()
+        output = self.finish(job, 69)
+        self.assertLess(time.monotonic() - down, 60)
+        print(f"[ends {time.monotonic() - down:.1f} s after the link, deadline {DEADLINE} s] ",
+              end="", file=sys.stderr, flush=True)
+        # Mostly in an all-reduce; a checkpoint may have come between.
+        self.assertRegex(output, r"(all_reduce|control) '[^']+'.* rank [01] \(node-a\)")
+        self.assertRegex(output, r"(no word from|missing after).* ranks? 2\b.* \(node-b\)")
+        self.assertRegex(output, r"ranks 2, 3 \(node-b\): no answer within \d\.\d s")
+        self.assertRegex(output, r"rank 0 \(node-a\) has been in .* in phase (training|checkpoint)")
+        self.expect_nothing_left(60)
+        # The other side could tell nobody, but has written it down.
+        self.assertRegex(self.last_words(self.hosts.b),
+                         r"(no word from ranks 0, 1|rank 0) \(node-a\)")
+
+        self.hosts.link("up")
+        self.finish(self.start("run", "--resume", "auto", slow=False), 0)
+        self.assertEqual(harness.weights(self.directory / "run"), self.quiet_weights())
+
+    def test_link_down_for_three_seconds(self):
+        job = self.start("run")
+        self.await_step("run", 10)
+        self.hosts.link("down")
+        time.sleep(3)  # the outage itself
+        self.hosts.link("up")
+        self.finish(job, 0)
+        self.assertEqual(harness.weights(self.directory / "run"), self.quiet_weights())
+        self.expect_nothing_left(20)
+
+
+class Throttling(Cluster):
+    def test_one_megabit_for_a_while(self):
+        job = self.start("run", timeout=120)
+        self.await_step("run", 10)
+        self.hosts.throttle("1mbit")
+        time.sleep(15)  # a step moves some 250 kB: a few of them
+        self.assertIsNone(job.poll())
+        self.hosts.throttle(None)
+        self.finish(job, 0, timeout=300)
+        self.assertEqual(harness.weights(self.directory / "run"), self.quiet_weights())
+        self.expect_nothing_left(20)
+
+
+if __name__ == "__main__":
+    reason = two_hosts.missing()
+    if reason:
+        print(f"skipped: {reason}")
+        sys.exit(77)
+    harness.main()

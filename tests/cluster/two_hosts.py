@@ -1,0 +1,162 @@
+"""Two "hosts" on one machine: each a network, mount and UTS namespace with its own name, /tmp and
+/dev/shm, joined by a virtual cable. Needs root. A namespace lives as long as a process in it, so
+that nothing is left once those have been ended."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SOURCE = HERE.parents[1]
+
+# What a host does before it waits; $1 is its name, the rest are paths that both hosts see.
+SET_UP = r"""
+set -euo pipefail
+hostname "$1"
+shift
+ip link set lo up
+mount --rbind /tmp /mnt
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /dev/shm
+for path in "$@"; do
+  case "$path" in /tmp/*)
+    mkdir -p "$path"
+    mount --bind "/mnt/${path#/tmp/}" "$path"
+  esac
+done
+umount --recursive --lazy /mnt
+echo ready
+exec sleep infinity
+"""
+
+
+def missing():
+    """Why this machine cannot have two hosts, or None."""
+    if os.geteuid() != 0:
+        return "namespaces need root"
+    probe = ["unshare", "--net", "--mount", "--uts", "sh", "-c",
+             "hostname probe && mount -t tmpfs tmpfs /mnt && ip link add a0 type veth peer name a1"
+             " && tc -V >/dev/null"]
+    try:
+        result = subprocess.run(probe, capture_output=True, text=True, timeout=30)
+    except OSError as error:
+        return f"unshare: {error.strerror}"
+    return None if result.returncode == 0 else "no namespaces: " + result.stderr.strip()
+
+
+def wait_for(condition, seconds, what):
+    """The first true value of condition(); AssertionError when none has come."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"{what}: not within {seconds} s")
+
+
+class Host:
+    """One namespace of each kind, kept by a sleeping process."""
+
+    def __init__(self, name, address, shared):
+        self.name, self.address = name, address
+        self.keeper = subprocess.Popen(
+            ["unshare", "--net", "--mount", "--uts", "--propagation", "private",
+             "bash", "-c", SET_UP, "set-up", name, *map(str, shared)],
+            stdout=subprocess.PIPE, text=True)
+        if self.keeper.stdout.readline() != "ready\n":
+            raise AssertionError(f"{name}: cannot be set up")
+        self.namespace = os.readlink(f"/proc/{self.keeper.pid}/ns/net")
+        self.root = Path(f"/proc/{self.keeper.pid}/root")
+
+    def command(self, *words):
+        return ["env", "LC_ALL=C", "nsenter", f"--target={self.keeper.pid}", "--net", "--mount", "--uts",
+                *map(str, words)]
+
+    def run(self, *words):
+        return subprocess.run(self.command(*words), check=True, capture_output=True, text=True)
+
+    def processes(self):
+        """{pid: command line} of what runs on this host, the keeper left out."""
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.readlink(entry / "ns" / "net") != self.namespace:
+                    continue
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+                if line and int(entry.name) != self.keeper.pid:  # the dead have no command line
+                    found[int(entry.name)] = line
+        return found
+
+    def close(self):
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.keeper.kill()
+        self.keeper.wait()
+        self.keeper.stdout.close()
+
+
+class TwoHosts:
+    """Hosts "node-a" and "node-b", 192.0.2.1 and 192.0.2.2 (addresses for documentation, which
+    exist inside the namespaces only). Use with contextlib.closing."""
+
+    LINK = "cable"
+
+    def __init__(self, shared):
+        self.hosts = []
+        try:
+            for name, address in (("node-a", "192.0.2.1"), ("node-b", "192.0.2.2")):
+                self.hosts.append(Host(name, address, shared))
+            self.a, self.b = self.hosts
+            self.a.run("ip", "link", "add", self.LINK, "type", "veth", "peer", "name", self.LINK,
+                       "netns", str(self.b.keeper.pid))
+            for host in self.hosts:
+                host.run("ip", "address", "add", f"{host.address}/24", "dev", self.LINK)
+                host.run("ip", "link", "set", self.LINK, "up")
+            self.await_link()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        for host in self.hosts:
+            host.close()
+
+    def link(self, state):
+        """"down" or "up"; up: until each host reaches the other."""
+        self.a.run("ip", "link", "set", self.LINK, state)
+        if state == "up":
+            self.await_link()
+
+    def await_link(self):
+        # Nobody listens there: a refusal is an answer.
+        probe = "exec 3<>/dev/tcp/{}/9"
+        for host, other in ((self.a, self.b), (self.b, self.a)):
+            def answers(host=host, other=other):
+                words = host.command("timeout", "2", "bash", "-c", probe.format(other.address))
+                result = subprocess.run(words, capture_output=True, text=True)
+                return "refused" in result.stderr
+            wait_for(answers, 60, f"{host.name} reaches {other.name}")
+
+    def throttle(self, rate):
+        """Both directions, e.g. "1mbit"; None: as fast as memory."""
+        for host in self.hosts:
+            if rate is None:
+                host.run("tc", "qdisc", "delete", "dev", self.LINK, "root")
+            else:
+                host.run("tc", "qdisc", "add", "dev", self.LINK, "root", "tbf", "rate", rate,
+                         "burst", "32kb", "latency", "400ms")
+
+    def mpirun(self, ranks_per_host, *words):
+        """A command that starts the words on both hosts, from the first, over TCP only."""
+        slots = ",".join(f"{host.address}:{ranks_per_host}" for host in self.hosts)
+        network = "192.0.2.0/24"
+        return self.a.command(
+            "env", f"LOCKSTEP_TEST_HOST_B={self.b.keeper.pid}", SOURCE / "tests" / "mpirun",
+            "--host", slots, "--mca", "plm_rsh_agent", HERE / "launch_agent",
+            "--mca", "btl", "tcp,vader,self", "--mca", "btl_tcp_if_include", network,
+            "--mca", "oob_tcp_if_include", network, *words)

@@ -1,0 +1,137 @@
+"""A stop signal at any moment: a checkpoint, code 75, and a resume to the weights of a quiet run.
+
+--long: at more moments.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+import launched
+from harness import PROGRAM, checkpoints, command, main
+
+LONG = "--long" in sys.argv
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def stop_reason(out):
+    state = out / "checkpoints" / checkpoints(out)[-1] / "state.json"
+    return json.loads(state.read_text())["stop_reason"]
+
+
+class SignalsTest(launched.LaunchTest):
+    def test_at_any_moment_of_a_start(self):
+        out = self.directory / "out"
+        moments = [i * 0.1 for i in range(25)] if LONG else [0.02, 0.4, 0.8, 1.3]
+        for index, moment in enumerate(moments):
+            number = (*INTERRUPTS, signal.SIGUSR1)[index % 4]
+            job = self.launch(2, out, "--resume", "auto", "--restarts", 9)
+            # Before this a shell has no traps yet.
+            launched.wait_until(lambda: self.masks(job, number)[1], "traps")
+            time.sleep(moment)
+            job.send_signal(number)
+            if index % 2 == 1 and number == signal.SIGUSR1:
+                job.send_signal(number)
+            self.finish(job, 75)
+            with self.subTest(moment=moment, signal=number.name):
+                log = job.log.read_text()
+                self.assertNotIn("restart", log)
+                if "nothing was written" in log:
+                    continue
+                self.assertEqual(stop_reason(out), "preempted" if number == signal.SIGUSR1
+                                 else "interrupted", log)
+        self.expect_weights_of_the_quiet_run(2, out)
+
+    @staticmethod
+    def masks(job, number):
+        """Whether the process blocks a signal, and whether it catches it."""
+        with open(f"/proc/{job.pid}/status", encoding="ascii") as status:
+            fields = dict(line.split(":", 1) for line in status)
+        return [bool(int(fields.get(name, "0"), 16) >> (number - 1) & 1) for name in ("SigBlk", "SigCgt")]
+
+    def start_blocked(self, out):
+        """The program between its first instructions and main, or later if that was missed."""
+        job = subprocess.Popen([PROGRAM, "train", "--out", out, *map(str, self.settings)],
+                               env=launched.environment(), stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True)
+        self.addCleanup(job.kill)
+        launched.wait_until(lambda: any(self.masks(job, signal.SIGUSR1)), "a mask or a handler")
+        return job, self.masks(job, signal.SIGUSR1) == [True, False]
+
+    def test_before_main(self):
+        """While LibTorch's constructors run, a signal waits for the handler."""
+        for attempt in range(5):  # that time may be missed
+            out = self.directory / str(attempt)
+            job, blocked = self.start_blocked(out)
+            job.send_signal(signal.SIGUSR1)
+            _, errors = job.communicate(timeout=120)
+            self.assertEqual(job.returncode, 75, errors)
+            self.assertEqual(stop_reason(out), "preempted")
+            if blocked:
+                return
+        self.fail("SIGUSR1 was never seen blocked")
+
+    def stop_bare(self, *settings):
+        """Stops mpirun itself, each time twice in a row, at moments spread over a second."""
+        out = self.directory / "out"
+        for index in range(20 if LONG else 2):
+            before = checkpoints(out)
+            job = subprocess.Popen(
+                command(2, "train", "--out", out, *self.settings, *settings, "--resume", "auto"),
+                env=launched.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, start_new_session=True)
+            launched.wait_until(lambda: checkpoints(out) != before, "a checkpoint")
+            time.sleep((0.1 + 0.13 * index) % 1)
+            number = (signal.SIGUSR1, signal.SIGUSR2)[index % 2]
+            job.send_signal(number)
+            time.sleep(0.01)
+            job.send_signal(number)
+            output, _ = job.communicate(timeout=120)
+            self.assertEqual(job.returncode, 75, output)
+            self.assertEqual(stop_reason(out), ("preempted", "interrupted")[index % 2])
+            self.assertIn(f"{stop_reason(out)} ({number.name})", output)
+        self.expect_weights_of_the_quiet_run(2, out, *settings)
+
+    def test_during_validation(self):
+        self.stop_bare("--validation-fraction", "0.9", "--evaluation-batch", 5)
+
+    def test_during_checkpoints(self):
+        self.stop_bare("--checkpoint-every-steps", 1)
+
+    def test_whoever_reads_the_messages_is_gone(self):
+        """launch/train | head: on Ctrl-C the reader dies first."""
+        out = self.directory / "out"
+        job = subprocess.Popen(
+            [str(self.train), "--config", str(self.directory / "root" / "empty.ini"), "--ranks", "2",
+             "--out", str(out), *map(str, self.settings)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=launched.environment(),
+            start_new_session=True)
+        self.addCleanup(self.end, job)
+        launched.wait_until(lambda: checkpoints(out), "a checkpoint")
+        job.stdout.close()
+        job.send_signal(signal.SIGINT)
+        self.assertEqual(job.wait(timeout=60), 75)
+        self.assertEqual(stop_reason(out), "interrupted")
+
+    @unittest.skipUnless(LONG, "slow")
+    def test_an_mpirun_that_hangs_is_not_waited_for(self):
+        """Its ranks end by their deadline; launch/train kills it and runs the job again."""
+        out = self.directory / "out"
+        self.settings = self.settings[:-2]
+        job = self.launch(2, out, "--epochs", 2, "--restarts", 3, "--restart-delay", 0,
+                          "--collective-timeout", 5)
+        launched.wait_until(lambda: checkpoints(out), "a checkpoint")
+        mpirun, = (pid for pid, name in launched.children(job.pid) if name == "mpirun")
+        os.kill(mpirun, signal.SIGSTOP)
+        self.finish(job, 0)
+        self.assertIn("mpirun hangs", job.log.read_text())
+
+
+if __name__ == "__main__":
+    if LONG:
+        sys.argv.remove("--long")
+    main()

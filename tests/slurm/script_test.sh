@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# launch/slurm/train.sbatch in the environment that Slurm gives it, with stubs for scontrol and
+# launch/train.
+set -euo pipefail
+script="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/launch/slurm/train.sbatch"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+failures=0
+mkdir -p "$work/launch" "$work/bin"
+
+# Writes down its arguments, waits for a signal if it is to have one, and leaves a checkpoint.
+cat >"$work/launch/train" <<STUB
+#!/bin/bash
+echo "train \$*" >>"$work/log"
+for name in USR1 TERM; do trap "echo \$name >>'$work/log'; got=\$name" \$name; done
+got=""
+touch "$work/ready"
+while [[ -n "\$STUB_WAITS" && -z "\$got" ]]; do sleep 0.02; done
+mkdir -p "$work/runs/slurm-7/checkpoints/step-00000005"
+echo '  "stop_reason": "'\$STUB_REASON'",' >"$work/runs/slurm-7/checkpoints/step-00000005/state.json"
+exit \$STUB_CODE
+STUB
+printf '#!/bin/bash\necho "scontrol $*" >>"%s/log"\n' "$work" >"$work/bin/scontrol"
+chmod +x "$work/launch/train" "$work/bin/scontrol"
+
+failed() {
+  echo "FAILED (line ${BASH_LINENO[1]}): $*"
+  sed 's/^/    /' "$work/log" "$work/output"
+  failures=$((failures + 1))
+}
+logged() { grep -qF -- "$1" "$work/log" || failed "the log lacks: $1"; }
+not_logged() { ! grep -qF -- "$1" "$work/log" || failed "the log has: $1"; }
+
+# batch EXPECTED CODE REASON SIGNAL [VARIABLE=VALUE...]: the stub ends with CODE, after SIGNAL if any.
+batch() {
+  local expected="$1" code=0 id i
+  rm -rf "$work/runs" "$work/ready"
+  : >"$work/log"
+  (cd "$work" && exec env PATH="$work/bin:$PATH" SLURM_JOB_ID=7 SLURM_SUBMIT_DIR="$work" STUB_CODE="$2" \
+    STUB_REASON="$3" STUB_WAITS="$4" "${@:5}" "$script" --epochs 3) >"$work/output" 2>&1 &
+  id=$!
+  if [[ -n "$4" ]]; then
+    for ((i = 0; i < 1000; i++)); do
+      if [[ -e "$work/ready" ]]; then break; fi
+      sleep 0.02
+    done
+    kill -s "$4" "$id"
+  fi
+  wait "$id" || code=$?
+  [[ "$code" == "$expected" ]] || failed "returned $code, expected $expected"
+}
+
+batch 0 0 "done" ""
+logged "train --restarts 3 --resume auto --epochs 3 --out runs/slurm-7"
+not_logged scontrol
+batch 75 75 preempted USR1
+logged USR1
+logged "scontrol requeue 7"
+batch 75 75 preempted "" # mpirun was signalled, not this script
+logged "scontrol requeue 7"
+batch 69 69 none USR1 # failed on the way to its last checkpoint
+logged "scontrol requeue 7"
+batch 75 75 interrupted TERM
+logged TERM
+not_logged scontrol
+batch 75 75 limit ""
+not_logged scontrol
+batch 69 69 none ""
+not_logged scontrol
+batch 76 76 none USR1
+not_logged scontrol
+batch 64 0 none "" SLURM_NTASKS_PER_NODE=4 SLURM_GPUS_ON_NODE=8
+not_logged train
+batch 0 0 "done" "" SLURM_NTASKS_PER_NODE=8 SLURM_GPUS_ON_NODE=8
+batch 66 0 none "" LOCKSTEP_ROOT="$work/absent"
+
+if ((failures > 0)); then
+  echo "$failures failures"
+  exit 1
+fi
+echo "slurm script: all passed"
