@@ -18,6 +18,8 @@ README = Path(os.environ.get("LOCKSTEP_README", SOURCE / "README.md"))
 
 def help_of(command):
     """The --help of lockstep, one of its commands, or a script of the repository."""
+    if command == ["launch/slurm/train.sbatch"]:  # only Slurm can start it; it hands its arguments on
+        command = ["launch/train"]
     program = [str(PROGRAM), *command[1:]] if command[0].endswith("lockstep") else [str(SOURCE / command[0])]
     text = subprocess.run([*program, "--help"], capture_output=True, text=True, timeout=60, check=True).stdout
     # What launch/train does not know it hands on.
