@@ -52,8 +52,8 @@ template <typename... Args>
   throw Error(code, fmt::format(format, std::forward<Args>(args)...));
 }
 
-/// In a catch block: what was caught, as an Error. An Error keeps its code; memory that could not be
-/// had (by new or by an allocator that throws its own) is kUnavailable; all else is kInternal.
+/// In a catch block: what was caught, as an Error. An Error keeps its code; memory that could not
+/// be had (by new or by an allocator that throws its own) is kUnavailable; all else is kInternal.
 Error caught_error();
 
 /// "No such file or directory" and the like, for an errno value. Thread-safe.
