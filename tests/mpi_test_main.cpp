@@ -1,5 +1,5 @@
-// main() of the tests that run under mpirun: MPI lives as long as the program, only the root reports
-// successes, and every rank returns the worst result of all.
+// main() of the tests that run under mpirun: MPI lives as long as the program, only the root
+// reports successes, and every rank returns the worst result of all.
 #include <gtest/gtest.h>
 #include <mpi.h>
 

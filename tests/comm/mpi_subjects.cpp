@@ -57,9 +57,8 @@ std::vector<SubjectFactory> subject_factories() {
                    [](World& world) {
                      // One rank is held up in the second operation; nothing else changes.
                      auto plan = FaultPlan::parse("slow@all-reduce:rank=0,pass=2,seconds=0.01");
-                     return make_recording(
-                         world,
-                         make_faulty(make_mpi_collectives(world), std::move(plan), world.rank()));
+                     return make_recording(world, make_faulty(make_mpi_collectives(world),
+                                                              std::move(plan), world.rank()));
                    }),
   };
 }
