@@ -11,6 +11,7 @@
 #include "launcher.h"
 #include "lockstep/base/file.h"
 #include "lockstep/base/text.h"
+#include "lockstep/comm/launcher.h"
 #include "lockstep/model/compute_device.h"
 #include "scratch_directory.h"
 
@@ -164,7 +165,7 @@ ExitCode run_bench(const Command& command, std::span<const std::string> argument
   if (arguments.empty() || arguments[0] != "scaling") {
     fail(ExitCode::kUsage, "lockstep bench: name what to measure: scaling");
   }
-  if (is_in_a_job()) {
+  if (mpi_job_rank() >= 0) {
     fail(ExitCode::kUsage, "lockstep bench scaling starts mpirun itself: call it without mpirun");
   }
   const ParsedSettings parsed = parse_settings(arguments.subspan(1), command.accepts);

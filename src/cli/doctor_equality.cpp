@@ -3,10 +3,10 @@
 
 #include <map>
 #include <set>
-#include <sstream>
 #include <utility>
 
 #include "cli/doctor_findings.h"
+#include "cli/settings_file.h"
 
 namespace lockstep {
 
@@ -79,11 +79,8 @@ void compare_programs(Findings& f) {
 
 std::map<std::string, std::string> lines_of(const std::string& ini) {
   std::map<std::string, std::string> values;
-  std::istringstream lines(ini);
-  for (std::string line; std::getline(lines, line);) {
-    const std::size_t equals = line.find(" =");
-    if (line.empty() || line[0] == '#' || equals == std::string::npos) continue;
-    values[line.substr(0, equals)] = line.size() > equals + 3 ? line.substr(equals + 3) : "\"\"";
+  for (const IniLine& line : parse_ini(ini)) {
+    values[line.name] = line.value.empty() ? "\"\"" : ini_value(line.value);
   }
   return values;
 }

@@ -85,8 +85,6 @@ std::set<std::string> directories_of(const LedgeredJob& job) {
   return directories;
 }
 
-std::int64_t now_ns() { return static_cast<std::int64_t>(1e9 * unix_seconds()); }
-
 std::string rank_line(const LedgerReading& reading, std::int64_t newest_ns) {
   const LedgerPosition position = position_of(reading);
   const std::string silent =
@@ -122,7 +120,7 @@ std::string text_of(const std::vector<LedgeredJob>& jobs,
                     const std::vector<std::string>& problems) {
   const LedgeredJob& job = jobs.front();
   const std::int64_t newest = job.newest_ns();
-  std::string text = conclude(job.readings, now_ns()) + "\n\n";
+  std::string text = conclude(job.readings, unix_nanoseconds()) + "\n\n";
   text += fmt::format("job {:016x} of {} ranks, last sign of life {} ({} ago), in {}\n", job.job,
                       job.readings.front().identity.size, utc_text(newest),
                       format_duration(unix_seconds() - 1e-9 * static_cast<double>(newest)),
@@ -143,9 +141,9 @@ std::string text_of(const std::vector<LedgeredJob>& jobs,
   }
   if (jobs.size() > 1) text += "\nolder jobs:\n";
   for (std::size_t i = 1; i < jobs.size() && i <= kMostOtherJobs; ++i) {
-    text +=
-        fmt::format("  {} {}: {}\n", utc_text(jobs[i].newest_ns()),
-                    fmt::join(directories_of(jobs[i]), ", "), conclude(jobs[i].readings, now_ns()));
+    text += fmt::format("  {} {}: {}\n", utc_text(jobs[i].newest_ns()),
+                        fmt::join(directories_of(jobs[i]), ", "),
+                        conclude(jobs[i].readings, unix_nanoseconds()));
   }
   if (jobs.size() > kMostOtherJobs + 1) {
     text += fmt::format("  and {} more\n", jobs.size() - kMostOtherJobs - 1);
@@ -154,7 +152,7 @@ std::string text_of(const std::vector<LedgeredJob>& jobs,
 }
 
 Json job_json(const LedgeredJob& job) {
-  Json json{{"conclusion", conclude(job.readings, now_ns())},
+  Json json{{"conclusion", conclude(job.readings, unix_nanoseconds())},
             {"job", fmt::format("{:016x}", job.job)},
             {"directories", directories_of(job)},
             {"last_sign_of_life", utc_text(job.newest_ns())},

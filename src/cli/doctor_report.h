@@ -1,6 +1,7 @@
 // What lockstep doctor found out about a job, what it concludes, and how it says so.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -29,6 +30,14 @@ struct AllReduceTime {
   std::int64_t bytes = 0;
   double seconds = 0;               ///< median, of the slowest rank
   std::vector<std::int64_t> wrong;  ///< elements that were not the known sum, one number a rank
+
+  /// Bytes a second.
+  double algorithm_bandwidth() const { return static_cast<double>(bytes) / seconds; }
+  /// What crosses each rank's link, for comparison with the network's rate: NCCL tests' definition.
+  double bus_bandwidth(std::size_t ranks) const {
+    return algorithm_bandwidth() * 2.0 * static_cast<double>(ranks - 1) /
+           static_cast<double>(ranks);
+  }
 };
 
 /// Messages both ways at once between two ranks.

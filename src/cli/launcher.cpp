@@ -170,14 +170,6 @@ std::filesystem::path own_program() {
   return program;
 }
 
-// Not by SLURM_PROCID: a batch script has that too.
-bool is_in_a_job() {
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
-    if (std::getenv(name) != nullptr) return true;
-  }
-  return false;
-}
-
 JobResult run_job(int ranks, const std::vector<std::string>& arguments, JobOutput output) {
   std::vector<std::string> words{"mpirun",          "-n",        std::to_string(ranks),
                                  "--oversubscribe", "--bind-to", "none"};

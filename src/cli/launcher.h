@@ -10,9 +10,6 @@ namespace lockstep {
 /// This program's own file. Throws Error{kInternal}.
 std::filesystem::path own_program();
 
-/// Whether a launcher has started this process as a rank of a job.
-bool is_in_a_job();
-
 struct JobResult {
   int exit_code = 0;   ///< as mpirun gives it; 128 + signal when mpirun itself died of one
   std::string output;  ///< the last 64 KiB of standard output and standard error, if captured

@@ -2,13 +2,13 @@
 // code.
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "command_line.h"
 #include "lockstep/base/log.h"
 #include "lockstep/base/text.h"
+#include "lockstep/comm/launcher.h"
 #include "lockstep/comm/world.h"
 #include "lockstep/train/stop_signal.h"
 
@@ -17,12 +17,7 @@ namespace lockstep {
 namespace {
 
 // Before MPI runs, only the launcher's environment tells who this is.
-bool speaks() {
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
-    if (const char* rank = std::getenv(name)) return std::string(rank) == "0";
-  }
-  return true;
-}
+bool speaks() { return mpi_job_rank() <= 0; }
 
 void print(const std::string& text) {
   if (speaks()) std::fputs(text.c_str(), stdout);

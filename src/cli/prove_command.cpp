@@ -8,6 +8,7 @@
 #include "job_options.h"
 #include "launcher.h"
 #include "lockstep/base/cast.h"
+#include "lockstep/comm/launcher.h"
 #include "lockstep/comm/together.h"
 #include "prove_report.h"
 #include "prove_runs.h"
@@ -114,7 +115,7 @@ ExitCode run_prove(const Command& command, std::span<const std::string> argument
   const bool named = !arguments.empty() && !arguments[0].starts_with("--");
   const std::string kind = named ? arguments[0] : "";
   const auto rest = arguments.subspan(named ? 1 : 0);
-  if (!is_in_a_job()) return prove_in_a_job(kind, rest, command);
+  if (mpi_job_rank() < 0) return prove_in_a_job(kind, rest, command);
   Session session(command, rest);
   return reporting(session.world(), [&] { return prove(session, kind); });
 }

@@ -1,6 +1,6 @@
 #include "session.h"
 
-#include <fmt/ranges.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -86,16 +86,13 @@ Session::Session(const Command& command, std::span<const std::string> arguments)
 
 void Session::require_equal(const std::string& text, const std::string& what, ExitCode code) {
   const auto digests = world_.all_gather_value(sha256(std::as_bytes(std::span(text))));
-  std::vector<std::string> others;
+  std::vector<int> others;
   for (int rank = 1; rank < world_.size(); ++rank) {
-    if (digests[static_cast<std::size_t>(rank)] != digests[0]) {
-      others.push_back(fmt::format("{} ({})", rank, world_.host_of(rank)));
-    }
+    if (digests[static_cast<std::size_t>(rank)] != digests[0]) others.push_back(rank);
   }
   if (others.empty()) return;
-  const std::string message =
-      fmt::format("rank{} {} had other {} than rank 0 ({}): nothing was started",
-                  others.size() == 1 ? "" : "s", fmt::join(others, ", "), what, world_.host());
+  const std::string message = fmt::format("{} had other {} than rank 0 ({}): nothing was started",
+                                          world_.name_ranks(others), what, world_.host());
   agree_or_throw(world_, World::Failure{code, message});
 }
 

@@ -3,22 +3,16 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <chrono>
 #include <exception>
 #include <map>
 
 #include "comm/world_impl.h"
+#include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
 
 namespace lockstep {
 
 namespace {
-
-std::int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 bool tells_of(const std::vector<LedgerReading>& readings, int rank) {
   return std::any_of(readings.begin(), readings.end(),
@@ -44,7 +38,7 @@ std::string diagnosis(const std::filesystem::path& ledger_directory, std::uint64
     std::vector<std::string> problems;
     const auto readings = read_ledgers(ledger_directory, problems, job);
     std::string text;
-    for (const std::string& line : explain(readings, now_ns())) text += "\n  " + line;
+    for (const std::string& line : explain(readings, unix_nanoseconds())) text += "\n  " + line;
     for (const std::string& line : problems) text += "\n  " + line;
     return text;
   } catch (const std::exception&) {
@@ -84,7 +78,7 @@ World::Impl::Findings World::Impl::find_out() noexcept {
     std::sort(readings.begin(), readings.end(), [](const LedgerReading& a, const LedgerReading& b) {
       return a.identity.rank < b.identity.rank;
     });
-    const Explanation explanation = examine(readings, now_ns());
+    const Explanation explanation = examine(readings, unix_nanoseconds());
     std::vector<ControlPlane::Member> suspects;
     for (const int suspect : explanation.suspects) {
       for (const LedgerReading& reading : readings) {

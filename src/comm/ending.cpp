@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cerrno>
 
+#include "lockstep/base/clock.h"
 #include "lockstep/base/file.h"
 
 namespace lockstep {
@@ -41,11 +42,8 @@ std::array<Handled, 10> handled = {{{SIGTERM, false, {}},
                                     {SIGABRT, true, {}}}};
 
 bool claim(LedgerHeader& header) noexcept {
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
   std::int64_t open = 0;
-  return std::atomic_ref(header.end_ns)
-      .compare_exchange_strong(open, std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec);
+  return std::atomic_ref(header.end_ns).compare_exchange_strong(open, unix_nanoseconds());
 }
 
 extern "C" void on_deadly_signal(int signal, siginfo_t* info, void*) {

@@ -1,21 +1,13 @@
 #include <fmt/core.h>
-#include <string.h>
 
 #include <algorithm>
 #include <map>
 
-#include "lockstep/comm/ledger.h"
+#include "comm/ledger_position.h"
 
 namespace lockstep {
 
 namespace {
-
-// The operations of one reading in one world.
-struct Position {
-  std::uint32_t world = 0;
-  const LedgerEntry* last = nullptr;     // issued most recently; null: none yet
-  const LedgerEntry* waiting = nullptr;  // the oldest that has not been waited for; null: none
-};
 
 // How far the ranks of a world have come.
 struct Front {
@@ -24,23 +16,6 @@ struct Front {
 };
 
 using Fronts = std::map<std::uint32_t, Front>;
-
-Position position_in(const LedgerReading& reading, std::uint32_t world) {
-  Position position{.world = world};
-  std::uint64_t finished = 0;
-  for (const LedgerEntry& entry : reading.entries) {
-    if (entry.world != world || entry.operation == 0) continue;
-    if (entry.event == LedgerEvent::kIssued) position.last = &entry;
-    if (entry.event == LedgerEvent::kFinished) finished = std::max(finished, entry.operation);
-  }
-  for (const LedgerEntry& entry : reading.entries) {
-    if (position.waiting == nullptr && entry.world == world &&
-        entry.event == LedgerEvent::kIssued && entry.operation > finished) {
-      position.waiting = &entry;
-    }
-  }
-  return position;
-}
 
 std::uint64_t number_of(const Position& position) {
   return position.last != nullptr ? position.last->operation : 0;
@@ -143,10 +118,7 @@ class Explainer {
   }
 
   std::string by_signal() const {
-    const char* abbreviation = ::sigabbrev_np(reading_.signal->number);
-    const std::string name = abbreviation != nullptr
-                                 ? std::string("SIG") + abbreviation
-                                 : fmt::format("signal {}", reading_.signal->number);
+    const std::string name = signal_name(reading_.signal->number);
     if (reading_.signal->from_launcher) return fmt::format(" was ended by its launcher ({})", name);
     if (reading_.signal->sender != 0) {
       return fmt::format(" was ended by {} from process {}", name, reading_.signal->sender);

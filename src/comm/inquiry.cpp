@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <utility>
@@ -40,12 +39,6 @@ struct Extract {
 };
 static_assert(std::is_trivially_copyable_v<Extract>);
 
-std::int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
 template <std::size_t N>
 void copy_text(std::array<char, N>& to, const std::string& from) {
   std::copy_n(from.begin(), std::min(from.size(), N - 1), to.begin());
@@ -57,7 +50,7 @@ Extract extract(const LedgerReading& reading) {
   out.size = reading.identity.size;
   out.job = reading.identity.job;
   copy_text(out.host, reading.identity.host);
-  out.sent_ns = now_ns();
+  out.sent_ns = unix_nanoseconds();
   out.end_ns = reading.end_ns;
   out.pid = reading.pid;
   out.process = reading.process;
@@ -82,7 +75,7 @@ LedgerReading restore(const Extract& in) {
   if (in.has_signal != 0) reading.signal = in.signal;
   reading.last_words = in.last_words.data();
   // Clocks of hosts differ; the message took no time worth mentioning.
-  const std::int64_t shift = now_ns() - in.sent_ns;
+  const std::int64_t shift = unix_nanoseconds() - in.sent_ns;
   reading.end_ns = in.end_ns != 0 ? in.end_ns + shift : 0;
   const std::size_t count = std::min<std::size_t>(in.entry_count, in.entries.size());
   reading.entries.assign(in.entries.begin(),

@@ -15,17 +15,12 @@
 #include "comm/ending.h"
 #include "comm/ledger_format.h"
 #include "comm/process_state.h"
+#include "lockstep/base/clock.h"
 #include "lockstep/base/file.h"
 
 namespace lockstep {
 
 namespace {
-
-std::int64_t now_ns() noexcept {
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
 
 template <std::size_t N>
 void copy_text(std::array<char, N>& to, const char* from) noexcept {
@@ -97,7 +92,7 @@ LedgerEntry* Ledger::slot(std::uint64_t number) const noexcept {
 void Ledger::append(LedgerEntry entry) noexcept {
   if (map_ == nullptr) return;
   entry.number = ++entries_;
-  entry.time_ns = now_ns();
+  entry.time_ns = unix_nanoseconds();
   entry.phase = phase_;
   if (entry.step < 0) entry.step = step_;
   newest_ = entry.event;
@@ -122,24 +117,22 @@ void Ledger::join(const OperationCounter& counter) {
 
 std::uint64_t Ledger::issued(OperationCounter& counter, OperationKind kind,
                              const OperationLabel& label) {
-  LedgerEntry entry{.operation = ++counter.issued,
-                    .step = label.step,
-                    .world = counter.world,
-                    .bucket = label.bucket,
-                    .event = LedgerEvent::kIssued,
-                    .kind = kind};
-  copy_text(entry.name, label.name);
-  append(entry);
+  record(LedgerEvent::kIssued, counter.world, ++counter.issued, kind, label);
   return counter.issued;
 }
 
 void Ledger::finished(const OperationCounter& counter, std::uint64_t operation, OperationKind kind,
                       const OperationLabel& label) {
+  record(LedgerEvent::kFinished, counter.world, operation, kind, label);
+}
+
+void Ledger::record(LedgerEvent event, std::uint32_t world, std::uint64_t operation,
+                    OperationKind kind, const OperationLabel& label) noexcept {
   LedgerEntry entry{.operation = operation,
                     .step = label.step,
-                    .world = counter.world,
+                    .world = world,
                     .bucket = label.bucket,
-                    .event = LedgerEvent::kFinished,
+                    .event = event,
                     .kind = kind};
   copy_text(entry.name, label.name);
   append(entry);
@@ -149,7 +142,7 @@ void Ledger::progress() {
   if (map_ == nullptr) return;
   // Entries of their own would push out the operations that tell where the rank is.
   if (newest_ == LedgerEvent::kProgress) {
-    std::atomic_ref(slot(entries_)->time_ns).store(now_ns(), std::memory_order_relaxed);
+    std::atomic_ref(slot(entries_)->time_ns).store(unix_nanoseconds(), std::memory_order_relaxed);
   } else {
     append({.event = LedgerEvent::kProgress});
   }

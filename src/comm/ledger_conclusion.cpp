@@ -1,12 +1,13 @@
 #include "lockstep/comm/ledger_conclusion.h"
 
 #include <fmt/format.h>
-#include <string.h>
 
 #include <algorithm>
 #include <map>
 #include <system_error>
 #include <utility>
+
+#include "comm/ledger_position.h"
 
 namespace lockstep {
 
@@ -57,10 +58,8 @@ bool has_ended(const LedgerReading& reading) { return reading.exit_code || readi
 // What has become of a rank, and for an ending of its own, why.
 std::string fate(const LedgerReading& reading) {
   if (reading.signal) {
-    const char* name = ::sigabbrev_np(reading.signal->number);
-    const std::string signal =
-        name != nullptr ? fmt::format("SIG{}", name) : fmt::to_string(reading.signal->number);
-    return fmt::format("{} {}", reading.signal->sender != 0 ? "was ended by" : "died of", signal);
+    return fmt::format("{} {}", reading.signal->sender != 0 ? "was ended by" : "died of",
+                       signal_name(reading.signal->number));
   }
   if (reading.exit_code) {
     const auto code = static_cast<ExitCode>(*reading.exit_code);
@@ -205,21 +204,14 @@ LedgerPosition position_of(const LedgerReading& reading) {
   if (reading.entries.empty()) return position;
   position.phase = reading.entries.back().phase;
   std::optional<std::uint32_t> world;
-  std::uint64_t finished = 0;
-  const LedgerEntry* last = nullptr;
-  const LedgerEntry* waiting = nullptr;
   for (auto entry = reading.entries.rbegin(); entry != reading.entries.rend(); ++entry) {
     if (!position.step && entry->step >= 0) position.step = entry->step;
-    if (entry->operation == 0) continue;
-    if (!world) world = entry->world;
-    if (entry->world != *world) continue;
-    if (entry->event == LedgerEvent::kFinished) finished = std::max(finished, entry->operation);
-    if (entry->event != LedgerEvent::kIssued) continue;
-    if (last == nullptr) last = &*entry;
-    if (entry->operation > finished) waiting = &*entry;
+    if (!world && entry->operation != 0) world = entry->world;
   }
-  position.waiting = waiting != nullptr;
-  if (const LedgerEntry* named = waiting != nullptr ? waiting : last) {
+  if (!world) return position;
+  const Position in_world = position_in(reading, *world);
+  position.waiting = in_world.waiting != nullptr;
+  if (const LedgerEntry* named = position.waiting ? in_world.waiting : in_world.last) {
     position.operation = describe(named->kind, named->name.data(), named->bucket, named->step);
   }
   return position;

@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdio>
 #include <mutex>
 #include <string_view>
@@ -27,12 +26,6 @@ namespace lockstep {
 namespace {
 
 constexpr int kExitCode = static_cast<int>(ExitCode::kUnavailable);
-
-std::int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 void write_stderr(std::string_view text) noexcept {
   while (!text.empty()) {
@@ -123,7 +116,7 @@ void Watchdog::State::end_by_signal(int signal) {
     std::vector<std::string> problems;
     std::vector<LedgerReading> readings;
     if (!ledger.empty()) readings = read_ledgers(ledger.parent_path(), problems, identity.job);
-    const Explanation explanation = examine(readings, now_ns());
+    const Explanation explanation = examine(readings, unix_nanoseconds());
     std::string text;
     std::string dead;
     for (std::size_t i = 0; i < readings.size(); ++i) {

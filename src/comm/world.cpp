@@ -239,6 +239,14 @@ const std::string& World::host_of(int rank) const {
   return impl_->control->members()[static_cast<std::size_t>(rank)].host;
 }
 
+std::string World::name_ranks(std::span<const int> ranks) const {
+  std::string names;
+  for (const int rank : ranks) {
+    names += fmt::format("{}{} ({})", names.empty() ? "" : ", ", rank, host_of(rank));
+  }
+  return (ranks.size() == 1 ? "rank " : "ranks ") + names;
+}
+
 void World::barrier() {
   recorded(*impl_, "barrier", [&] { return impl_->control->all_gather("barrier", {}); });
 }

@@ -86,11 +86,9 @@ void check_replicas(World& world, const FlatParameters& parameters, const std::s
   const Sha256Digest reference = majority(digests);
   const auto reference_rank =
       static_cast<std::size_t>(std::ranges::find(digests, reference) - digests.begin());
-  std::vector<std::string> wrong_ranks;
+  std::vector<int> wrong_ranks;
   for (std::size_t rank = 0; rank < digests.size(); ++rank) {
-    if (digests[rank] != reference) {
-      wrong_ranks.push_back(fmt::format("{} ({})", rank, world.host_of(checked_cast<int>(rank))));
-    }
+    if (digests[rank] != reference) wrong_ranks.push_back(checked_cast<int>(rank));
   }
   std::vector<const FlatParameters::View*> wrong;
   for (const FlatParameters::View& view : parameters.views()) {
@@ -108,8 +106,8 @@ void check_replicas(World& world, const FlatParameters& parameters, const std::s
                                                               checked_cast<int>(reference_rank));
   fail_together(
       world, ExitCode::kDiverged,
-      fmt::format("{}: the weights of rank{} {} differ from rank {}'s{}; tensors: {}{}", moment,
-                  wrong_ranks.size() == 1 ? "" : "s", fmt::join(wrong_ranks, ", "), reference_rank,
+      fmt::format("{}: the weights of {} differ from rank {}'s{}; tensors: {}{}", moment,
+                  world.name_ranks(wrong_ranks), reference_rank,
                   2 * wrong_ranks.size() == digests.size()
                       ? " (as many ranks on either side: which is right is not known)"
                       : "",

@@ -1,7 +1,7 @@
 // The parts of Trainer that look for what must not be: gradients or weights that are not finite,
 // replicas that differ.
 #include <ATen/core/Tensor.h>
-#include <fmt/ranges.h>
+#include <fmt/core.h>
 
 #include <cmath>
 
@@ -96,14 +96,10 @@ std::vector<int> Trainer::ranks_of_non_finite() {
 void Trainer::skip_or_stop(std::int64_t step) {
   const NonFinite found = find_non_finite(parameters_);
   const std::vector<int> ranks = ranks_of_non_finite();
-  std::vector<std::string> names;
-  for (const int rank : ranks) names.push_back(fmt::format("{} ({})", rank, world_.host_of(rank)));
-  const std::string what = fmt::format(
-      "step {}: the reduced gradient is not finite: {}, from {}", step + 1,
-      describe(found, parameters_),
-      ranks.empty()
-          ? "no single rank: their sum overflows"
-          : fmt::format("rank{} {}", ranks.size() == 1 ? "" : "s", fmt::join(names, ", ")));
+  const std::string what =
+      fmt::format("step {}: the reduced gradient is not finite: {}, from {}", step + 1,
+                  describe(found, parameters_),
+                  ranks.empty() ? "no single rank: their sum overflows" : world_.name_ranks(ranks));
   if (config_.train.on_non_finite == "stop") {
     fail_together(world_, ExitCode::kDiverged,
                   fmt::format("{}; the weights are those of step {}; a smaller --learning-rate may "

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <string>
 
 namespace lockstep {
@@ -55,5 +56,7 @@ std::string utc_timestamp();
 std::string utc_file_stamp();
 /// Seconds since 1970 as a double.
 double unix_seconds();
+/// Nanoseconds since 1970: the time of ledgers. May be called in a signal handler.
+std::int64_t unix_nanoseconds() noexcept;
 
 }  // namespace lockstep

@@ -94,6 +94,8 @@ class Ledger {
   const LedgerIdentity& identity() const { return identity_; }
 
  private:
+  void record(LedgerEvent event, std::uint32_t world, std::uint64_t operation, OperationKind kind,
+              const OperationLabel& label) noexcept;
   void append(LedgerEntry entry) noexcept;
   LedgerEntry* slot(std::uint64_t number) const noexcept;
 

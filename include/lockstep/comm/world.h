@@ -62,6 +62,8 @@ class World {
   bool is_root() const { return rank() == 0; }
   const std::string& host() const;
   const std::string& host_of(int rank) const;
+  /// "rank 1 (host)", "ranks 1 (host), 2 (other)".
+  std::string name_ranks(std::span<const int> ranks) const;
 
   void barrier();
   /// Fills `bytes` (of equal size everywhere) with the root's.
