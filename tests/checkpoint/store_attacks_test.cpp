@@ -24,11 +24,8 @@ namespace fs = std::filesystem;
 using test::files_of;
 using test::holds_files_of;
 using test::names_in;
+using test::overwrite;
 using testing::HasSubstr;
-
-void overwrite(const fs::path& path, std::string_view text) {
-  std::ofstream(path, std::ios::binary | std::ios::trunc) << text;
-}
 
 class StoreAttacks : public testing::Test {
  protected:

@@ -23,12 +23,9 @@ using test::expect_error;
 using test::files_of;
 using test::holds_files_of;
 using test::names_in;
+using test::overwrite;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-void overwrite(const fs::path& path, std::string_view text) {
-  std::ofstream(path, std::ios::binary | std::ios::trunc) << text;
-}
 
 void set_byte(const fs::path& path, std::size_t at, char value) {
   std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);

@@ -1,11 +1,13 @@
-// A fresh directory for one test, removed with all in it.
+// A fresh directory for one test, removed with all in it; and files in it.
 #pragma once
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 namespace lockstep::test {
@@ -30,5 +32,9 @@ class TemporaryDirectory {
  private:
   std::filesystem::path path_;
 };
+
+inline void overwrite(const std::filesystem::path& path, std::string_view text) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << text;
+}
 
 }  // namespace lockstep::test

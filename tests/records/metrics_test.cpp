@@ -28,10 +28,7 @@ using nlohmann::ordered_json;
 using test::expect_error;
 using test::Fault;
 using test::FaultScope;
-
-void overwrite(const fs::path& path, std::string_view text) {
-  std::ofstream(path, std::ios::binary | std::ios::trunc) << text;
-}
+using test::overwrite;
 
 class MetricsFileTest : public testing::Test {
  protected:

@@ -24,12 +24,9 @@ using Mode = RunDirectory::Mode;
 using test::expect_error;
 using test::Fault;
 using test::FaultScope;
+using test::overwrite;
 using testing::ElementsAre;
 using testing::IsEmpty;
-
-void overwrite(const fs::path& path, std::string_view text) {
-  std::ofstream(path, std::ios::binary | std::ios::trunc) << text;
-}
 
 // Everything below a directory, sorted.
 std::vector<std::string> tree(const fs::path& directory) {
