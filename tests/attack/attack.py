@@ -9,25 +9,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "program"))
-from harness import (ProgramTest, checkpoints, command, records, train, weights,  # noqa: E402
-                     write_small_mnist)
+from harness import (ProgramTest, checkpoints, command, records, train, wait_for,  # noqa: E402
+                     weights, write_small_mnist)
 
 DEADLINE = 120  # seconds for anything that is waited for
-
-
-def wait_for(condition, what):
-    """Returns the condition's first true value."""
-    deadline = time.monotonic() + DEADLINE
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.005)
-    raise AssertionError(f"waited {DEADLINE} s for {what}")
 
 
 def good_checkpoints(out):
@@ -124,12 +112,13 @@ class Job:
             except ProcessLookupError:
                 pass
         wait_for(lambda: not any(Path(f"/proc/{pid}/cwd").exists() for pid in pids[:-1]),
-                 "the job's end")
+                 "the job's end", DEADLINE)
         return self.process.wait()
 
     def wait_for(self, condition, what):
         """As wait_for, but ends with the job."""
-        value = wait_for(lambda: condition() or (self.process.poll() is not None and "ended"), what)
+        value = wait_for(lambda: condition() or (self.process.poll() is not None and "ended"),
+                         what, DEADLINE)
         if value == "ended":
             raise AssertionError(f"the job ended before {what}:\n{self.stderr()}")
         return value

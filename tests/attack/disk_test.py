@@ -5,7 +5,7 @@ import os
 import resource
 import shutil
 
-from attack import AttackTest, Job, checkpoints, mount, unmount, wait_for
+from attack import DEADLINE, AttackTest, Job, checkpoints, mount, unmount, wait_for
 from harness import main, train
 
 RANKS = 2
@@ -76,7 +76,7 @@ class DiskTest(AttackTest):
                 self.skipTest(f"nothing can be mounted here: {refusal}")
             self.addCleanup(unmount, store)
             # Refused as long as a file there is being written.
-            wait_for(lambda: not mount("-o", "remount,ro,bind", store), "a read-only directory")
+            wait_for(lambda: not mount("-o", "remount,ro,bind", store), "a read-only directory", DEADLINE)
             self.assertEqual(job.end_by_rank(), [73, 73, 73])
             self.expect_failure(job.stderr(), store, "Read-only file system")
         mount("-o", "remount,rw,bind", store)

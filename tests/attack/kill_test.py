@@ -5,7 +5,7 @@ import random
 import sys
 import time
 
-from attack import AttackTest, Job, checkpoints, wait_for
+from attack import DEADLINE, AttackTest, Job, checkpoints, wait_for
 from harness import main
 
 
@@ -24,7 +24,7 @@ class KillTest(AttackTest):
                 time.sleep(source.uniform(0, 3))
             else:
                 wait_for(lambda: checkpoints(out) != before or job.process.poll() is not None,
-                         "a checkpoint")
+                         "a checkpoint", DEADLINE)
                 time.sleep(source.uniform(0, 0.2))
             alive = job.process.poll() is None
             victim = source.randint(-1, ranks - 1)

@@ -45,8 +45,8 @@ class ChaosTest(launched.LaunchTest):
     @staticmethod
     def wait_for_restarts(job, count):
         """Until every kill has been followed by a restart."""
-        launched.wait_until(lambda: job.poll() is not None or
-                            job.log.read_text().count(": restart ") >= count, "a restart")
+        harness.wait_for(lambda: job.poll() is not None or
+                         job.log.read_text().count(": restart ") >= count, "a restart")
 
     def test_random_kills(self):
         seed = int(os.environ.get("LOCKSTEP_TEST_SEED", time.time()))

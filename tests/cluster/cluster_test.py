@@ -5,14 +5,14 @@ import os
 import subprocess
 import sys
 import time
-import unittest
 from pathlib import Path
 
 import two_hosts
-from two_hosts import TwoHosts, wait_for
+from two_hosts import TwoHosts
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "program"))
 import harness  # noqa: E402
+from harness import wait_for  # noqa: E402
 
 DEADLINE = 4  # seconds, --collective-timeout where the network does not come back
 RANKS_PER_HOST = 2
@@ -64,7 +64,7 @@ class Cluster(harness.ProgramTest):
     def await_step(self, out, step):
         metrics = self.directory / out / "metrics.jsonl"
         wait_for(lambda: metrics.exists() and any(r["step"] >= step for r in
-                                                  harness.records(metrics)), 60, f"step {step}")
+                                                  harness.records(metrics)), f"step {step}")
 
     def last_words(self, host):
         """The texts in the ledgers on this host: names of operations, and why its ranks ended."""
@@ -73,8 +73,8 @@ class Cluster(harness.ProgramTest):
 
     def expect_nothing_left(self, seconds):
         for host in self.hosts.hosts:
-            wait_for(lambda host=host: not host.processes(), seconds,
-                     f"the end of all processes of {host.name}: {host.processes()}")
+            wait_for(lambda host=host: not host.processes(),
+                     f"the end of all processes of {host.name}: {host.processes()}", seconds)
 
 
 class Outage(Cluster):

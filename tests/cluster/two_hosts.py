@@ -6,8 +6,11 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "program"))
+from harness import wait_for  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1]
@@ -45,17 +48,6 @@ def missing():
     except OSError as error:
         return f"unshare: {error.strerror}"
     return None if result.returncode == 0 else "no namespaces: " + result.stderr.strip()
-
-
-def wait_for(condition, seconds, what):
-    """The first true value of condition(); AssertionError when none has come."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"{what}: not within {seconds} s")
 
 
 class Host:
@@ -140,7 +132,7 @@ class TwoHosts:
                 words = host.command("timeout", "2", "bash", "-c", probe.format(other.address))
                 result = subprocess.run(words, capture_output=True, text=True)
                 return "refused" in result.stderr
-            wait_for(answers, 60, f"{host.name} reaches {other.name}")
+            wait_for(answers, f"{host.name} reaches {other.name}", 60)
 
     def throttle(self, rate):
         """Both directions, e.g. "1mbit"; None: as fast as memory."""

@@ -30,18 +30,6 @@ def options(settings):
     return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
 
 
-def processes_of(mark):
-    """The processes that have `mark` in their environment."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark.encode() in (entry / "environ").read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            pass
-    return found
-
-
 class Job:
     """Runs a command to its end; seconds count from the injected fault, else from the start."""
 
@@ -73,7 +61,7 @@ class Job:
         self.seconds = time.monotonic() - self.began
         # mpirun kills its ranks before it ends, but does not wait until they are gone.
         deadline = time.monotonic() + 5
-        while (left := processes_of(self.mark)) and self.code is not None and time.monotonic() < deadline:
+        while (left := harness.processes_with(self.mark, "environ")) and self.code is not None and time.monotonic() < deadline:
             time.sleep(0.05)
         for process in left:
             os.kill(process, signal.SIGKILL)

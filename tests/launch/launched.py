@@ -38,14 +38,6 @@ def environment(**more):
     return {**inherited, **MPI, **more}
 
 
-def wait_until(condition, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds} s: {what}")
-        time.sleep(0.01)
-
-
 def children(parent):
     """The processes whose parent is `parent`: (id, name)."""
     result = []

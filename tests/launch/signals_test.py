@@ -12,7 +12,7 @@ import time
 import unittest
 
 import launched
-from harness import PROGRAM, checkpoints, command, main
+from harness import PROGRAM, checkpoints, command, main, wait_for
 
 LONG = "--long" in sys.argv
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -31,7 +31,7 @@ class SignalsTest(launched.LaunchTest):
             number = (*INTERRUPTS, signal.SIGUSR1)[index % 4]
             job = self.launch(2, out, "--resume", "auto", "--restarts", 9)
             # Before this a shell has no traps yet.
-            launched.wait_until(lambda: self.masks(job, number)[1], "traps")
+            wait_for(lambda: self.masks(job, number)[1], "traps")
             time.sleep(moment)
             job.send_signal(number)
             if index % 2 == 1 and number == signal.SIGUSR1:
@@ -59,7 +59,7 @@ class SignalsTest(launched.LaunchTest):
                                env=launched.environment(), stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, text=True)
         self.addCleanup(job.kill)
-        launched.wait_until(lambda: any(self.masks(job, signal.SIGUSR1)), "a mask or a handler")
+        wait_for(lambda: any(self.masks(job, signal.SIGUSR1)), "a mask or a handler")
         return job, self.masks(job, signal.SIGUSR1) == [True, False]
 
     def test_before_main(self):
@@ -84,7 +84,7 @@ class SignalsTest(launched.LaunchTest):
                 command(2, "train", "--out", out, *self.settings, *settings, "--resume", "auto"),
                 env=launched.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 text=True, start_new_session=True)
-            launched.wait_until(lambda: checkpoints(out) != before, "a checkpoint")
+            wait_for(lambda: checkpoints(out) != before, "a checkpoint")
             time.sleep((0.1 + 0.13 * index) % 1)
             number = (signal.SIGUSR1, signal.SIGUSR2)[index % 2]
             job.send_signal(number)
@@ -111,7 +111,7 @@ class SignalsTest(launched.LaunchTest):
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=launched.environment(),
             start_new_session=True)
         self.addCleanup(self.end, job)
-        launched.wait_until(lambda: checkpoints(out), "a checkpoint")
+        wait_for(lambda: checkpoints(out), "a checkpoint")
         job.stdout.close()
         job.send_signal(signal.SIGINT)
         self.assertEqual(job.wait(timeout=60), 75)
@@ -124,7 +124,7 @@ class SignalsTest(launched.LaunchTest):
         self.settings = self.settings[:-2]
         job = self.launch(2, out, "--epochs", 2, "--restarts", 3, "--restart-delay", 0,
                           "--collective-timeout", 5)
-        launched.wait_until(lambda: checkpoints(out), "a checkpoint")
+        wait_for(lambda: checkpoints(out), "a checkpoint")
         mpirun, = (pid for pid, name in launched.children(job.pid) if name == "mpirun")
         os.kill(mpirun, signal.SIGSTOP)
         self.finish(job, 0)

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -85,6 +86,29 @@ def records(path):
         record.pop("samples_per_second", None)
         result.append(record)
     return result
+
+
+def wait_for(condition, what, seconds=60):
+    """The first true value of condition(); AssertionError when none has come in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.005)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+def processes_with(text, file):
+    """Ids of the processes that have `text` in their "environ" or "cmdline"."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if text.encode() in (entry / file).read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            pass
+    return found
 
 
 def checkpoints(out):

@@ -3,29 +3,16 @@
 import json
 import signal
 import subprocess
-import time
 from pathlib import Path
 
-from harness import (PROGRAM, SCRATCH, TEST_PROGRAM, ProgramTest, checkpoints, main, run,
-                     write_small_mnist)
+from harness import (PROGRAM, SCRATCH, TEST_PROGRAM, ProgramTest, checkpoints, main, processes_with, run,
+                     wait_for, write_small_mnist)
 
 
 def prove(*arguments, program=PROGRAM, timeout=240):
     """Without mpirun, which the program is to start itself."""
     return subprocess.run([str(program), "prove", *map(str, arguments)], capture_output=True,
                           text=True, timeout=timeout)
-
-
-def processes_of(out):
-    """Process ids of the jobs that write below `out`."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if str(out).encode() in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            pass
-    return found
 
 
 class ProveTest(ProgramTest):
@@ -154,16 +141,12 @@ class ProveTest(ProgramTest):
             job = subprocess.Popen([str(PROGRAM), "prove", "resume", *map(str, self.settings[:-1]),
                                     "100000", "--epochs", "100000", "--keep", str(kept)],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-            deadline = time.monotonic() + 120
-            while not list(kept.glob("A/checkpoints/step-*")) and time.monotonic() < deadline:
-                time.sleep(0.01)
-            self.assertGreaterEqual(len(processes_of(kept)), 4)  # it, mpirun, two ranks
+            wait_for(lambda: list(kept.glob("A/checkpoints/step-*")), "a checkpoint", 120)
+            self.assertGreaterEqual(len(processes_with(str(kept), "cmdline")), 4)  # it, mpirun, two ranks
             job.send_signal(number)
             _, errors = job.communicate(timeout=120)
             self.assertEqual(job.returncode, 69 if number == signal.SIGTERM else -9, errors)
-            while processes_of(kept) and time.monotonic() < deadline + 60:
-                time.sleep(0.01)
-            self.assertEqual(processes_of(kept), [])
+            wait_for(lambda: not processes_with(str(kept), "cmdline"), "the end of its processes")
             kept = self.directory / "kept-too"
 
 

@@ -2,10 +2,9 @@
 
 import signal
 import subprocess
-import time
 
-from harness import (TEST_PROGRAM, ProgramTest, checkpoints, command, main, records, train, weights,
-                     write_small_mnist)
+from harness import (TEST_PROGRAM, ProgramTest, checkpoints, command, main, records, train, wait_for,
+                     weights, write_small_mnist)
 
 
 class ResumeTest(ProgramTest):
@@ -113,11 +112,10 @@ class ResumeTest(ProgramTest):
         settings = [*self.settings, "--epochs", 2]
         self.expect(train(1, whole, *settings), 0)
         job = subprocess.Popen(command(1, "train", "--out", out, "--threads", 1, *settings,
-                                       "--checkpoint-every-epochs", 2, "--batch-size", 1),
+                                       "--inject-fault", "hang@forward:rank=0,step=7"),
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        metrics = out / "metrics.jsonl"
+        wait_for(lambda: metrics.exists() and records(metrics), "the record of step 5")
         job.kill()
         job.wait()
         self.assertEqual(checkpoints(out), [])
@@ -250,9 +248,7 @@ class ResumeTest(ProgramTest):
         self.expect(train(2, whole, *long), 0)
         job = subprocess.Popen(command(2, "train", "--out", parts, "--threads", 1, *long),
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + 60
-        while not list(parts.glob("checkpoints/step-*")) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_for(lambda: list(parts.glob("checkpoints/step-*")), "a checkpoint")
         job.send_signal(signal.SIGUSR1)
         _, errors = job.communicate(timeout=60)
         self.assertEqual(job.returncode, 75, errors)
