@@ -295,19 +295,22 @@ std::int64_t World::all_reduce_sum(std::int64_t value) {
 }
 
 std::optional<World::Failure> World::agree(const std::optional<Failure>& own) {
-  // The code in decimal, a blank, the message; nothing when all is well.
-  std::string offer;
-  if (own) offer = fmt::format("{} {}", static_cast<int>(own->first), own->second);
+  // The code in decimal, a blank, where, and the message; nothing when all is well.
+  std::string own_offer;
+  if (own) {
+    const bool located =
+        step() > 0 || own->first == ExitCode::kUnavailable || own->first == ExitCode::kInternal;
+    own_offer = fmt::format("{} {}: {}", static_cast<int>(own->first),
+                            located ? position() : impl_->control->name_rank(rank()), own->second);
+  }
   const auto offers = recorded(
-      *impl_, "agree", [&] { return impl_->control->all_gather("agree", bytes_of(offer)); });
-  for (std::size_t i = 0; i < offers.size(); ++i) {
-    if (offers[i].empty()) continue;
-    const std::string text = text_of(offers[i]);
+      *impl_, "agree", [&] { return impl_->control->all_gather("agree", bytes_of(own_offer)); });
+  for (const Bytes& offer : offers) {
+    if (offer.empty()) continue;
+    const std::string text = text_of(offer);
     const std::size_t blank = text.find(' ');
     impl_->failure_agreed = true;
-    return Failure(static_cast<ExitCode>(std::stoi(text.substr(0, blank))),
-                   fmt::format("{}: {}", impl_->control->name_rank(static_cast<int>(i)),
-                               text.substr(blank + 1)));
+    return Failure(static_cast<ExitCode>(std::stoi(text.substr(0, blank))), text.substr(blank + 1));
   }
   return std::nullopt;
 }
@@ -327,9 +330,12 @@ void World::enter_phase(Phase phase, double deadline_seconds) {
 }
 
 void World::at_step(std::int64_t step) {
+  impl_->process->step = step;
   if (impl_->process->ledger) impl_->process->ledger->at_step(step);
   impl_->process->watchdog.at_step(step);
 }
+
+std::int64_t World::step() const { return impl_->process->step; }
 
 Ledger& World::ledger() { return *impl_->process->ledger; }
 

@@ -14,7 +14,6 @@
 #include "lockstep/comm/together.h"
 #include "lockstep/model/initialisation.h"
 #include "lockstep/model/loss.h"
-#include "lockstep/sync/replica_check.h"
 #include "lockstep/train/stop_signal.h"
 
 namespace lockstep {
@@ -92,16 +91,14 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
   state_.global_batch = global_batch_;
   state_.training_samples = checked_cast<std::int64_t>(split.training.size());
   state_.data_sha256 = data.sha256();
-  state_.numerics = numerical_identity(device);
-  // Without virtual ranks the order of summation follows from the number of ranks.
-  if (config.train.virtual_ranks == 0) state_.numerics += fmt::format(" ranks={}", world.size());
+  state_.numerics = config.numerics;
   state_.settings = config.settings;
   check_faults();
   network_->train();
 }
 
 void Trainer::prove_equal_start() {
-  check_replicas(world_, parameters_, "start");
+  check_replicas(world_, parameters_.views(), replicas(), "start");
   if (!collectives_->on_device() || world_.size() == 1) return;
   // The weights are equal already; this proves that the data plane works before anything depends on
   // it.

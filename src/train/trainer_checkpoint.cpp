@@ -1,6 +1,5 @@
 // The parts of Trainer that read and write checkpoints.
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/from_blob.h>
 
 #include "checkpoint_files.h"
 #include "host_bytes.h"
@@ -13,11 +12,6 @@
 namespace lockstep {
 
 namespace {
-
-// A flat tensor over an optimizer's own memory, on whatever device it lies.
-at::Tensor state_tensor(const Optimizer::State& state, const at::Tensor& like) {
-  return at::from_blob(state.values, {like.numel()}, like.options());
-}
 
 HostBuffers host_copies(const FlatParameters& parameters, Optimizer& optimizer,
                         const std::optional<at::Tensor>& average) {

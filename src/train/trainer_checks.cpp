@@ -5,12 +5,12 @@
 
 #include <cmath>
 
+#include "checkpoint_files.h"
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
 #include "lockstep/base/log.h"
 #include "lockstep/base/text.h"
 #include "lockstep/comm/together.h"
-#include "lockstep/sync/replica_check.h"
 #include "lockstep/train/trainer.h"
 
 namespace lockstep {
@@ -58,9 +58,21 @@ bool Trainer::is_finite(const at::Tensor& flat) const {
   return device_.is_cuda() ? all_finite_on_device(first, n, device_.stream) : all_finite(first, n);
 }
 
+// All that a checkpoint holds and the root alone writes down: what differs elsewhere would be lost,
+// and what differs on the root would be every rank's after a resume.
+std::vector<Replica> Trainer::replicas() {
+  std::vector<Replica> all{{"weights", "", parameters_.weights()}};
+  if (average_) all.push_back({"averaged weights", "ema.", *average_});
+  for (const Optimizer::State& state : optimizer_->state()) {
+    all.push_back(
+        {"optimizer state", state.prefix + ".", state_tensor(state, parameters_.weights())});
+  }
+  return all;
+}
+
 void Trainer::require_equal_replicas(const std::string& moment) {
   if (checked_step_ == state_.cursor.global_step) return;
-  check_replicas(world_, parameters_, moment);
+  check_replicas(world_, parameters_.views(), replicas(), moment);
   checked_step_ = state_.cursor.global_step;
 }
 

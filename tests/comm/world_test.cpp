@@ -25,6 +25,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::Each;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -120,6 +121,24 @@ TEST(World, AgreesOnTheFailureOfTheLowestRank) {
   EXPECT_EQ(all_fail->first, ExitCode::kInputOutput);
   EXPECT_THAT(all_fail->second, StartsWith("rank 0 "));
   EXPECT_EQ(world.agree(std::nullopt), std::nullopt);
+}
+
+// Where a rank was is said of what only that rank can have met, and of everything once steps go on.
+TEST(World, AFailureSaysWhereItsRankWas) {
+  World world = start_world();
+  const std::string name = "rank 0 (" + world.host() + ")";
+  const auto message = [&](ExitCode code) {
+    return world.agree(World::Failure(code, "why"))->second;
+  };
+  EXPECT_EQ(message(ExitCode::kInputOutput), name + ": why");
+  EXPECT_THAT(message(ExitCode::kInternal),
+              AllOf(StartsWith(name + ", in phase "), HasSubstr("'agree'"), EndsWith(": why")));
+  world.enter_phase(Phase::kCheckpoint);
+  world.at_step(7);
+  EXPECT_EQ(world.step(), 7);
+  EXPECT_THAT(
+      message(ExitCode::kInputOutput),
+      AllOf(StartsWith(name + ", in phase checkpoint of step 7, after "), EndsWith(": why")));
 }
 
 TEST(World, SplitsIntoWorlds) {

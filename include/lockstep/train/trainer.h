@@ -24,6 +24,7 @@
 #include "lockstep/optim/optimizer.h"
 #include "lockstep/optim/schedule.h"
 #include "lockstep/sync/gradient_reducer.h"
+#include "lockstep/sync/replica_check.h"
 #include "lockstep/train/decision.h"
 #include "lockstep/train/evaluation.h"
 #include "lockstep/train/options.h"
@@ -39,6 +40,9 @@ struct TrainerConfig {
   ScheduleOptions schedule;
   /// The settings that define the numbers, name -> value: kept in state.json.
   std::map<std::string, std::string> settings;
+  /// What else they depend on, of all ranks together: kept there too. A resume that finds another
+  /// text says that it is not bit-exact.
+  std::string numerics;
   /// Failures to rehearse: those that happen in the trainer or in its collectives.
   FaultPlan faults;
   /// For proofs, epochs of so many steps at most, >= 1: the epoch's first ones and its last one; 0:
@@ -105,6 +109,7 @@ class Trainer {
   };
   Range next_batch() const;
   StepResult train_step();
+  std::vector<Replica> replicas();
   void require_equal_replicas(const std::string& moment);
   void require_finite_weights(const std::string& moment);
   bool read_best_weights(at::Tensor& host) const;
@@ -126,8 +131,9 @@ class Trainer {
   void reach(FaultPlace place, std::int64_t step) {
     config_.faults.reach(place, world_.rank(), step);
   }
-  void check_faults() const;
+  void check_faults();
   const FlatParameters::View& view_of(const PlannedFault& fault) const;
+  at::Tensor target_of(const PlannedFault& fault);
   at::Tensor with_faults(at::Tensor objective);
   void flip_weights();
 
