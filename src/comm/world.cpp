@@ -1,6 +1,7 @@
 #include "lockstep/comm/world.h"
 
 #include <fmt/core.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -202,6 +203,9 @@ World::~World() {
 
 void World::end_job(ExitCode code, std::string_view last_words) noexcept {
   mark_end(code, last_words);
+  // A reader of standard output that has stopped reading must not keep this process.
+  ::signal(SIGALRM, [](int) { ::_exit(static_cast<int>(ExitCode::kUnavailable)); });
+  ::alarm(10);
   std::fflush(nullptr);
   // Not MPI_Abort, which may hang and blames whoever calls it; mpirun passes on the code of the
   // first process that ends without MPI_Finalize and ends the others.
@@ -242,7 +246,9 @@ const std::string& World::host_of(int rank) const {
 std::string World::name_ranks(std::span<const int> ranks) const {
   std::string names;
   for (const int rank : ranks) {
-    names += fmt::format("{}{} ({})", names.empty() ? "" : ", ", rank, host_of(rank));
+    const std::string& host = host_of(rank);
+    const int in_job = impl_->control->members()[static_cast<std::size_t>(rank)].job_rank;
+    names += fmt::format("{}{} ({})", names.empty() ? "" : ", ", in_job, host);
   }
   return (ranks.size() == 1 ? "rank " : "ranks ") + names;
 }
@@ -328,6 +334,8 @@ void World::enter_phase(Phase phase, double deadline_seconds) {
   impl_->process->watchdog.enter_phase(phase, seconds);
   impl_->pulse().set_seconds(seconds);
 }
+
+double World::deadline() const { return impl_->pulse().seconds(); }
 
 void World::at_step(std::int64_t step) {
   impl_->process->step = step;

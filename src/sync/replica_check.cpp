@@ -35,6 +35,14 @@ Sha256Digest majority(const std::vector<Sha256Digest>& digests) {
   return best;
 }
 
+// Whether another digest is as frequent as the reference.
+bool has_rival(const std::vector<Sha256Digest>& digests, const Sha256Digest& reference) {
+  const auto votes = std::ranges::count(digests, reference);
+  return std::ranges::any_of(digests, [&](const Sha256Digest& digest) {
+    return digest != reference && std::ranges::count(digests, digest) >= votes;
+  });
+}
+
 /// How a rank's tensor differs from another rank's.
 struct Difference {
   std::int64_t element = -1;  // the first; -1: none
@@ -135,9 +143,7 @@ void check_replicas(World& world, const std::vector<FlatParameters::View>& views
           "{}: the {} of {} differ from rank {}'s{}; tensors: {}{}", moment,
           found.kinds.empty() ? "padding" : fmt::format("{}", fmt::join(found.kinds, " and ")),
           world.name_ranks(wrong_ranks), reference_rank,
-          2 * wrong_ranks.size() == digests.size()
-              ? " (as many ranks on either side: which is right is not known)"
-              : "",
+          has_rival(digests, reference) ? " (no majority: which is right is not known)" : "",
           found.tensors.empty() ? "none" : fmt::format("{}", fmt::join(found.tensors, ", ")),
           found.detail));
 }

@@ -102,11 +102,7 @@ void Trainer::prove_equal_start() {
   if (!collectives_->on_device() || world_.size() == 1) return;
   // The weights are equal already; this proves that the data plane works before anything depends on
   // it.
-  const Buffer weights{.data = parameters_.weights().mutable_data_ptr(),
-                       .count = checked_cast<std::size_t>(parameters_.size()),
-                       .type = DataType::kFloat32};
-  collectives_->broadcast(weights, 0, {.name = "initial weights"})->wait();
-  collectives_->synchronize();
+  broadcast_flat(parameters_.weights(), "initial weights");
 }
 
 Outcome Trainer::run() {

@@ -104,9 +104,26 @@ std::vector<int> Trainer::ranks_of_non_finite() {
   return ranks;
 }
 
-// All ranks come here in the same step.
+// The reduced gradient has the same bits everywhere, unless something was damaged on its way to one
+// rank: that rank is here alone, and must say so before the others miss it.
+void Trainer::require_same_conclusion(std::int64_t step, const std::string& found) {
+  world_.enter_phase(Phase::kTraining, world_.deadline() / 2);
+  try {
+    world_.barrier();
+  } catch (const Error& error) {
+    fail(
+        ExitCode::kDiverged,
+        "step {}: the reduced gradient is not finite here: {}; the other ranks have not found this "
+        "in theirs: what this rank received was damaged, unless another has failed at the same "
+        "time: {}",
+        step + 1, found, error.what());
+  }
+  world_.enter_phase(Phase::kTraining);
+}
+
 void Trainer::skip_or_stop(std::int64_t step) {
   const NonFinite found = find_non_finite(parameters_);
+  require_same_conclusion(step, describe(found, parameters_));
   const std::vector<int> ranks = ranks_of_non_finite();
   const std::string what =
       fmt::format("step {}: the reduced gradient is not finite: {}, from {}", step + 1,
@@ -120,11 +137,13 @@ void Trainer::skip_or_stop(std::int64_t step) {
   }
   ++state_.skipped_steps;
   if (world_.is_root()) log_warning("{}; its update is left out", what);
-  if (records_ == nullptr) return;
-  const auto& views = parameters_.views();
-  records_->write_skip(state_.cursor.epoch + 1, step + 1,
-                       found.view < 0 ? "" : views[checked_cast<std::size_t>(found.view)].name,
-                       ranks);
+  together(world_, [&] {
+    if (records_ == nullptr) return;
+    const auto& views = parameters_.views();
+    records_->write_skip(state_.cursor.epoch + 1, step + 1,
+                         found.view < 0 ? "" : views[checked_cast<std::size_t>(found.view)].name,
+                         ranks);
+  });
 }
 
 }  // namespace lockstep

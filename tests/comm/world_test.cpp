@@ -150,6 +150,9 @@ TEST(World, SplitsIntoWorlds) {
   EXPECT_EQ(part.rank(), members - 1 - world.rank() / 2);
   EXPECT_EQ(part.all_reduce_sum(world.rank()), members * (members - 1) + members * color);
   EXPECT_EQ(part.broadcast_value(world.rank()), (members - 1) * 2 + color);
+  const int first = part.size() - 1;  // the lowest number in the job
+  EXPECT_EQ(part.name_ranks(std::vector<int>{first}),
+            "rank " + std::to_string(color) + " (" + world.host() + ")");
   World again = part.split(part.rank(), 0);
   EXPECT_EQ(again.size(), 1);
   again.barrier();

@@ -71,6 +71,9 @@ CASES = [
     Case("NaN in one rank's gradient", "nan@gradient:rank={last},step=7", 76,
          r"step 7: the reduced gradient is not finite: .* from rank {last} \(host\); the weights are those of step 6",
          76),
+    Case("Inf in what one rank receives", "inf@all-reduce:rank={last},step=7", 76,
+         r"rank {last} \(host\), in phase training of step 7, .*: step 7: the reduced gradient is not finite here: "
+         r"dense3.bias\[0\] = inf; the other ranks have not found this in theirs", 76, **DEADLINE),
     Case("Inf, with --on-non-finite skip, then SIGKILL",
          "inf@gradient:rank={last},step=7; kill@forward:rank=0,step=9", 137,
          r"step 7: the reduced gradient is not finite: .* from rank {last} \(host\); its update is left out",

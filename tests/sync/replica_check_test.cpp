@@ -77,6 +77,22 @@ TEST(ReplicaCheck, NamesRankAndTensorOfOneFlippedBit) {
   }
 }
 
+TEST(ReplicaCheck, SaysWhenThereIsNoMajority) {
+  World world = start_world();
+  if (world.size() == 1) GTEST_SKIP() << "one rank has no replica to differ from";
+  FlatParameters parameters(small_network(), at::kCPU);
+  // All differ, or two halves do.
+  for (const int kinds : {world.size(), 2}) {
+    *parameters.weights().mutable_data_ptr<float>() = static_cast<float>(world.rank() % kinds);
+    try {
+      check(world, parameters, "step 12");
+      FAIL() << "expected an Error";
+    } catch (const AgreedError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("no majority"));
+    }
+  }
+}
+
 // What only the root writes into a checkpoint must be noticed too, on the root as well.
 TEST(ReplicaCheck, NamesWhatElseDiffers) {
   World world = start_world();

@@ -25,7 +25,11 @@ inline void agree_or_throw(World& world, const std::optional<World::Failure>& ow
 /// For a failure that every rank has found by itself, from equal facts. Collective.
 [[noreturn]] inline void fail_together(World& world, ExitCode code, const std::string& message) {
   // Tells the world that all ranks leave, so that the job ends in order.
-  world.agree(World::Failure{code, message});
+  try {
+    world.agree(World::Failure{code, message});
+  } catch (const Error& error) {
+    fail(code, "{}\n  and the other ranks could not be told: {}", message, error.what());
+  }
   throw AgreedError(code, message);
 }
 

@@ -62,7 +62,7 @@ class World {
   bool is_root() const { return rank() == 0; }
   const std::string& host() const;
   const std::string& host_of(int rank) const;
-  /// "rank 1 (host)", "ranks 1 (host), 2 (other)".
+  /// "rank 1 (host)", "ranks 1 (host), 2 (other)": by their numbers in the job.
   std::string name_ranks(std::span<const int> ranks) const;
 
   void barrier();
@@ -113,6 +113,8 @@ class World {
 
   /// From here on operations and signs of life have this deadline; 0: collective_timeout.
   void enter_phase(Phase phase, double deadline_seconds = 0);
+  /// That deadline in seconds.
+  double deadline() const;
   /// From here on work belongs to this global step: what messages and the ledger say where an
   /// operation does not say it itself.
   void at_step(std::int64_t step);

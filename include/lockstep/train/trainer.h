@@ -120,12 +120,14 @@ class Trainer {
   void update_weights(std::int64_t step);
   bool is_finite(const at::Tensor& flat) const;
   std::vector<int> ranks_of_non_finite();
+  void require_same_conclusion(std::int64_t step, const std::string& found);
   void skip_or_stop(std::int64_t step);
   void count_step(const StepResult& result);
   void end_epoch();
   Evaluation validate();
   void save_checkpoint(StopReason reason, bool best);
   void swap_in_average();
+  void broadcast_flat(const at::Tensor& flat, const char* name);
   StopReason reason_to_stop(const StepResult& result) const;
 
   void reach(FaultPlace place, std::int64_t step) {
