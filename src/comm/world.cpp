@@ -335,8 +335,6 @@ void World::enter_phase(Phase phase, double deadline_seconds) {
   impl_->pulse().set_seconds(seconds);
 }
 
-double World::deadline() const { return impl_->pulse().seconds(); }
-
 void World::at_step(std::int64_t step) {
   impl_->process->step = step;
   if (impl_->process->ledger) impl_->process->ledger->at_step(step);

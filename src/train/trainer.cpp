@@ -86,6 +86,7 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
       evaluator_(world, device, *network_, config.train.evaluation_batch,
                  config.train.validation == "root") {
   LOCKSTEP_CHECK(network_->buffers().empty(), "networks with buffers are not supported");
+  conclusion_ = at::empty({2}, at::TensorOptions().dtype(at::kLong).device(device.device));
   if (config.train.ema_decay > 0) average_ = parameters_.weights().clone();
   state_.seed = config.train.seed;
   state_.global_batch = global_batch_;
@@ -173,10 +174,15 @@ Trainer::StepResult Trainer::train_step() {
   }
   Stopwatch watch;
   reducer_.finish_step();
-  StepResult result = read_control_words();
+  const at::Tensor control = parameters_.control_words().cpu();
   seconds_.communication += watch.lap();
   // The reduced gradient has the same bits everywhere, so every rank concludes the same.
-  result.skipped = !is_finite(parameters_.gradients());
+  const bool finite = is_finite(parameters_.gradients());
+  seconds_.optimizer += watch.lap();
+  require_same_conclusion(step, finite, control);
+  seconds_.communication += watch.lap();
+  StepResult result = read_control_words(control);
+  result.skipped = !finite;
   if (result.skipped) {
     skip_or_stop(step);
     result.sums = {};  // its loss may not be finite either
@@ -252,9 +258,8 @@ void Trainer::write_votes() {
   }
 }
 
-Trainer::StepResult Trainer::read_control_words() {
-  const at::Tensor words = parameters_.control_words().cpu();
-  const float* word = words.const_data_ptr<float>();
+Trainer::StepResult Trainer::read_control_words(const at::Tensor& host) {
+  const float* word = host.const_data_ptr<float>();
   return {.sums = {.loss = word[kLoss],
                    .correct = static_cast<std::int64_t>(word[kCorrect]),
                    .samples = static_cast<std::int64_t>(word[kSamples])},

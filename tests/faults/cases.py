@@ -63,7 +63,7 @@ CASES = [
     Case("exception while loading data", "throw@load:rank={last}", 70,
          r"error: rank {last} \(host\).*: injected fault: throw@load", 70, saved=0),
     Case("exception while a checkpoint is written", "throw@checkpoint:rank=0,step=7,pass=9", 70,
-         r"error: rank 0 \(host\): injected fault: throw@checkpoint, step 7", 70, quick=False),
+         r"error: rank 0 \(host\), in phase checkpoint of step 7, .*: injected fault: throw@checkpoint, step 7", 70, quick=False),
     Case("one rank with other settings", code=64, message=r"rank {last} \(host\) had other settings than rank 0.*",
          special="settings", shown="`--seed 2` on rank 1 only", saved=0, **DIFFERENT),
     Case("one rank with other data", code=65, message=r"rank {last} \(host\) had other training data than rank 0.*",
@@ -72,8 +72,8 @@ CASES = [
          r"step 7: the reduced gradient is not finite: .* from rank {last} \(host\); the weights are those of step 6",
          76),
     Case("Inf in what one rank receives", "inf@all-reduce:rank={last},step=7", 76,
-         r"rank {last} \(host\), in phase training of step 7, .*: step 7: the reduced gradient is not finite here: "
-         r"dense3.bias\[0\] = inf; the other ranks have not found this in theirs", 76, **DEADLINE),
+         r"step 7: rank {last} \(host\) received another reduced gradient than the other ranks.*: it is not finite, "
+         r"theirs is; the weights are those of step 6", 76),
     Case("Inf, with --on-non-finite skip, then SIGKILL",
          "inf@gradient:rank={last},step=7; kill@forward:rank=0,step=9", 137,
          r"step 7: the reduced gradient is not finite: .* from rank {last} \(host\); its update is left out",

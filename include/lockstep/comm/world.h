@@ -113,8 +113,6 @@ class World {
 
   /// From here on operations and signs of life have this deadline; 0: collective_timeout.
   void enter_phase(Phase phase, double deadline_seconds = 0);
-  /// That deadline in seconds.
-  double deadline() const;
   /// From here on work belongs to this global step: what messages and the ledger say where an
   /// operation does not say it itself.
   void at_step(std::int64_t step);

@@ -116,11 +116,11 @@ class Trainer {
   TrainingState check_state(const CheckpointStore::Loaded& loaded) const;
   void compute_shard(Range positions, std::int64_t samples_in_step, int shard);
   void write_votes();
-  StepResult read_control_words();
+  static StepResult read_control_words(const at::Tensor& host);
   void update_weights(std::int64_t step);
   bool is_finite(const at::Tensor& flat) const;
   std::vector<int> ranks_of_non_finite();
-  void require_same_conclusion(std::int64_t step, const std::string& found);
+  void require_same_conclusion(std::int64_t step, bool finite, const at::Tensor& control);
   void skip_or_stop(std::int64_t step);
   void count_step(const StepResult& result);
   void end_epoch();
@@ -166,6 +166,7 @@ class Trainer {
   Stopwatch step_watch_;  // since the last step ended
   PhaseSeconds seconds_;
   std::vector<std::uint32_t> samples_;
+  at::Tensor conclusion_;      // int64 [2], for the comparison of what ranks conclude
   at::Tensor images_, labels_;  // the batch on the host, allocated once
 };
 
