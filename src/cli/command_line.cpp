@@ -39,7 +39,9 @@ std::string program_help(std::span<const Command> commands) {
     text += fmt::format("  {:<10} {}\n", command.name, command.summary);
   }
   text +=
-      "\nlockstep COMMAND --help lists a command's settings; lockstep --version the versions.\n\n"
+      "\nlockstep COMMAND --help lists a command's settings; lockstep --version the versions;\n"
+      "lockstep --man is the manual page, lockstep --bash-completion a script for bash to "
+      "source.\n\n"
       "Exit codes:\n";
   return text + exit_codes_help();
 }

@@ -28,6 +28,9 @@ enum class SettingGroup {
   kOutput,
 };
 
+/// "Data", "Model and machine".
+std::string_view title(SettingGroup group);
+
 /// What a resumed run may do with a setting.
 enum class OnResume {
   kFree,               ///< takes no part in the numbers
