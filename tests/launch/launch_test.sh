@@ -259,13 +259,14 @@ if ((step > 0)); then
 fi
 exit "\$code"
 STUB
+delay=0
 restarted() { # CODE TRIES OPTIONS... with lines 'step reason code', one a try, on stdin
   local expected="$1" tries="$2"
   shift 2
   cat >"$work/tries"
   rm -rf "$work/elsewhere/again"
   : >"$work/mpirun"
-  run "$expected" "$train" --ranks 1 --out again --restart-delay 0 "$@"
+  run "$expected" "$train" --ranks 1 --out again --restart-delay "$delay" "$@"
   [[ "$(wc -l <"$work/mpirun")" == "$tries" ]] || failed "expected $tries tries: $(cat "$work/mpirun")"
 }
 restarted 0 4 --restarts 9 --resume none <<<$'7 none 137\n8 preempted 75\n9 none 69\n20 done 0'
@@ -286,6 +287,50 @@ restarted 0 3 --restarts 9 --resume=elsewhere <<<$'0 none 137\n2 none 137\n3 don
 grep -c -- "--resume=elsewhere" "$work/mpirun" | grep -qx 2 || failed "$(cat "$work/mpirun")"
 run 64 "$train" --restarts -1
 run 64 "$train" --restart-delay x
+
+# The pause doubles after a try that gained nothing, up to a limit, and falls back after one that did. A
+# sleep of no length keeps count instead.
+pauses() { # SECONDS... that were announced
+  local announced
+  announced="$(sed -n 's/.*: restart [0-9]* of [0-9]* in \([0-9]*\) s.*/\1/p' "$work/output" | tr '\n' ' ')"
+  [[ "$announced" == "$* " ]] || failed "paused for $announced, expected $*"
+}
+stub sleep <<<"echo >>'$work/sleeps'"
+delay=1
+restarted 0 5 --restarts 9 <<<$'1 none 137\n1 none 137\n5 none 137\n5 none 137\n9 done 0'
+pauses 1 2 1 2
+delay=200
+: >"$work/sleeps"
+restarted 0 3 --restarts 9 <<<$'1 none 137\n1 none 137\n9 done 0'
+pauses 200 300
+slept="$(wc -l <"$work/sleeps")" # those between looks at mpirun among them
+((slept >= 500)) || failed "slept for $slept s, expected 500 s at least"
+rm "$work/bin/sleep"
+delay=0
+
+# The last message before it gives up is about the last failure: mpirun's code, then what the ledgers tell.
+ends_with() { # LINE... of the output
+  [[ "$(tail -n $# "$work/output")" == "$(printf '%s\n' "$@")" ]] || failed "the output does not end with: $*"
+}
+given_up=(
+  "launch/train: mpirun returned 137: a rank or the network failed"
+  "launch/train: giving up: two tries in a row gained no checkpoint"
+)
+restarted 69 2 --restarts 9 <<<$'0 none 134\n0 none 137'
+ends_with "${given_up[@]}"
+sed -i "2a touch '$work/ledgers/host-rank-0'" "$work/bin/mpirun"
+cat >"$repo/build/lockstep" <<STUB
+#!/bin/bash
+echo "\$*, try \$(wc -l <"$work/mpirun")"
+STUB
+chmod +x "$repo/build/lockstep"
+mkdir "$work/ledgers"
+restarted 69 3 --restarts 2 --ledger-dir "$work/ledgers" <<<$'1 none 134\n2 none 1\n3 none 137'
+ends_with "${given_up[0]}" "launch/train: the ledgers tell:" "doctor --ledger $work/ledgers, try 3" \
+  "launch/train: giving up: --restarts 2 are used up" \
+  "launch/train: failed (69); what was written: $work/elsewhere/again"
+rm "$repo/build/lockstep"
+touch "$repo/build/lockstep"
 
 # What a dead mpirun leaves behind is ended, also what has gone into a session of its own; not others'
 # processes of that name.
