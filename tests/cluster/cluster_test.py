@@ -128,6 +128,5 @@ class Throttling(Cluster):
 if __name__ == "__main__":
     reason = two_hosts.missing()
     if reason:
-        print(f"skipped: {reason}")
-        sys.exit(77)
+        harness.skip_all(reason)
     harness.main()

@@ -160,8 +160,8 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         futures = {run.name: pool.submit(run.execute)
                    for run in choose(runs, arguments.long or arguments.write)}
-        good = unittest.TextTestRunner(verbosity=2).run(make_tests(futures)).wasSuccessful()
-    shown = {}
+        code = harness.report(unittest.TextTestRunner(verbosity=2).run(make_tests(futures)))
+    good, shown = code != 1, {}
     for future in futures.values():
         if future.exception() is None and not future.result().launched and future.result().ranks == 2:
             shown[future.result().case.name] = future.result()
@@ -172,7 +172,7 @@ def main():
             print(fault, file=sys.stderr)
             good = False
     shutil.rmtree(runs.directory, ignore_errors=True)
-    sys.exit(0 if good else 1)
+    sys.exit(code if good else 1)
 
 
 if __name__ == "__main__":

@@ -426,6 +426,38 @@ for signal in TERM INT HUP USR1; do
   while read -r pid; do wait_for gone "$pid"; done <"$work/builders"
 done
 
+# ------------------------------------------------------------------------------------------- test
+
+# After ctest's summary each reason to skip once, from its log; its code is passed on.
+fresh
+stub ctest <<STUB
+echo "ctest \$*" >>"$work/log"
+echo "the summary"
+mkdir -p "$repo/build/Testing/Temporary"
+cat "$work/last_test" >"$repo/build/Testing/Temporary/LastTest.log"
+exit \${STUB_CODE:-0}
+STUB
+cat >"$work/last_test" <<'LOG'
+skipped: DiskTest.test_b: no disk can be mounted here
+test_x ... skipped 'not from here'
+skipped: cluster_test: namespaces need root
+skipped: DiskTest.test_b: no disk can be mounted here
+[ RUN      ] File.IsReadOnly
+/x/file_test.cpp:118: Skipped
+root may write anywhere
+
+[  SKIPPED ] File.IsReadOnly (0 ms)
+[  SKIPPED ] 1 test, listed below:
+[  SKIPPED ] File.IsReadOnly
+LOG
+run 8 env STUB_CODE=8 "$repo/launch/test"
+logged "ctest --test-dir $repo/build --output-on-failure -j2 -LE long"
+ends_with "the summary" "" "Not run here, and why:" "DiskTest.test_b: no disk can be mounted here" \
+  "File.IsReadOnly: root may write anywhere" "cluster_test: namespaces need root"
+: >"$work/last_test"
+run 0 "$repo/launch/test"
+ends_with "the summary"
+
 if ((failures > 0)); then
   echo "$failures failures"
   exit 1
