@@ -13,7 +13,7 @@ class Case:
     faults: str         # --inject-fault; {last}: the highest rank
     code: int           # of bare mpirun
     message: str        # regular expression of the essential message, by whomever; {last} as above; "": no alarm
-    launched: int = 69  # code of launch/train; None: it cannot start such a job
+    launched: int = 69  # code of launch/train
     saved: int = 6      # the newest checkpoint that is left; 0: none; None: the job reaches its end
     settings: tuple = ()
     special: str = ""   # what is done to one rank without --inject-fault; see special.py
@@ -30,7 +30,7 @@ class Case:
 # A rank that waits, or a watchdog, ends the job 4 to 6 s after the fault.
 DEADLINE = {"timeout": 4}
 # Nothing is injected into a rank that is started differently: time counts from the start.
-DIFFERENT = {"launched": None, "faults": "", "within": 30}
+DIFFERENT = {"faults": "", "within": 30}
 
 CASES = [
     Case("SIGKILL in forward", "kill@forward:rank={last},step=7", 137,
@@ -65,9 +65,10 @@ CASES = [
     Case("exception while a checkpoint is written", "throw@checkpoint:rank=0,step=7,pass=9", 70,
          r"error: rank 0 \(host\): injected fault: throw@checkpoint, step 7", 70, quick=False),
     Case("one rank with other settings", code=64, message=r"rank {last} \(host\) had other settings than rank 0.*",
-         special="settings", shown="`--seed 2` on rank 1 only", saved=0, **DIFFERENT),
+         launched=64, special="settings", shown="`--seed 2` on rank 1 only", saved=0, **DIFFERENT),
     Case("one rank with other data", code=65, message=r"rank {last} \(host\) had other training data than rank 0.*",
-         special="data", shown="one label changed in rank 1's `--data`", saved=0, quick=False, **DIFFERENT),
+         launched=65, special="data", shown="one label changed in rank 1's `--data`", saved=0, quick=False,
+         **DIFFERENT),
     Case("NaN in one rank's gradient", "nan@gradient:rank={last},step=7", 76,
          r"step 7: the reduced gradient is not finite: .* from rank {last} \(host\); the weights are those of step 6",
          76),

@@ -22,7 +22,7 @@ from pathlib import Path
 import special
 import table
 from cases import CASES, SETTINGS
-from job import Job, explain, harness, launcher_copy, options, shape
+from job import Job, explain, harness, launched, options, shape
 
 # Most of a job's time is spent in waiting.
 AT_ONCE = 4
@@ -34,7 +34,7 @@ class Runs:
     def __init__(self):
         self.directory = Path(tempfile.mkdtemp(prefix="lockstep-faults-"))
         self.data = harness.write_small_mnist(self.directory / "data")
-        self.launch = launcher_copy(self.directory)
+        self.launch = launched.make_root(self.directory / "root")
         self.lock = threading.Lock()
         self.references = {}
 
@@ -81,11 +81,15 @@ class Run:
                     "ledger-dir": self.directory / "ledgers", "log-level": "warning"}
         if case.faults:
             settings["inject-fault"] = case.faults.format(last=self.ranks - 1)
+        program, launch = harness.PROGRAM, self.runs.launch
         if case.special:
-            return special.command(case.special, self.ranks, settings, self.directory)
-        if self.launched:
-            return [str(self.runs.launch), "--ranks", str(self.ranks), *options(settings)]
-        return harness.command(self.ranks, "train", *options(settings))
+            program, settings = special.program(case.special, self.ranks, settings, self.directory)
+        if not self.launched:
+            return harness.command(self.ranks, "train", *options(settings), program=program)
+        if case.special:
+            launch = launched.make_root(self.directory / "root", program)
+        return [str(launch), "--config", str(launch.parents[1] / "empty.ini"), "--ranks", str(self.ranks),
+                *options(settings)]
 
     def execute(self):
         self.directory.mkdir()
@@ -134,8 +138,8 @@ def choose(runs, everything):
             yield Run(runs, case, 2, launched=False)
         if everything:
             yield Run(runs, case, 4, launched=False)
-            if case.launched is not None:
-                yield Run(runs, case, 2, launched=True)
+            yield Run(runs, case, 2, launched=True)
+            yield Run(runs, case, 4, launched=True)
 
 
 def make_tests(futures):

@@ -11,12 +11,11 @@ HEAD = """| What happens | Rehearse it with | `mpirun` gives | `launch/train` | 
 
 def row(case, run):
     """One line, by its cells; the time of a run and its message may be missing."""
-    launched = "" if case.launched is None else str(case.launched)
     message = run.message if run and run.message else ""
     if not case.message:
         message = "nothing: the run goes on"
     seconds = f"{run.seconds:.0f} s" if run and case.code else ""
-    cells = (case.name, case.command(), str(case.code), launched, seconds, message)
+    cells = (case.name, case.command(), str(case.code), str(case.launched), seconds, message)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
