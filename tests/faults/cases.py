@@ -12,7 +12,8 @@ class Case:
     name: str
     faults: str         # --inject-fault; {last}: the highest rank
     code: int           # of bare mpirun
-    message: str        # regular expression of the essential message, by whomever; {last} as above; "": no alarm
+    message: str        # regular expression of the essential message (or its groups), by whomever; {last} as above;
+                        # "": no alarm
     launched: int = 69  # code of launch/train
     saved: int = 6      # the newest checkpoint that is left; 0: none; None: the job reaches its end
     settings: tuple = ()
@@ -83,7 +84,7 @@ CASES = [
          76, r"step 7: the optimizer state of rank {last} \(host\) differ .* on rank {last} and .*", 76, quick=False),
     Case("bit flipped in what one rank receives", "flip@all-reduce:rank={last},step=7,bit=30", 76,
          r"step 7: the weights and optimizer state of rank {last} \(host\) differ .* on rank {last} and .*", 76, quick=False),
-    Case("out of memory on one rank", code=69, message=r"rank {last} \(host\), in phase training.*: out of memory",
-         saved=0, special="memory", shown="`prlimit --as` on rank 1",
+    Case("out of memory on one rank", code=69, saved=0, special="memory",
+         message=r"(rank {last} \(host\), in phase training of step 1).*: (out of memory)", shown="`prlimit --as` on rank 1",
          settings=(("model", "lenet"), ("batch-size", 2700), ("epochs", 1)), **DIFFERENT),
 ]

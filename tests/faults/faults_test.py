@@ -4,14 +4,16 @@ when, and the run that goes on from its checkpoints ends in the weights of the r
 
 faults_test.py                     a choice of cases at 2 ranks
 faults_test.py --long              every case, also at 4 ranks and under launch/train
-faults_test.py --write README.md   all of that, then puts the README's table right
+faults_test.py --only TEXT         all of that for the cases with this text in their names, and shows each run
+faults_test.py --write README.md   as --long, or as --only if given too, then puts the README's table right
 
-The first two also compare what they find with the README's table, but for the times.
+Unless it writes, it compares what it finds with the README's table, but for the times.
 """
 
 import argparse
 import concurrent.futures
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -22,7 +24,8 @@ from pathlib import Path
 import special
 import table
 from cases import CASES, SETTINGS
-from job import Job, explain, harness, launched, options, shape
+from job import Job, explain, harness, launched, options
+from readme_table import essence
 
 # Most of a job's time is spent in waiting.
 AT_ONCE = 4
@@ -73,7 +76,7 @@ class Run:
         self.name = f"{words}_{ranks}_ranks" + ("_under_launch_train" if launched else "")
         self.directory = runs.directory / self.name
         self.out = self.directory / "out"
-        self.message, self.seconds = "", 0.0
+        self.words, self.code, self.message, self.seconds = [], None, "", 0.0
 
     def command(self):
         case = self.case
@@ -93,8 +96,9 @@ class Run:
 
     def execute(self):
         self.directory.mkdir()
-        job = Job(self.command()).wait()
-        self.seconds = job.seconds
+        self.words = self.command()
+        job = Job(self.words).wait()
+        self.code, self.seconds = job.code, job.seconds
         text = job.text
         if not self.launched and (self.directory / "ledgers").is_dir():
             text += explain(self.directory / "ledgers")
@@ -115,10 +119,10 @@ class Run:
             return
         assert self.seconds <= case.within, f"{self.seconds:.1f} s, expected {case.within} s at most"
         pattern = case.message.replace("{last}", str(self.ranks - 1))
-        for line in map(shape, text.splitlines()):
+        for line in map(harness.shape, text.splitlines()):
             found = None if "warning: injected fault" in line else re.search(pattern, line)
             if found:
-                self.message = found.group(0)
+                self.message = essence(found)
                 return
         raise AssertionError(f"nothing says '{pattern}'")
 
@@ -132,8 +136,14 @@ class Run:
         assert harness.weights(self.out) == self.runs.reference(case, self.ranks), "other weights"
 
 
-def choose(runs, everything):
-    for case in CASES:
+    def __str__(self):
+        said = self.message or "nothing: the run goes on"
+        return f"{self.case.name}, {self.ranks} ranks: {shlex.join(self.words)}\n" \
+               f"    code {self.code} after {self.seconds:.1f} s: {said}"
+
+
+def choose(runs, cases, everything):
+    for case in cases:
         if everything or case.quick:
             yield Run(runs, case, 2, launched=False)
         if everything:
@@ -156,23 +166,29 @@ def make_tests(futures):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--long", action="store_true")
+    parser.add_argument("--only", metavar="TEXT")
     parser.add_argument("--write", metavar="README", type=Path)
     arguments = parser.parse_args()
+    cases = [case for case in CASES if arguments.only is None or arguments.only.lower() in case.name.lower()]
+    if not cases:
+        parser.error(f"no failure has '{arguments.only}' in its name; there are {[case.name for case in CASES]}")
     if not harness.PROGRAM.exists():
         sys.exit(f"{harness.PROGRAM}: not built")
     runs = Runs()
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         futures = {run.name: pool.submit(run.execute)
-                   for run in choose(runs, arguments.long or arguments.write)}
+                   for run in choose(runs, cases, arguments.long or arguments.only or arguments.write)}
         code = harness.report(unittest.TextTestRunner(verbosity=2).run(make_tests(futures)))
     good, shown = code != 1, {}
-    for future in futures.values():
-        if future.exception() is None and not future.result().launched and future.result().ranks == 2:
-            shown[future.result().case.name] = future.result()
+    for run in (future.result() for future in futures.values() if future.exception() is None):
+        if arguments.only:
+            print(run)
+        if not run.launched and run.ranks == 2:
+            shown[run.case.name] = run
     if arguments.write and good:
         table.write(arguments.write, CASES, shown)
     elif not arguments.write:
-        for fault in table.faults(harness.SOURCE / "README.md", CASES, shown):
+        for fault in table.faults(cases, shown, whole=cases == CASES):
             print(fault, file=sys.stderr)
             good = False
     shutil.rmtree(runs.directory, ignore_errors=True)

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,15 +15,7 @@ for place in ("launch", "program"):
 import harness  # noqa: E402  (the path comes first)
 import launched  # noqa: E402, F401
 
-HOST = socket.gethostname()
 INJECTED = re.compile(r"warning: injected fault on rank")
-
-
-def shape(text):
-    """A message without what differs from run to run and from machine to machine."""
-    text = re.sub(rf"\b{re.escape(HOST)}\b", "host", text)
-    text = re.sub(r"\b\d+(\.\d+)? s\b", "N s", text)
-    return re.sub(r"\s+", " ", text).strip()
 
 
 def options(settings):

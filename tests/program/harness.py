@@ -5,7 +5,9 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -21,6 +23,7 @@ TEST_PROGRAM = Path(os.environ.get("LOCKSTEP_TEST_PROGRAM", PROGRAM.parent / "te
                                    "lockstep_with_test_networks"))
 MPIRUN = SOURCE / "tests" / "mpirun"
 SKIPPED = 77  # exit status where no test could run
+HOST = socket.gethostname()
 # Jobs that are ended leave their ledgers: here, and not in the system's folder.
 SCRATCH = tempfile.mkdtemp(prefix="lockstep-jobs-")
 os.environ["TMPDIR"] = SCRATCH
@@ -87,6 +90,13 @@ def records(path):
         record.pop("samples_per_second", None)
         result.append(record)
     return result
+
+
+def shape(text):
+    """A message without what differs from run to run and from machine to machine."""
+    text = re.sub(rf"\b{re.escape(HOST)}\b", "host", text)
+    text = re.sub(r"\b\d+(\.\d+)? s\b", "N s", text)
+    return re.sub(r"\s+", " ", text).strip()
 
 
 def wait_for(condition, what, seconds=60):
