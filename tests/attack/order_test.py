@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The order of writes and fsyncs of a real run's checkpoints, read from strace."""
 
 import os
