@@ -48,10 +48,11 @@ resume_from_newest() {
   options=("${kept[@]}" --resume auto)
 }
 
-# Sleeps so many seconds, or until a stop is requested.
+# Sleeps so many seconds, or until a stop is requested. Counts them, since the clock may be set.
 pause() {
-  local until=$((SECONDS + $1))
-  while ((SECONDS < until)) && ! stop_requested; do
+  local left
+  for ((left = $1; left > 0; left--)); do
+    ! stop_requested || return 0
     sleep 1 &
     wait "$!" || true
   done

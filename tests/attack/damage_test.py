@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Damaged checkpoints and --resume auto: the newest good one is taken, what was passed over is
 named, and the run goes on with the exact weights."""
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Random ranks, or mpirun, are killed every few seconds under launch/train --restarts, and the run
 still ends in the weights, metrics and decisions of a quiet one.
 
@@ -68,10 +69,13 @@ class ChaosTest(launched.LaunchTest):
                 time.sleep(0.01)
             barren = harness.checkpoints(out) == before
             kills += self.kill_one(job, draw)
+        killing = time.monotonic() - started
         self.finish(job, 0, timeout=600)
         restarts = job.log.read_text().count(": restart ")
         print(f"seed {seed}: {kills} kills, {restarts} restarts, {time.monotonic() - started:.0f} s",
               file=sys.stderr)
+        if LONG:
+            self.assertGreaterEqual(killing, KILLING_SECONDS, "the job ended before the killing")
         self.assertGreaterEqual(kills, 30 if LONG else 2)
 
         self.expect(harness.run(RANKS, "train", "--out", quiet, *self.settings, *settings,

@@ -259,13 +259,14 @@ if ((step > 0)); then
 fi
 exit "\$code"
 STUB
+delay=0
 restarted() { # CODE TRIES OPTIONS... with lines 'step reason code', one a try, on stdin
   local expected="$1" tries="$2"
   shift 2
   cat >"$work/tries"
   rm -rf "$work/elsewhere/again"
   : >"$work/mpirun"
-  run "$expected" "$train" --ranks 1 --out again --restart-delay 0 "$@"
+  run "$expected" "$train" --ranks 1 --out again --restart-delay "$delay" "$@"
   [[ "$(wc -l <"$work/mpirun")" == "$tries" ]] || failed "expected $tries tries: $(cat "$work/mpirun")"
 }
 restarted 0 4 --restarts 9 --resume none <<<$'7 none 137\n8 preempted 75\n9 none 69\n20 done 0'
@@ -286,6 +287,50 @@ restarted 0 3 --restarts 9 --resume=elsewhere <<<$'0 none 137\n2 none 137\n3 don
 grep -c -- "--resume=elsewhere" "$work/mpirun" | grep -qx 2 || failed "$(cat "$work/mpirun")"
 run 64 "$train" --restarts -1
 run 64 "$train" --restart-delay x
+
+# The pause doubles after a try that gained nothing, up to a limit, and falls back after one that did. A
+# sleep of no length keeps count instead.
+pauses() { # SECONDS... that were announced
+  local announced
+  announced="$(sed -n 's/.*: restart [0-9]* of [0-9]* in \([0-9]*\) s.*/\1/p' "$work/output" | tr '\n' ' ')"
+  [[ "$announced" == "$* " ]] || failed "paused for $announced, expected $*"
+}
+stub sleep <<<"echo >>'$work/sleeps'"
+delay=1
+restarted 0 5 --restarts 9 <<<$'1 none 137\n1 none 137\n5 none 137\n5 none 137\n9 done 0'
+pauses 1 2 1 2
+delay=200
+: >"$work/sleeps"
+restarted 0 3 --restarts 9 <<<$'1 none 137\n1 none 137\n9 done 0'
+pauses 200 300
+slept="$(wc -l <"$work/sleeps")" # those between looks at mpirun among them
+((slept >= 500)) || failed "slept for $slept s, expected 500 s at least"
+rm "$work/bin/sleep"
+delay=0
+
+# The last message before it gives up is about the last failure: mpirun's code, then what the ledgers tell.
+ends_with() { # LINE... of the output
+  [[ "$(tail -n $# "$work/output")" == "$(printf '%s\n' "$@")" ]] || failed "the output does not end with: $*"
+}
+given_up=(
+  "launch/train: mpirun returned 137: a rank or the network failed"
+  "launch/train: giving up: two tries in a row gained no checkpoint"
+)
+restarted 69 2 --restarts 9 <<<$'0 none 134\n0 none 137'
+ends_with "${given_up[@]}"
+sed -i "2a touch '$work/ledgers/host-rank-0'" "$work/bin/mpirun"
+cat >"$repo/build/lockstep" <<STUB
+#!/bin/bash
+echo "\$*, try \$(wc -l <"$work/mpirun")"
+STUB
+chmod +x "$repo/build/lockstep"
+mkdir "$work/ledgers"
+restarted 69 3 --restarts 2 --ledger-dir "$work/ledgers" <<<$'1 none 134\n2 none 1\n3 none 137'
+ends_with "${given_up[0]}" "launch/train: the ledgers tell:" "doctor --ledger $work/ledgers, try 3" \
+  "launch/train: giving up: --restarts 2 are used up" \
+  "launch/train: failed (69); what was written: $work/elsewhere/again"
+rm "$repo/build/lockstep"
+touch "$repo/build/lockstep"
 
 # What a dead mpirun leaves behind is ended, also what has gone into a session of its own; not others'
 # processes of that name.
@@ -380,6 +425,38 @@ for signal in TERM INT HUP USR1; do
   says "stopped by SIG$signal before training began"
   while read -r pid; do wait_for gone "$pid"; done <"$work/builders"
 done
+
+# ------------------------------------------------------------------------------------------- test
+
+# After ctest's summary each reason to skip once, from its log; its code is passed on.
+fresh
+stub ctest <<STUB
+echo "ctest \$*" >>"$work/log"
+echo "the summary"
+mkdir -p "$repo/build/Testing/Temporary"
+cat "$work/last_test" >"$repo/build/Testing/Temporary/LastTest.log"
+exit \${STUB_CODE:-0}
+STUB
+cat >"$work/last_test" <<'LOG'
+skipped: DiskTest.test_b: no disk can be mounted here
+test_x ... skipped 'not from here'
+skipped: cluster_test: namespaces need root
+skipped: DiskTest.test_b: no disk can be mounted here
+[ RUN      ] File.IsReadOnly
+/x/file_test.cpp:118: Skipped
+root may write anywhere
+
+[  SKIPPED ] File.IsReadOnly (0 ms)
+[  SKIPPED ] 1 test, listed below:
+[  SKIPPED ] File.IsReadOnly
+LOG
+run 8 env STUB_CODE=8 "$repo/launch/test"
+logged "ctest --test-dir $repo/build --output-on-failure -j2 -LE long"
+ends_with "the summary" "" "Not run here, and why:" "DiskTest.test_b: no disk can be mounted here" \
+  "File.IsReadOnly: root may write anywhere" "cluster_test: namespaces need root"
+: >"$work/last_test"
+run 0 "$repo/launch/test"
+ends_with "the summary"
 
 if ((failures > 0)); then
   echo "$failures failures"

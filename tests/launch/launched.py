@@ -17,7 +17,7 @@ MPI = {"OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_po
        "OMPI_MCA_odls_base_sigkill_timeout": "0"}
 
 
-def make_root(directory):
+def make_root(directory, program=harness.PROGRAM):
     """A folder in which launch/train finds everything built; returns its launch/train."""
     shutil.copytree(harness.SOURCE / "launch", directory / "launch")
     setup = directory / "launch" / "setup"
@@ -25,7 +25,7 @@ def make_root(directory):
     setup.chmod(0o755)
     (directory / "configs").symlink_to(harness.SOURCE / "configs")
     (directory / "build").mkdir()
-    (directory / "build" / "lockstep").symlink_to(harness.PROGRAM.resolve())
+    (directory / "build" / "lockstep").symlink_to(program.resolve())
     (directory / "build" / "CMakeCache.txt").write_text("LOCKSTEP_CUDA:BOOL=OFF\n")
     config = directory / "empty.ini"
     config.write_text("")

@@ -1,6 +1,7 @@
 """lockstep prove: what is equal is said to be equal, and what is not is named."""
 
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -9,10 +10,10 @@ from harness import (PROGRAM, SCRATCH, TEST_PROGRAM, ProgramTest, checkpoints, m
                      wait_for, write_small_mnist)
 
 
-def prove(*arguments, program=PROGRAM, timeout=240):
+def prove(*arguments, program=PROGRAM, timeout=240, environment=None):
     """Without mpirun, which the program is to start itself."""
     return subprocess.run([str(program), "prove", *map(str, arguments)], capture_output=True,
-                          text=True, timeout=timeout)
+                          text=True, timeout=timeout, env={**os.environ, **(environment or {})})
 
 
 class ProveTest(ProgramTest):
@@ -85,6 +86,30 @@ class ProveTest(ProgramTest):
         self.assertEqual(difference["differing_elements"], 1)
         self.assertEqual(difference["differing_tensors"], 1)
         self.assertIn(fault, difference["likely_reasons"][0])
+
+    def test_a_flipped_bit_at_other_ranks_is_found(self):
+        """One replica of B's two: they differ, and B goes no further."""
+        fault = "flip@weights:rank=0,step=5,tensor=dense2.weight,element=300,bit=12"
+        arguments = ["ranks", *self.settings, "--virtual-ranks", 2, "--inject-fault", fault]
+        proof = self.expect_proof(prove(*arguments, "--json"), False)
+        self.assertEqual([r["ranks"] for r in proof["runs"]], [[1], [2]])
+        self.assertRegex(proof["runs"][1]["failure"],
+                         r"^step 5: the weights of rank 1 .*; dense2\.weight\[300\] is -?0x1\.")
+        difference = proof["differences"][0]
+        self.assertEqual((difference["run"], difference["step"]), ("B", 5))
+        self.assertEqual((difference["place"], difference["first"], difference["second"]),
+                         ("the checkpoint", "there", "absent"))
+        self.assertIn(fault, difference["likely_reasons"][0])
+        table = self.expect(prove(*arguments), 76).stdout
+        self.assertRegex(table, r"B ended after step 4: step 5: .*dense2\.weight\[300\]")
+        self.assertIn("a fault was injected into B on purpose", table)
+
+    def test_the_environment_of_another_job_is_left_out(self):
+        """As within a batch job: with these variables mpirun would find no way between its ranks."""
+        environment = {"OMPI_MCA_btl": "none", "SLURM_JOB_ID": "1", "SLURM_NTASKS": "1"}
+        settings = [*self.settings, "--ranks", 2, "--json"]
+        proof = self.expect_proof(prove("resume", *settings, environment=environment), True)
+        self.assertEqual([r["ranks"] for r in proof["runs"]], [[2], [2, 2]])
 
     def test_a_run_that_diverges(self):
         fault = "nan@gradient:rank=0,step=5,tensor=dense1.bias"

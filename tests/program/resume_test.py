@@ -208,7 +208,10 @@ class ResumeTest(ProgramTest):
 
     def test_virtual_ranks_with_one_cycle_and_label_smoothing(self):
         self.check_virtual_ranks("--model", "lenet", "--schedule", "one-cycle", "--optimizer",
-                                 "sgd", "--momentum", "0.9", "--label-smoothing", "0.1")
+                                 "sgd", "--momentum", "0.9", "--label-smoothing", "0.1",
+                                 "--ema-decay", "0.9")
+        self.assertEqual(set(weights(self.directory / "moved")),
+                         {"model.safetensors", "optimizer.safetensors", "ema.safetensors"})
 
     def test_virtual_ranks_with_warm_up_and_average(self):
         self.check_virtual_ranks("--model", "mlp", "--optimizer", "adamw", "--warmup-steps", 5,
