@@ -16,8 +16,10 @@ for name in USR1 TERM; do trap "echo \$name >>'$work/log'; got=\$name" \$name; d
 got=""
 touch "$work/ready"
 while [[ -n "\$STUB_WAITS" && -z "\$got" ]]; do sleep 0.02; done
-mkdir -p "$work/runs/slurm-7/checkpoints/step-00000005"
-echo '  "stop_reason": "'\$STUB_REASON'",' >"$work/runs/slurm-7/checkpoints/step-00000005/state.json"
+if [[ "\$STUB_REASON" != nothing ]]; then
+  mkdir -p "$work/runs/slurm-7/checkpoints/step-00000005"
+  echo '  "stop_reason": "'\$STUB_REASON'",' >"$work/runs/slurm-7/checkpoints/step-00000005/state.json"
+fi
 exit \$STUB_CODE
 STUB
 printf '#!/bin/bash\necho "scontrol $*" >>"%s/log"\n' "$work" >"$work/bin/scontrol"
@@ -31,7 +33,8 @@ failed() {
 logged() { grep -qF -- "$1" "$work/log" || failed "the log lacks: $1"; }
 not_logged() { ! grep -qF -- "$1" "$work/log" || failed "the log has: $1"; }
 
-# batch EXPECTED CODE REASON SIGNAL [VARIABLE=VALUE...]: the stub ends with CODE, after SIGNAL if any.
+# batch EXPECTED CODE REASON SIGNAL [VARIABLE=VALUE...]: the stub ends with CODE, after SIGNAL if any,
+# and leaves a checkpoint that says REASON, or with "nothing" no run directory.
 batch() {
   local expected="$1" code=0 id i
   rm -rf "$work/runs" "$work/ready"
@@ -69,6 +72,10 @@ batch 69 69 none ""
 not_logged scontrol
 batch 76 76 none USR1
 not_logged scontrol
+batch 78 78 nothing ""
+not_logged scontrol
+batch 75 75 nothing USR1 # before there was a checkpoint
+logged "scontrol requeue 7"
 batch 64 0 none "" SLURM_NTASKS_PER_NODE=4 SLURM_GPUS_ON_NODE=8
 not_logged train
 batch 0 0 "done" "" SLURM_NTASKS_PER_NODE=8 SLURM_GPUS_ON_NODE=8
