@@ -6,31 +6,41 @@
 
 # ------------------------------------------------------------------------------------------ requests
 
-stop_cause=""  # the first signal, for people
+stop_cause="" last_cause="" # the first signal, and the last one but USR1, for people
 stop_signal="" # what the ranks are sent: USR1 (preempted) or USR2 (interrupted), the stronger one
 urgency=0      # how many INT, TERM and HUP have come
 
 # For traps. Only notes what has come: what follows from it depends on what is running.
 request_stop() {
-  stop_cause="${stop_cause:-SIG$1}"
-  if [[ "$1" == USR1 ]]; then
+  stop_cause="${stop_cause:-$1}"
+  if [[ "$1" == SIGUSR1 ]]; then
     stop_signal="${stop_signal:-USR1}"
   else
-    stop_signal=USR2
+    stop_signal=USR2 last_cause="$1"
     urgency=$((urgency + 1))
   fi
 }
 
+# Signals come from the process that was started, launch/train's first one, and by other numbers than it
+# got them: who sends TERM to all processes of a name means one TERM.
 catch_signals() {
-  local name
-  for name in INT TERM HUP USR1; do
-    # shellcheck disable=SC2064  # the name of now
-    trap "request_stop $name" "$name"
-  done
+  trap : INT TERM HUP
+  trap 'request_stop SIGINT' RTMIN+1
+  trap 'request_stop SIGTERM' RTMIN+2
+  trap 'request_stop SIGHUP' RTMIN+3
+  trap 'request_stop SIGUSR1' USR1
+  # From the kernel, when that process has been killed.
+  trap "request_stop 'the end of process $PPID'" RTMIN+4
   # Who reads our messages may be gone, with the terminal or at the other end of a pipe.
   trap '' PIPE
+  [[ "$LOCKSTEP_FRONT" == "$PPID" ]] || exit 69 # killed before the kernel was asked
+  kill -s USR2 "$PPID" 2>/dev/null || true
+  unset LOCKSTEP_FRONT
+  trap clean_up EXIT
 }
 
+# Whether a person would not even wait for a checkpoint.
+ended_at_once() { ((urgency > 1)); }
 stop_requested() { [[ -n "$stop_signal" ]]; }
 
 # --------------------------------------------------------------------------------- child and its own
@@ -38,25 +48,32 @@ stop_requested() { [[ -n "$stop_signal" ]]; }
 job=""  # the process id of what runs, and of its session
 mark="" # what is in the environment of all its processes, and in no other
 
-# Starts a command in a session of its own, where no terminal's Ctrl-C reaches it. As long as it has
-# not set up its own handlers, and when it has removed them again, USR1 and USR2 do nothing to it.
+# Starts a command in a session of its own. As long as it has not set up its own handlers, and when it
+# has removed them again, USR1 and USR2 do nothing to it. It is told to end when this script is killed.
 start() {
   mark="LOCKSTEP_LAUNCHED_BY=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')"
-  env --ignore-signal=USR1,USR2 "$mark" setsid "$@" </dev/null &
+  env --ignore-signal=USR1,USR2 "$mark" setpriv --pdeathsig TERM setsid "$@" </dev/null &
   job=$!
 }
 
 # Waits for the job: succeeds, and sets code, when it has ended; fails after a second or a signal.
+# Processes that have ended are not asked for by id, which may be another's by now.
 await() {
-  local timer
+  local timer ended=""
   sleep 1 &
-  timer=$!
+  timer=$! code=0
   # Without this shell's own lines about jobs that died of a signal.
-  { wait -n "$job" "$timer" || true; } 2>/dev/null
-  kill "$timer" 2>/dev/null || true
-  ! kill -0 "$job" 2>/dev/null || return 1
-  code=0
+  { wait -n -p ended "$job" "$timer" || true; } 2>/dev/null
+  [[ "${ended:-}" == "$timer" ]] || kill "$timer" 2>/dev/null || true
+  # One that ended while something else ran is not among those that -n waits for.
+  if [[ $'\n'"$(jobs -rp)"$'\n' == *$'\n'"$job"$'\n'* ]]; then return 1; fi
   { wait "$job" || code=$?; } 2>/dev/null
+}
+
+# However this script ends, nothing that it started goes on.
+clean_up() {
+  if [[ -n "$mark" ]]; then kill_leftovers; fi
+  if ((${#scratch[@]} > 0)); then rm -rf "${scratch[@]}"; fi
 }
 
 # The processes that belong to the job, wherever they have gone; a zombie does not.
@@ -91,6 +108,7 @@ run_setup() {
   done
   ! stop_requested || stopped_before_start
   ((code == 0)) || exit "$code"
+  mark=""
 }
 
 stopped_before_start() {
@@ -125,6 +143,7 @@ run_job() {
   done
   kill_leftovers
   rm -rf "${scratch[@]}"
+  mark="" scratch=()
   name_code
   settle_ledgers
 }
@@ -198,7 +217,7 @@ name_code() {
   case "$code" in
     0 | 64 | 65 | 66 | 69 | 70 | 73 | 74 | 75 | 76 | 78) ;;
     *)
-      say "mpirun returned $code: a rank or the network failed"
+      if ! ended_at_once; then say "mpirun returned $code: a rank or the network failed"; fi
       code=69
       ;;
   esac
@@ -207,7 +226,7 @@ name_code() {
 # Says what the ledgers tell of a job that died, and removes them unless nothing could be told.
 settle_ledgers() {
   local story=""
-  if ((code == 69)) && [[ -n "$(find "$ledgers" -name '*-rank-*' 2>/dev/null)" ]]; then
+  if ((code == 69)) && ! ended_at_once && [[ -n "$(find "$ledgers" -name '*-rank-*' 2>/dev/null)" ]]; then
     story="$("$root/build/lockstep" doctor --ledger "$ledgers" 2>/dev/null)" || true
     if [[ -z "$story" ]]; then
       say "what each rank did last is in the ledgers in $ledgers"

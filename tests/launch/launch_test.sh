@@ -358,32 +358,56 @@ touch "\${*: -1}/host-rank-0"
 touch "$work/ready"
 while :; do sleep 0.05; done
 STUB
-signal_train() { # CODE SIGNAL...
-  local code=0 expected="$1" train_id signal
-  shift
+start_train() { # sets train_id, its process group
   rm -f "$work/ready"
   : >"$work/log"
-  (cd "$work/elsewhere" && TMPDIR="$work/tmp" HOME="$work/home" \
-    XDG_CACHE_HOME="$work/home" PATH="$work/bin:$work/tools" \
-    exec "$train" --ranks 1 --out signalled --restarts 9) >"$work/output" 2>&1 &
+  (
+    echo "$BASHPID" >"$work/train_id"
+    cd "$work/elsewhere"
+    export TMPDIR="$work/tmp" HOME="$work/home" XDG_CACHE_HOME="$work/home" PATH="$work/bin:$work/tools"
+    exec "$train" --ranks 1 --out signalled --restarts 9
+  ) >"$work/output" 2>&1 &
   train_id=$!
+}
+end_train() { # CODE WHAT
+  local code=0
+  { wait "$train_id" || code=$?; } 2>/dev/null
+  [[ "$code" == "$1" ]] || failed "$2: $code, expected $1"
+  [[ -z "$(ls "$work/tmp")" ]] || failed "$2: left behind: $(ls "$work/tmp")"
+}
+signal_train() { # CODE SIGNAL...
+  local expected="$1" signal
+  shift
+  start_train
   wait_for test -e "$work/ready"
   for signal in "$@"; do
     kill -s "$signal" -- "-$train_id" # its process group, as a terminal does
     case "$signal" in
       USR1) wait_for grep -q USR1 "$work/log" ;;
-      *)
-        # bash drops an INT that comes while a child of its own ends without minding it.
-        [[ "$signal" != INT ]] || soon grep -qE 'USR2|TERM' "$work/log" ||
-          kill -s INT -- "-$train_id"
-        wait_for grep -qE 'USR2|TERM' "$work/log"
-        ;;
+      *) wait_for grep -qE 'USR2|TERM' "$work/log" ;;
     esac
   done
-  wait "$train_id" || code=$?
-  [[ "$code" == "$expected" ]] || failed "after $*: $code, expected $expected"
+  end_train "$expected" "after $*"
 }
 set -m # else this shell's children ignore INT
+# While a helper runs, whether it dies of the signal, as most do, or not.
+for helper in lscpu mktemp; do
+  for signal in INT TERM HUP USR1; do
+    for mind in - "''"; do
+      stub "$helper" <<STUB
+trap $mind $signal
+[[ -e "$work/helped" ]] || kill -s $signal -- "-\$(<"$work/train_id")"
+touch "$work/helped"
+exec "$work/tools/$helper" "\$@"
+STUB
+      rm -f "$work/helped"
+      start_train
+      end_train 75 "$signal while $helper runs"
+      says "SIG$signal"
+    done
+  done
+  rm "$work/bin/$helper"
+done
 signal_train 75 TERM
 logged USR2
 not_logged TERM
@@ -399,7 +423,27 @@ signal_train 69 USR1 USR1 INT TERM # a person's request is the stronger one
 logged USR2
 export STUB_STUBBORN=very
 signal_train 69 INT INT
+says "ended at once by SIGINT; nothing since the last checkpoint is kept"
+! grep -E "ledgers|failed" "$work/output" || failed "a person's wish is told as a failure"
 unset STUB_STUBBORN
+
+# Whichever of its processes is killed, the rest does not go on: it stops in order, or ends at once.
+start_train
+wait_for test -e "$work/ready"
+worker_id="$(pgrep -P "$train_id")"
+kill -KILL "$train_id"
+wait_for gone "$worker_id"
+logged USR2
+says "the end of process $train_id: stopping with a checkpoint"
+end_train 137 "killed"
+start_train
+wait_for test -e "$work/ready"
+kill -KILL "$(pgrep -P "$train_id")"
+code=0
+wait "$train_id" || code=$?
+[[ "$code" == 69 ]] || failed "after SIGKILL of the second process: $code, expected 69"
+logged TERM
+rm -rf "$work/tmp"/*
 
 # While launch/setup builds: all of it ends.
 stub cmake <<STUB
@@ -411,17 +455,10 @@ STUB
 for signal in TERM INT HUP USR1; do
   rm -f "$work/builders"
   rm -rf "$repo/build"
-  (
-    cd "$work/elsewhere"
-    export TMPDIR="$work/tmp" HOME="$work/home" XDG_CACHE_HOME="$work/home" PATH="$work/bin:$work/tools"
-    exec "$train" --ranks 1 --out signalled
-  ) >"$work/output" 2>&1 &
-  train_id=$! code=0
-  rm -f "$work/ready"
+  start_train
   wait_for test -e "$work/ready"
   kill -s "$signal" "$train_id"
-  wait "$train_id" || code=$?
-  [[ "$code" == 75 ]] || failed "$signal during setup: $code, expected 75"
+  end_train 75 "$signal during setup"
   says "stopped by SIG$signal before training began"
   while read -r pid; do wait_for gone "$pid"; done <"$work/builders"
 done

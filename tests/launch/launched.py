@@ -52,6 +52,12 @@ def children(parent):
     return result
 
 
+def mpirun_of(job):
+    """The ids of the mpirun that a launch/train has started: none, or one. It is a grandchild."""
+    return [pid for worker, _ in children(job.pid) for pid, name in children(worker)
+            if name in ("mpirun", "orterun")]
+
+
 class LaunchTest(harness.ProgramTest):
     """A test that starts launch/train on a small job, in its own directory."""
 
