@@ -1,8 +1,8 @@
 # One command that may be told to stop: how launch/train starts launch/setup and mpirun, passes
 # signals on to them, notices when mpirun hangs, and leaves nothing behind. Sourced, never run.
 #
-# Uses root, options, mpirun, has_hosts, config and setting() of launch/train; sets code.
-# shellcheck shell=bash disable=SC2154
+# Uses root, options, mpirun, has_hosts, config and out of launch/train, and setting(); sets code.
+# shellcheck shell=bash disable=SC2034,SC2154
 
 # ------------------------------------------------------------------------------------------ requests
 
@@ -22,7 +22,8 @@ request_stop() {
 }
 
 # Signals come from the process that was started, launch/train's first one, and by other numbers than it
-# got them: who sends TERM to all processes of a name means one TERM.
+# got them: who sends TERM to all processes of a name means one TERM. From here on no command may
+# have two $(...): a trap that is due before the second is a syntax error to bash 5.2.
 catch_signals() {
   trap : INT TERM HUP
   trap 'request_stop SIGINT' RTMIN+1
@@ -30,7 +31,7 @@ catch_signals() {
   trap 'request_stop SIGHUP' RTMIN+3
   trap 'request_stop SIGUSR1' USR1
   # From the kernel, when that process has been killed.
-  trap "request_stop 'the end of process $PPID'" RTMIN+4
+  trap 'request_stop "the end of process $PPID"' RTMIN+4
   # Who reads our messages may be gone, with the terminal or at the other end of a pipe.
   trap '' PIPE
   [[ "$LOCKSTEP_FRONT" == "$PPID" ]] || exit 69 # killed before the kernel was asked
@@ -122,7 +123,8 @@ ledgers=""       # the directory of this job's ledgers
 ledger_option=() # what tells the program, when this script made it
 scratch=()       # directories of this job on this host; the first holds the file "started"
 ranks_seen=no    # on this host
-alone_since=""   # when mpirun was first seen without the ranks it had
+alone=0          # how often mpirun was seen without the ranks it had
+met=no           # whether the last job's ranks had found one another
 announced=""     # what was said last about a stop
 sent="" sent_at=0 # which stop signal mpirun got last, and when
 terminated_at="" # when mpirun was told to end at once
@@ -130,7 +132,7 @@ terminated_at="" # when mpirun was told to end at once
 # Runs mpirun to its end and sets code to one of lockstep's.
 run_job() {
   local since="$SECONDS" ticks=0
-  ranks_seen=no alone_since="" terminated_at="" sent=""
+  ranks_seen=no alone=0 met=no terminated_at="" sent=""
   choose_ledgers
   make_scratch
   # This env keeps the signals pending until the program, which is slow to load, can take them.
@@ -142,6 +144,7 @@ run_job() {
     if ((ticks % 5 == 0)); then watch_mpirun; fi
   done
   kill_leftovers
+  if ranks_met; then met=yes; fi
   rm -rf "${scratch[@]}"
   mark="" scratch=()
   name_code
@@ -168,12 +171,15 @@ make_scratch() {
   fi
 }
 
-# Every rank can take a stop signal once any rank has a ledger, since all have then met. On a host
-# without ranks there is never one: time is what tells there.
-ranks_listen() {
-  [[ -n "$(find "$ledgers" -name '*-rank-*' -newer "${scratch[0]}/started" 2>/dev/null)" ]] ||
-    ((SECONDS - $1 >= 10))
+# A rank has a ledger, and the root describes its start, once all ranks have found one another.
+ranks_met() {
+  [[ -n "$(find "$ledgers" -name '*-rank-*' -newer "${scratch[0]}/started" 2>/dev/null)" ||
+    "$out/launch.json" -nt "${scratch[0]}/started" ]]
 }
+
+# Every rank can take a stop signal once all have met. Who sees neither ledgers nor the run directory
+# has only time to go by.
+ranks_listen() { ranks_met || ((SECONDS - $1 >= 10)); }
 
 # Called again and again as long as the job goes on: one signal may be lost, and many mean the same.
 pass_stop_on() {
@@ -198,15 +204,23 @@ announce() {
   announced="$1"
 }
 
-# mpirun outlives its ranks by moments. Ranks on other hosts alone are not seen from here.
+# Whether ranks of the job are on this host; what mpirun started to reach others (ssh, srun) is none.
+# A program that was built anew meanwhile has "(deleted)" after its name.
+has_ranks_here() {
+  local paths binary
+  binary="$(readlink -f "$root/build/lockstep")"
+  mapfile -t paths < <(own_processes)
+  paths=("${paths[@]/#//proc/}")
+  [[ "$(readlink -- "${paths[@]/%//exe}" 2>/dev/null)" == *"$binary"* ]]
+}
+
+# mpirun outlives its ranks by moments; it has 20 s. Ranks on other hosts alone are not seen from here.
 watch_mpirun() {
-  local pids
-  mapfile -t pids < <(own_processes)
-  if ((${#pids[@]} > 1)); then
-    ranks_seen=yes alone_since=""
+  if has_ranks_here; then
+    ranks_seen=yes alone=0
   elif [[ "$ranks_seen" == yes ]]; then
-    alone_since="${alone_since:-$SECONDS}"
-    if ((SECONDS - alone_since >= 20)); then
+    alone=$((alone + 1))
+    if ((alone >= 5)); then
       say "mpirun hangs: its ranks on this host have ended, and it has not"
       kill_leftovers
     fi
