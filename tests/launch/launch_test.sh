@@ -232,6 +232,21 @@ run 0 "$train" --hostfile hosts --resume auto
 started "--hostfile hosts $held $repo/build/lockstep train --config $repo/configs/digits.ini --resume auto"
 run 0 "$train" --host a:2,b:2 --ranks 4
 started "--host a:2,b:2 -n 4 $held $repo/build/lockstep"
+# A settings file is read as lockstep reads it: blanks, comments, quotes, and lines of Windows.
+while IFS='|' read -r line directory; do
+  rm -rf "$work/elsewhere/ini"
+  printf 'model = mlp\n%b' "out $line" >"$work/elsewhere/my.ini"
+  mkdir -p "$work/elsewhere/$directory"
+  run 0 "$train" --ranks 1 --config my.ini
+  says "results: $work/elsewhere/$directory"
+done <<'LINES'
+= ini/a  \t|ini/a
+=ini/b\r\n|ini/b
+ = "ini/c d"  # why|ini/c d
+= ini/e#f # why\r\n|ini/e#f
+= "ini/g ""h"" #"|ini/g "h" #
+= ini/i = j|ini/i = j
+LINES
 run 64 "$train" --ranks 0
 run 64 "$train" --ranks=two
 run 64 "$train" --ranks
@@ -249,8 +264,9 @@ says "--out $work/elsewhere/stopped --resume auto"
 stub mpirun <<STUB
 printf '%s\n' "\$*" >>"$work/mpirun"
 while ((\$# > 0)); do case "\$1" in --out) out="\$2" ;; esac; shift; done
-read -r step reason code <<<"\$(head -n 1 "$work/tries")"
+read -r step reason code apart <<<"\$(head -n 1 "$work/tries")"
 sed -i 1d "$work/tries"
+[[ -n "\$apart" ]] || { mkdir -p "\$out"; touch "\$out/launch.json"; }
 if ((step > 0)); then
   checkpoint="\$(printf '%s/checkpoints/step-%08d' "\$out" "\$step")"
   mkdir -p "\$checkpoint"
@@ -260,7 +276,7 @@ fi
 exit "\$code"
 STUB
 delay=0
-restarted() { # CODE TRIES OPTIONS... with lines 'step reason code', one a try, on stdin
+restarted() { # CODE TRIES OPTIONS... with lines 'step reason code [apart]', one a try, on stdin
   local expected="$1" tries="$2"
   shift 2
   cat >"$work/tries"
@@ -285,6 +301,28 @@ restarted 75 1 --restarts 9 <<<'1 interrupted 75'
 # Before its first checkpoint a job begins again with what it was told.
 restarted 0 3 --restarts 9 --resume=elsewhere <<<$'0 none 137\n2 none 137\n3 done 0'
 grep -c -- "--resume=elsewhere" "$work/mpirun" | grep -qx 2 || failed "$(cat "$work/mpirun")"
+# A try in which the ranks never met tells nothing about the job: only --restarts ends that.
+restarted 0 6 --restarts 9 <<<$'0 none 1 apart\n0 none 1 apart\n0 none 1 apart\n2 none 137\n0 none 1 apart\n3 done 0'
+restarted 69 4 --restarts 3 <<<$'2 none 137\n0 none 1 apart\n0 none 1 apart\n0 none 1 apart'
+says "giving up: --restarts 3 are used up"
+restarted 69 4 --restarts 9 <<<$'0 none 1 apart\n0 none 137\n0 none 1 apart\n0 none 137'
+# Back at an earlier step than before is no gain.
+restarted 69 3 --restarts 9 <<<$'9 none 137\n9 none 137\n9 none 137'
+# A checkpoint of an earlier preemption does not make this 75 one.
+restarted 75 2 --restarts 9 <<<$'5 preempted 75\n5 preempted 75'
+# A run that was there before is not gone on with unless that was asked for.
+mkdir -p "$work/elsewhere/old/checkpoints/step-00000004"
+touch "$work/elsewhere/old/checkpoints/step-00000004/MANIFEST.json"
+for words in "" "--resume none"; do
+  echo "0 none 137" >"$work/tries"
+  : >"$work/mpirun"
+  # shellcheck disable=SC2086  # words
+  run 69 "$train" --ranks 1 --out old --restarts 9 --restart-delay 0 $words
+  says "no restart: old held a run before"
+  [[ "$(wc -l <"$work/mpirun")" == 1 ]] || failed "started again: $(cat "$work/mpirun")"
+done
+printf '0 none 137\n9 done 0\n' >"$work/tries"
+run 0 "$train" --ranks 1 --out old --restarts 9 --restart-delay 0 --resume auto
 run 64 "$train" --restarts -1
 run 64 "$train" --restart-delay x
 
@@ -299,6 +337,8 @@ stub sleep <<<"echo >>'$work/sleeps'"
 delay=1
 restarted 0 5 --restarts 9 <<<$'1 none 137\n1 none 137\n5 none 137\n5 none 137\n9 done 0'
 pauses 1 2 1 2
+restarted 0 12 --restarts 11 < <(printf '0 none 1 apart\n%.0s' {1..11}; echo '9 done 0')
+pauses 1 2 4 8 16 32 64 128 256 300 300
 delay=200
 : >"$work/sleeps"
 restarted 0 3 --restarts 9 <<<$'1 none 137\n1 none 137\n9 done 0'
@@ -317,7 +357,7 @@ given_up=(
   "launch/train: giving up: two tries in a row gained no checkpoint"
 )
 restarted 69 2 --restarts 9 <<<$'0 none 134\n0 none 137'
-ends_with "${given_up[@]}"
+ends_with "${given_up[@]}" "launch/train: failed (69); what was written: $work/elsewhere/again"
 sed -i "2a touch '$work/ledgers/host-rank-0'" "$work/bin/mpirun"
 cat >"$repo/build/lockstep" <<STUB
 #!/bin/bash
@@ -330,6 +370,21 @@ ends_with "${given_up[0]}" "launch/train: the ledgers tell:" "doctor --ledger $w
   "launch/train: giving up: --restarts 2 are used up" \
   "launch/train: failed (69); what was written: $work/elsewhere/again"
 rm "$repo/build/lockstep"
+touch "$repo/build/lockstep"
+
+# An mpirun that stays when its ranks have gone is ended; a child of its own, such as an ssh, may be left.
+stub mpirun <<STUB
+"$work/tools/sleep" 1000 &
+"$repo/build/lockstep" 3
+touch "$work/ranks_gone"
+wait
+STUB
+stub sleep <<<"exec '$work/tools/sleep' 0.05"
+install -m 755 /usr/bin/sleep "$repo/build/lockstep"
+run 69 "$train" --ranks 1 --host there
+says "mpirun hangs: its ranks on this host have ended, and it has not"
+[[ -e "$work/ranks_gone" ]] || failed "a rank was there all the time"
+rm "$work/bin/sleep" "$repo/build/lockstep"
 touch "$repo/build/lockstep"
 
 # What a dead mpirun leaves behind is ended, also what has gone into a session of its own; not others'
