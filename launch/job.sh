@@ -35,9 +35,9 @@ catch_signals() {
   # Who reads our messages may be gone, with the terminal or at the other end of a pipe.
   trap '' PIPE
   [[ "$LOCKSTEP_FRONT" == "$PPID" ]] || exit 69 # killed before the kernel was asked
-  kill -s USR2 "$PPID" 2>/dev/null || true
   unset LOCKSTEP_FRONT
-  trap clean_up EXIT
+  trap 'clean_up $?' EXIT
+  echo "listening $$" >&3 2>/dev/null || true
 }
 
 # Whether a person would not even wait for a checkpoint.
@@ -53,28 +53,27 @@ mark="" # what is in the environment of all its processes, and in no other
 # has removed them again, USR1 and USR2 do nothing to it. It is told to end when this script is killed.
 start() {
   mark="LOCKSTEP_LAUNCHED_BY=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')"
-  env --ignore-signal=USR1,USR2 "$mark" setpriv --pdeathsig TERM setsid "$@" </dev/null &
+  env --ignore-signal=USR1,USR2 "$mark" setpriv --pdeathsig TERM setsid "$@" </dev/null 3>&- &
   job=$!
 }
 
-# Waits for the job: succeeds, and sets code, when it has ended; fails after a second or a signal.
-# Processes that have ended are not asked for by id, which may be another's by now.
+# Waits for the job a little: succeeds, and sets code, when it has ended. Where bash waited for the job
+# itself, a signal in the moment of its end would lose its code; and whether a process of that id is
+# there tells nothing, since it may be another by now.
 await() {
-  local timer ended=""
-  sleep 1 &
-  timer=$! code=0
-  # Without this shell's own lines about jobs that died of a signal.
-  { wait -n -p ended "$job" "$timer" || true; } 2>/dev/null
-  [[ "${ended:-}" == "$timer" ]] || kill "$timer" 2>/dev/null || true
-  # One that ended while something else ran is not among those that -n waits for.
+  sleep 0.25 || true
   if [[ $'\n'"$(jobs -rp)"$'\n' == *$'\n'"$job"$'\n'* ]]; then return 1; fi
+  code=0
+  # Without this shell's own lines about jobs that died of a signal.
   { wait "$job" || code=$?; } 2>/dev/null
 }
 
-# However this script ends, nothing that it started goes on.
+# However this script ends, nothing that it started goes on. $1: its exit code.
 clean_up() {
   if [[ -n "$mark" ]]; then kill_leftovers; fi
   if ((${#scratch[@]} > 0)); then rm -rf "${scratch[@]}"; fi
+  if ((${#ledger_option[@]} > 0)); then rmdir "$ledgers" 2>/dev/null || true; fi
+  echo "ended $1" >&3 2>/dev/null || true
 }
 
 # The processes that belong to the job, wherever they have gone; a zombie does not.
@@ -141,7 +140,7 @@ run_job() {
   until await; do
     if stop_requested; then pass_stop_on "$since"; fi
     ticks=$((ticks + 1))
-    if ((ticks % 5 == 0)); then watch_mpirun; fi
+    if ((ticks % 20 == 0)); then watch_mpirun; fi # every 5 s
   done
   kill_leftovers
   if ranks_met; then met=yes; fi
@@ -151,22 +150,26 @@ run_job() {
   settle_ledgers
 }
 
+make_directory() {
+  mktemp -d "$1-XXXXXX" || die 73 "no directory can be made in ${1%/*}; TMPDIR names the one for temporary files"
+}
+
 choose_ledgers() {
   ledgers="$(setting ledger-dir "")" ledger_option=()
   if [[ -z "$ledgers" ]]; then
-    ledgers="$(mktemp -d "${TMPDIR:-/tmp}/lockstep-ledgers-XXXXXX")"
+    ledgers="$(make_directory "${TMPDIR:-/tmp}/lockstep-ledgers")"
     ledger_option=(--ledger-dir "$ledgers")
   fi
 }
 
 # An Open MPI that is killed leaves its files: on one host they can be kept together and removed.
 make_scratch() {
-  scratch=("$(mktemp -d "${TMPDIR:-/tmp}/lockstep-job-XXXXXX")")
+  scratch=("$(make_directory "${TMPDIR:-/tmp}/lockstep-job")")
   touch "${scratch[0]}/started"
   [[ "$has_hosts" == no ]] || return 0
   export OMPI_MCA_orte_tmpdir_base="${scratch[0]}"
   if [[ -d /dev/shm && -w /dev/shm ]]; then
-    scratch+=("$(mktemp -d /dev/shm/lockstep-job-XXXXXX)")
+    scratch+=("$(make_directory /dev/shm/lockstep-job)")
     export OMPI_MCA_btl_vader_backing_directory="${scratch[1]}"
   fi
 }

@@ -61,6 +61,8 @@ def mpirun_of(job):
 class LaunchTest(harness.ProgramTest):
     """A test that starts launch/train on a small job, in its own directory."""
 
+    variables = {}  # more of launch/train's environment
+
     def setUp(self):
         super().setUp()
         self.train = make_root(self.directory / "root")
@@ -75,7 +77,7 @@ class LaunchTest(harness.ProgramTest):
                  "--out", out, *self.settings, *arguments]
         with log.open("w") as file:
             job = subprocess.Popen(list(map(str, words)), stdout=file, stderr=subprocess.STDOUT,
-                                   env=environment(), start_new_session=True,
+                                   env=environment(**self.variables), start_new_session=True,
                                    cwd=self.directory)
         job.log = log
         self.addCleanup(self.end, job)

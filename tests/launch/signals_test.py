@@ -6,11 +6,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-import unittest
 
 import launched
 import failure_table
@@ -34,12 +34,13 @@ class SignalsTest(launched.LaunchTest):
         moments = [i * 0.1 for i in range(25)] if LONG else [0.02, 0.4, 1.1]
         for index, moment in enumerate([*moments, None]):
             number = numbers[index % len(numbers)] if moment is not None else signal.SIGTERM
+            for path in ledgers.glob("*-rank-*"):
+                path.unlink()
             job = self.launch(2, out, "--resume", "auto", "--restarts", 9, "--ledger-dir", ledgers)
             # Before this a shell has no traps yet.
             wait_for(lambda: self.masks(job, number)[1], "traps")
             if moment is None:
-                before = set(ledgers.glob("*-rank-*"))
-                wait_for(lambda: set(ledgers.glob("*-rank-*")) - before, "a ledger")
+                wait_for(lambda: list(ledgers.glob("*-rank-*")), "a ledger")
             else:
                 time.sleep(moment)
             began = time.monotonic()
@@ -107,17 +108,8 @@ class SignalsTest(launched.LaunchTest):
 
     def send(self, job, number, answer):
         """Sends a signal to launch/train, as a terminal does, and waits until it says so."""
-        def answered():
-            return answer in job.log.read_text()
-
         os.killpg(job.pid, number)
-        try:
-            wait_for(answered, answer, 10)
-        except AssertionError:
-            # bash drops an INT that comes while a child of its own ends without minding it.
-            self.assertEqual(number, signal.SIGINT)
-            os.killpg(job.pid, number)
-            wait_for(answered, answer, 10)
+        wait_for(lambda: answer in job.log.read_text(), answer, 20)
 
     def stop_in(self, phase, fault, *settings):
         """INT and TERM to launch/train in this phase, which the fault makes long; also twice, which ends the job at
@@ -201,10 +193,15 @@ class SignalsTest(launched.LaunchTest):
         self.assertEqual(job.wait(timeout=60), 75)
         self.assertEqual(stop_reason(out), "interrupted")
 
-    @unittest.skipUnless(LONG, "slow")
     def test_an_mpirun_that_hangs_is_not_waited_for(self):
         """Its ranks end by their deadline; launch/train kills it and runs the job again."""
         out = self.directory / "out"
+        if not LONG:  # launch/train counts its looks at mpirun: between them it sleeps less here
+            sleep = self.directory / "bin" / "sleep"
+            sleep.parent.mkdir()
+            sleep.write_text(f"#!/bin/sh\nexec {shutil.which('sleep')} 0.05\n")
+            sleep.chmod(0o755)
+            self.variables = {"PATH": f"{sleep.parent}:{os.environ['PATH']}"}
         self.settings = self.settings[:-2]
         job = self.launch(2, out, "--epochs", 2, "--restarts", 3, "--restart-delay", 0,
                           "--collective-timeout", 5)
@@ -216,8 +213,9 @@ class SignalsTest(launched.LaunchTest):
         seconds = time.monotonic() - began
         self.finish(job, 0)
         self.assertIn("mpirun hangs", job.log.read_text())
-        failure_table.note(self, "mpirun hangs (`--collective-timeout 5`; until the job is run again)", job.returncode,
-                           seconds=seconds, said="mpirun hangs: .*", text=job.log.read_text(), options=("--long",))
+        if LONG:
+            failure_table.note(self, "mpirun hangs (`--collective-timeout 5`; until the job is run again)", job.returncode,
+                               seconds=seconds, said="mpirun hangs: .*", text=job.log.read_text(), options=("--long",))
 
 
 if __name__ == "__main__":

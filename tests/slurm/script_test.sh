@@ -2,6 +2,10 @@
 # launch/slurm/train.sbatch in the environment that Slurm gives it, with stubs for scontrol and
 # launch/train.
 set -euo pipefail
+# A test may itself be started within an allocation, or by mpirun.
+for name in $(compgen -e); do
+  case "$name" in SLURM_* | LOCKSTEP_* | OMPI_* | PMIX_* | PRTE_*) unset "$name" ;; esac
+done
 script="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/launch/slurm/train.sbatch"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
