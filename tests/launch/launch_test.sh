@@ -241,8 +241,8 @@ started "-n 1 $held $repo/build/lockstep"
 says "runs/mlp-"
 run 0 "$train" --hostfile hosts --resume auto
 started "--hostfile hosts $held $repo/build/lockstep train --config $repo/configs/digits.ini --resume auto"
-run 0 "$train" --host a:2,b:2 --ranks 4
-started "--host a:2,b:2 -n 4 $held $repo/build/lockstep"
+run 0 env NCCL_DEBUG=INFO "$train" --host a:2,b:2 --ranks 4
+started "--host a:2,b:2 -n 4 -x NCCL_DEBUG $held $repo/build/lockstep"
 # A settings file is read as lockstep reads it: blanks, comments, quotes, and lines of Windows.
 while IFS='|' read -r line directory; do
   rm -rf "$work/elsewhere/ini"
