@@ -6,7 +6,8 @@
 
 # ------------------------------------------------------------------------------------------ requests
 
-stop_cause="" last_cause="" # the first signal, and the last one but USR1, for people
+stop_cause=""  # the first signal, and
+last_cause=""  # the last one but USR1, for people
 stop_signal="" # what the ranks are sent: USR1 (preempted) or USR2 (interrupted), the stronger one
 urgency=0      # how many INT, TERM and HUP have come
 
@@ -151,7 +152,8 @@ run_job() {
 }
 
 make_directory() {
-  mktemp -d "$1-XXXXXX" || die 73 "no directory can be made in ${1%/*}; TMPDIR names the one for temporary files"
+  mktemp -d "$1-XXXXXX" ||
+    die 73 "no directory can be made in ${1%/*}; TMPDIR names the one for temporary files"
 }
 
 choose_ledgers() {
