@@ -25,7 +25,7 @@ KILLING_SECONDS, LONGEST_PAUSE = (300, 8.0) if LONG else (12, 3.0)
 
 class ChaosTest(launched.LaunchTest):
     def candidates(self, job):
-        mpirun = [pid for pid, name in launched.children(job.pid) if name in ("mpirun", "orterun")]
+        mpirun = launched.mpirun_of(job)
         ranks = [pid for parent in mpirun for pid, name in launched.children(parent) if name == "lockstep"]
         # Each rank, and mpirun, about as often.
         return mpirun + ranks if len(ranks) == RANKS else ranks

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Training on two hosts over TCP, and what becomes of it when the network between them fails."""
+"""Training on two hosts over TCP, and what becomes of it when the network between them fails.
+
+--long: throttled for longer.
+"""
 
 import os
 import struct
@@ -18,6 +21,8 @@ from harness import wait_for  # noqa: E402
 
 DEADLINE = 4  # seconds, --collective-timeout where the network does not come back
 RANKS_PER_HOST = 2
+LONG = "--long" in sys.argv
+THROTTLED = 15 if LONG else 4  # seconds: a few steps, or one
 # The beginning of src/comm/ledger_format.h: rank is the 4th field, end_ns the last.
 LEDGER = struct.Struct("<8s2I4i2Q64sQq")
 
@@ -139,7 +144,7 @@ class Throttling(Cluster):
         job = self.start("run", timeout=120)
         self.await_step("run", 10)
         self.hosts.throttle("1mbit")
-        time.sleep(15)  # a step moves some 250 kB: a few of them
+        time.sleep(THROTTLED)  # a step moves some 250 kB
         self.assertIsNone(job.poll())
         self.hosts.throttle(None)
         self.finish(job, 0, timeout=300)
@@ -152,4 +157,6 @@ if __name__ == "__main__":
     reason = two_hosts.missing()
     if reason:
         harness.skip_all(reason)
+    if LONG:
+        sys.argv.remove("--long")
     harness.main()

@@ -52,8 +52,16 @@ def children(parent):
     return result
 
 
+def mpirun_of(job):
+    """The ids of the mpirun that a launch/train has started: none, or one. It is a grandchild."""
+    return [pid for worker, _ in children(job.pid) for pid, name in children(worker)
+            if name in ("mpirun", "orterun")]
+
+
 class LaunchTest(harness.ProgramTest):
     """A test that starts launch/train on a small job, in its own directory."""
+
+    variables = {}  # more of launch/train's environment
 
     def setUp(self):
         super().setUp()
@@ -69,7 +77,7 @@ class LaunchTest(harness.ProgramTest):
                  "--out", out, *self.settings, *arguments]
         with log.open("w") as file:
             job = subprocess.Popen(list(map(str, words)), stdout=file, stderr=subprocess.STDOUT,
-                                   env=environment(), start_new_session=True,
+                                   env=environment(**self.variables), start_new_session=True,
                                    cwd=self.directory)
         job.log = log
         self.addCleanup(self.end, job)
