@@ -30,7 +30,7 @@ std::string option(const ParsedSettings& parsed, const std::string& name,
 
 // A run directory stands for its best checkpoint, or its newest one.
 std::filesystem::path checkpoint_directory(const std::filesystem::path& given) {
-  if (!std::filesystem::is_directory(given / "checkpoints")) return given;
+  if (!has_store(given / "checkpoints")) return given;
   const CheckpointStore store(given / "checkpoints");
   if (const auto best = store.best()) return *best;
   if (const auto latest = store.latest()) return *latest;

@@ -46,7 +46,11 @@ class Parser {
     check_positional();
     std::optional<Error> missing_file;
     if (const auto config = command_line_.find("config"); config != command_line_.end()) {
-      missing_file = read_settings_file(config->second.value);
+      if (const auto problem = utf8_problem(config->second.value)) {
+        report("--config={}: {}", config->second.value, *problem);
+      } else {
+        missing_file = read_settings_file(config->second.value);
+      }
     }
     choose_batch_size();
     ParsedSettings parsed = resolve();
@@ -274,7 +278,10 @@ class Parser {
     parsed.positional = positional_;
     for (const CommandOption& option : accepted_.options) {
       const auto given = command_line_.find(option.name);
-      if (given != command_line_.end()) parsed.options[option.name] = given->second.value;
+      if (given == command_line_.end()) continue;
+      const auto& [value, place] = given->second;
+      if (const auto problem = utf8_problem(value)) report("{}={}: {}", place, value, *problem);
+      parsed.options[option.name] = value;
     }
     return parsed;
   }
@@ -293,7 +300,7 @@ class Parser {
       problems_.resize(kMostProblems);
       report("and {} more problems", all - kMostProblems);
     }
-    fail(ExitCode::kUsage, "{}", fmt::join(problems_, "\n"));
+    fail(ExitCode::kUsage, "{}", with_valid_utf8(fmt::format("{}", fmt::join(problems_, "\n"))));
   }
 
   const CommandLine& accepted_;

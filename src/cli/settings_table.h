@@ -83,6 +83,9 @@ std::string default_text(const Setting& setting);
 std::optional<std::string> set_value(const Setting& setting, std::string_view text,
                                      Settings& settings);
 
+/// What is wrong with a text that is not UTF-8, or nothing.
+std::optional<std::string> utf8_problem(std::string_view text);
+
 bool is_flag(const Setting& setting);
 /// Placeholder in help: N, NUMBER, PATH, TEXT, or the choices.
 std::string value_name(const Setting& setting);

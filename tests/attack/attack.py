@@ -110,7 +110,7 @@ class Job:
         return self.end()
 
     def kill_all(self):
-        """SIGKILL to every process of the job, as when the machine loses its power."""
+        """SIGKILL to every process of the job; what they wrote stays written."""
         pids = [*children(self.process.pid), self.process.pid]
         for pid in pids:
             try:

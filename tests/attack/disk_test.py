@@ -62,6 +62,23 @@ class DiskTest(AttackTest):
         ballast.unlink()
         self.go_on(RANKS, out)
 
+    def test_full_while_a_checkpoint_is_taken_along(self):
+        """Nothing is left, so that the same command works once there is room."""
+        first = self.directory / "first"
+        self.expect(train(RANKS, first, *self.settings, "--max-steps", 12), 75)
+        disk = self.disk("1m")
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(600 * KIB))
+        out = disk / "out"
+        again = [*self.settings, "--resume", first / "checkpoints" / "step-00000012"]
+        for _ in range(2):
+            result = self.expect(train(RANKS, out, *again), 74)
+            self.expect_failure(result.stderr, out, "No space left")
+            self.assertFalse((out / "checkpoints").exists())
+            self.assertFalse((out / "metrics.jsonl").exists())
+        mount("-o", "remount,size=64m", disk)
+        self.expect(train(RANKS, out, *again), 0)
+
     def test_full_from_the_start(self):
         disk = self.disk("64k")
         (disk / "ballast").write_bytes(bytes(60 * KIB))
@@ -147,6 +164,17 @@ class DiskTest(AttackTest):
                       r"(out/).* (No such file or directory)")
         self.assertFalse(out.exists())
         self.finish(RANKS, out)
+
+    def test_replaced_in_mid_run(self):
+        """The lock went with the old directory: whoever lost it writes nothing into the new one."""
+        out = self.directory / "out"
+        with Job(1, out, *self.endless()) as job:
+            job.wait_for(lambda: checkpoints(out), "a checkpoint")
+            out.rename(self.directory / "moved away")
+            self.expect(train(1, out, *self.settings, "--max-steps", 3, "--keep-checkpoints", 9), 75)
+            self.assertEqual(job.end_by_rank(), [73, 73])
+            self.expect_failure(job.stderr(), out)
+        self.assertEqual(self.expect_sound(out), [f"step-{step:08}" for step in (1, 2, 3)])
 
 
 if __name__ == "__main__":

@@ -139,6 +139,8 @@ TEST(ParseSettings, EveryWrongInputHasItsMessage) {
        {"--optimizer=rmsporp: must be one of rmsprop, sgd, adamw; did you mean rmsprop?"}},
       {{"--optimizer", "Adam"}, {"--optimizer=Adam: must be one of rmsprop, sgd, adamw"}},
       {{"--out", "a\nb"}, {"--out=a\nb: contains a control character"}},
+      {{"--data", "/x/caf\xE9"}, {"--data=/x/caf?: is not UTF-8: byte 7 of it is 0xE9"}},
+      {{"--config", "\xC3"}, {"--config=?: is not UTF-8: byte 1 of it is 0xC3"}},
       {{"--epochs", "3", "--epochs", "3"}, {"--epochs: given twice, as '3' and '3'"}},
       {{"--epochs=3", "--epochs", "4"}, {"--epochs: given twice, as '3' and '4'"}},
       {{"--batch-size=8", "--batch-size-per-rank=4"},

@@ -196,6 +196,28 @@ class RefusalsTest(ProgramTest):
             (directory / "state.json").write_text("{}")
         self.expect(train(1, out, *settings, "--max-steps", 9, "--resume", "auto"), 65)
 
+    def test_a_name_that_is_not_utf8(self):
+        """No record could hold it; refused before anything is made."""
+        name = os.fsdecode(b"caf\xe9")
+        out = self.directory / "out"
+        for arguments in (["--data", name], ["--resume", name], ["--config", name]):
+            result = self.expect(train(1, out, *arguments), 64)
+            self.assertIn(f"{arguments[0]}=caf?: is not UTF-8: byte 4", result.stderr)
+        self.assertFalse(out.exists())
+        self.expect(train(1, self.directory / name), 64)
+        result = self.expect(run(1, "evaluate", "--checkpoint", name), 64)
+        self.assertIn("--checkpoint=caf?: is not UTF-8", result.stderr)
+
+    def test_a_loop_of_links(self):
+        loop = self.directory / "loop"
+        loop.symlink_to(loop.name)
+        data = write_small_mnist(self.directory / "data")
+        results = (run(1, "evaluate", "--checkpoint", loop),
+                   train(1, self.directory / "out", *QUICK, "--data", data, "--resume", loop))
+        for result in results:
+            self.expect(result, 66)
+            self.assertIn("Too many levels of symbolic links", result.stderr)
+
     def test_commands(self):
         self.expect(run(1, "trian"), 64)
         self.expect(run(1, "evaluate"), 64)
