@@ -128,7 +128,8 @@ std::vector<std::string> accepted_settings() {
                                         "max-minutes",
                                         "log-every-steps",
                                         "keep-checkpoints",
-                                        "checkpoint-every-epochs"};
+                                        "checkpoint-every-epochs",
+                                        "checkpoint-every-steps"};
   std::vector<std::string> accepted;
   for (const auto& [name, source] : parse_settings({}).sources) {
     if (std::ranges::find(others, name) == others.end()) accepted.push_back(name);
