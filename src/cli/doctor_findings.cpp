@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <bit>
 #include <map>
 #include <set>
 
@@ -54,6 +55,16 @@ Comparison compare(const std::vector<std::string>& values) {
         .push_back(static_cast<int>(rank));
   }
   return comparison;
+}
+
+std::string virtual_ranks_problem(int virtual_ranks, int ranks) {
+  const bool fit = std::has_single_bit(static_cast<unsigned>(ranks)) && ranks <= virtual_ranks;
+  if (virtual_ranks == 0 || fit) return "";
+  return fmt::format(
+      "--virtual-ranks {} with {} ranks cannot be trained: the ranks must be a power of two, and "
+      "no "
+      "more than the virtual ranks",
+      virtual_ranks, ranks);
 }
 
 std::vector<Finding> find_problems(const Examination& examination) {
