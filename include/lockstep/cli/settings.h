@@ -48,7 +48,8 @@ struct CommandOption {
 /// What a subcommand accepts on its command line, besides --config FILE.
 struct CommandLine {
   std::vector<CommandOption> options;
-  /// Names of the settings it uses; empty: all. A settings file may always hold any setting.
+  /// Names of the settings it uses; empty: all. A settings file may always hold any setting: the
+  /// values of others are checked, and not taken.
   std::vector<std::string> settings;
   /// Names --model may take; empty: any.
   std::vector<std::string> models;
