@@ -32,6 +32,13 @@ std::vector<int> Findings::first_of_hosts() const {
   return first;
 }
 
+std::string from_to(const std::vector<double>& values, int digits) {
+  const auto [least, most] = std::ranges::minmax(values);
+  const std::string low = fmt::format("{:.{}f}", least, digits);
+  const std::string high = fmt::format("{:.{}f}", most, digits);
+  return low == high ? low : low + " to " + high;
+}
+
 Comparison compare(const std::vector<std::string>& values) {
   std::map<std::string, std::vector<int>> ranks_of;
   for (std::size_t rank = 0; rank < values.size(); ++rank) {
