@@ -186,7 +186,7 @@ class ProveTest(ProgramTest):
         kept = self.directory / "kept"
         for number in (signal.SIGTERM, signal.SIGKILL):
             job = subprocess.Popen([str(PROGRAM), "prove", "resume", *map(str, self.settings[:-1]),
-                                    "2000", "--epochs", "2000", "--keep", str(kept)],
+                                    "500", "--epochs", "500", "--keep", str(kept)],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             wait_for(lambda: list(kept.glob("A/checkpoints/step-*")), "a checkpoint", 120)
             self.assertGreaterEqual(len(processes_with(str(kept), "cmdline")), 4)  # it, mpirun, two ranks
@@ -197,7 +197,7 @@ class ProveTest(ProgramTest):
             kept = self.directory / "kept-too"
 
     def test_a_stopped_proof_leaves_no_scratch(self):
-        long = ["prove", "resume", *map(str, self.settings[:-1]), "2000", "--epochs", "2000"]
+        long = ["prove", "resume", *map(str, self.settings[:-1]), "500", "--epochs", "500"]
         scratch = lambda: list(Path(SCRATCH).glob("lockstep-prove-*"))
         for line, number in (([str(PROGRAM), *long], signal.SIGUSR1),
                              ([str(PROGRAM), *long], signal.SIGKILL),
