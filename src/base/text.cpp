@@ -80,6 +80,28 @@ std::string with_valid_utf8(std::string text) {
   return text;
 }
 
+std::string wrapped(std::string_view text, std::size_t indent, std::size_t columns) {
+  std::string result;
+  std::size_t column = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find_first_of(" \n", begin), text.size());
+    const std::size_t length = end - begin;
+    const bool new_line = begin > 0 && text[begin - 1] == '\n';
+    if (new_line || (column > indent && column + 1 + length > columns)) {
+      result += '\n';
+      result.append(indent, ' ');
+      column = indent;
+    } else if (begin > 0) {
+      result += ' ';
+      ++column;
+    }
+    result.append(text.substr(begin, length));
+    column += length;
+    begin = end + 1;
+  }
+  return result + "\n";
+}
+
 std::string format_bytes(std::uint64_t bytes) {
   if (bytes < 1024) return fmt::format("{} B", bytes);
   constexpr std::array<const char*, 4> kUnits{"KiB", "MiB", "GiB", "TiB"};

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <boost/program_options.hpp>
+#include <filesystem>
 #include <iterator>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "cli/settings_file.h"
@@ -207,6 +209,11 @@ class Parser {
   /// Returns the error when the file cannot be opened; other faults are reported.
   std::optional<Error> read_settings_file(const std::string& path) {
     std::string text;
+    std::error_code ignored;
+    if (std::filesystem::is_directory(path, ignored)) {
+      report("--config {}: is a directory, not a settings file", path);
+      return std::nullopt;
+    }
     try {
       text = read_text_file(path, kLargestFile);
     } catch (const Error& error) {
@@ -262,9 +269,12 @@ class Parser {
         const auto given = values->find(setting.name);
         if (given == values->end()) continue;
         if (source == Source::kCommandLine && is_own(setting.name)) continue;
-        parsed.sources[setting.name] = source;
         const auto& [value, place] = given->second;
-        if (const auto problem = set_value(setting, value, parsed.settings)) {
+        // A file may be another command's; what this one has no use for is checked, and has no say.
+        const bool counts = source == Source::kCommandLine || accepts(setting.name);
+        Settings unused;
+        if (counts) parsed.sources[setting.name] = source;
+        if (const auto problem = set_value(setting, value, counts ? parsed.settings : unused)) {
           report("{}{}{}: {}", place,
                  value.empty()             ? ""
                  : source == Source::kFile ? " = "

@@ -378,5 +378,35 @@ TEST_F(SettingsFile, AFileOfSomethingElseGivesAShortMessage) {
   EXPECT_EQ(refusal({"--config", write(std::string(2 << 20, 'x'))}).code, ExitCode::kUsage);
 }
 
+// A run's config.ini is a file for every command.
+TEST_F(SettingsFile, ValuesOfSettingsThatACommandDoesNotAcceptAreCheckedAndNotTaken) {
+  const CommandLine accepted{.options = {}, .settings = {"seed"}, .models = {}};
+  const std::string path = write("resume = auto\nseed = 7\nepochs = 3\n");
+  const ParsedSettings parsed =
+      parse_settings(std::vector<std::string>{"--config", path}, accepted);
+  EXPECT_EQ(parsed.settings.train.seed, 7u);
+  EXPECT_EQ(parsed.settings.train.resume, Settings{}.train.resume);
+  EXPECT_EQ(parsed.settings.train.epochs, Settings{}.train.epochs);
+  EXPECT_EQ(parsed.sources.at("epochs"), Source::kDefault);
+  write("seed = 7\nepochs = none\n");
+  try {
+    parse_settings(std::vector<std::string>{"--config", path}, accepted);
+    FAIL() << "epochs = none was taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_THAT(error.what(), HasSubstr("run.ini:2: epochs = none"));
+  }
+}
+
+TEST_F(SettingsFile, ADirectoryIsNone) {
+  try {
+    parse_settings(std::vector<std::string>{"--config", directory_.string()});
+    FAIL() << "a directory was read";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_THAT(error.what(), HasSubstr("is a directory"));
+  }
+}
+
 }  // namespace
 }  // namespace lockstep
