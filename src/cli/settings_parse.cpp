@@ -211,8 +211,8 @@ class Parser {
     std::string text;
     std::error_code ignored;
     if (std::filesystem::is_directory(path, ignored)) {
-      report("--config {}: is a directory, not a settings file", path);
-      return std::nullopt;
+      return Error(ExitCode::kInputMissing,
+                   fmt::format("--config {}: is a directory, not a settings file", path));
     }
     try {
       text = read_text_file(path, kLargestFile);

@@ -123,11 +123,11 @@ TEST(ProveReport, JsonIsUtf8WhateverTheUsersTextIs) {
 TEST(ProveReport, FewerRanksWouldTakeMoreThreads) {
   Proof proof = proof_of(kOneThread, kOneThread);
   proof.runs[1].ranks = {4};
-  EXPECT_THAT(proof_table(proof), Not(HasSubstr("--threads")));
+  EXPECT_THAT(proof_table(proof), Not(HasSubstr("Every run has as many threads")));
   proof.settings.model.threads = 0;
-  EXPECT_THAT(proof_table(proof), HasSubstr("--threads sets them"));
+  EXPECT_THAT(proof_table(proof), HasSubstr("Every run has as many threads"));
   proof.runs[1].ranks = {2};
-  EXPECT_THAT(proof_table(proof), Not(HasSubstr("--threads sets them")));
+  EXPECT_THAT(proof_table(proof), Not(HasSubstr("Every run has as many threads")));
 }
 
 TEST(ProveReport, FitsEightyColumns) {
