@@ -74,6 +74,9 @@ Problem::Problem(const ConvolutionShape& layer, std::int64_t samples, std::mt199
   const long pixels = samples * layer.height * layer.width;
   const long out_pixels = layer.pool ? samples * (layer.height / 2) * (layer.width / 2) : pixels;
   input = random_floats(size(pixels * layer.in_channels), random);
+  if (random() % 2 == 0) {
+    for (float& value : input) value = std::max(0.0f, value);
+  }
   weight = random_floats(
       size(static_cast<long>(layer.kernel) * layer.kernel * layer.in_channels * layer.out_channels),
       random);

@@ -10,7 +10,8 @@
 
 namespace lockstep {
 
-/// Everything one forward and backward pass reads, at random in [-1, 1).
+/// Everything one forward and backward pass reads, at random in [-1, 1); input is relu of that for
+/// every second problem, as behind another layer.
 struct Problem {
   Problem(const ConvolutionShape& layer, std::int64_t samples, std::mt19937_64& random);
 

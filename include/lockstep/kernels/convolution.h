@@ -12,16 +12,15 @@
 //
 // Layers of 8, 16, 24, ... input channels are computed on tiles, by the method of Toom and Cook
 // that Winograd brought to filters (A. Lavin and S. Gray, "Fast Algorithms for Convolutional Neural
-// Networks", CVPR 2016; src/kernels/toom_cook.h has the formulas): F(4x4, 5x5) at the points 0,
-// +-1,
-// +-1/2, +-2 and infinity needs 2.56 products where the direct sum has 16, and F(5x5, 3x3) at
-// +-tan(k pi / 14), k = 1, 3, 5, and infinity 1.96 where it has 9. The price is rounding: relative
-// to double precision, root mean square over root mean square, it is under
+// Networks", CVPR 2016; src/kernels/toom_cook.h has the formulas). F(4x4, 5x5), at the points 0, 1,
+// -1, 1/2, -1/2, 2, -2 and infinity, needs 4 products an output where the direct sum has 25, and
+// F(5x5, 3x3), at plus and minus tan(k pi / 14), k = 1, 3, 5, and infinity, 1.96 where it has 9. The
+// price is rounding: relative to double precision, root mean square over root mean square, the
+// errors that tests/kernels allows are
 //                     output     input gradient   weight gradient
 //   F(4x4, 5x5)        1e-5           1e-5             5e-5
 //   F(5x5, 3x3)        5e-6           5e-6             2e-5
-// which tests/kernels measures against. Layers of 1 to 4 input channels are computed directly, and
-// give no input gradient.
+// Layers of 1 to 4 input channels are computed directly, and give no input gradient.
 #pragma once
 
 #include <cstdint>
