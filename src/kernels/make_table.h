@@ -1,7 +1,7 @@
 // All kernels for one instruction set. Include it only in files compiled for that set: everything
-// here is a template over the vector type or inlined by force, so that the linker never takes code
-// of one set for another's. For the same reason these headers use nothing of the standard library
-// that is more than a type.
+// here is a template over the vector type, inlined by force, or of integers only, so that the
+// linker never takes code of one set for another's. For the same reason these headers use nothing
+// of the standard library that is more than a type.
 #pragma once
 
 #include "direct.h"

@@ -14,8 +14,8 @@
 // that Winograd brought to filters (A. Lavin and S. Gray, "Fast Algorithms for Convolutional Neural
 // Networks", CVPR 2016; src/kernels/toom_cook.h has the formulas). F(4x4, 5x5), at the points 0, 1,
 // -1, 1/2, -1/2, 2, -2 and infinity, needs 4 products an output where the direct sum has 25, and
-// F(5x5, 3x3), at plus and minus tan(k pi / 14), k = 1, 3, 5, and infinity, 1.96 where it has 9. The
-// price is rounding: relative to double precision, root mean square over root mean square, the
+// F(5x5, 3x3), at plus and minus tan(k pi / 14), k = 1, 3, 5, and infinity, 1.96 where it has 9.
+// The price is rounding: relative to double precision, root mean square over root mean square, the
 // errors that tests/kernels allows are
 //                     output     input gradient   weight gradient
 //   F(4x4, 5x5)        1e-5           1e-5             5e-5
