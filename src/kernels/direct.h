@@ -1,0 +1,130 @@
+// Pooling, and the direct convolution for few input channels, where transforms would not pay.
+#pragma once
+
+#include "product.h"
+#include "winograd.h"
+
+namespace lockstep::kernels {
+
+template <class V>
+void pool(const Geometry& g, const float* full, float* output, std::uint8_t* winners) {
+  const int channels = g.out_channels;
+  const long row_stride = static_cast<long>(g.width) * channels;
+  for (int y = 0; y < g.height / 2; ++y) {
+    for (int x = 0; x < g.width / 2; ++x) {
+      const float* corner = full + 2 * y * row_stride + 2L * x * channels;
+      for (int c = 0; c < channels; c += V::kLanes) {
+        auto best = V::load(corner + c);
+        auto winner = V::zero();
+        V::take_greater(V::load(corner + channels + c), 1, best, winner);
+        V::take_greater(V::load(corner + row_stride + c), 2, best, winner);
+        V::take_greater(V::load(corner + row_stride + channels + c), 3, best, winner);
+        V::store(output + c, best);
+        V::store_bytes(winners + c, V::replace_where_not_positive(winner, 4, best));
+      }
+      output += channels;
+      winners += channels;
+    }
+  }
+}
+
+/// Where tap number `tap` of a pixel's window lies in the padded image, from the window's corner.
+LOCKSTEP_INLINE long tap_offset(const Geometry& g, int tap) {
+  const int row = g.kernel * g.in_channels;
+  return tap / row * g.padded_row() + tap % row;
+}
+
+/// Rows pixels of an image row from `window` on, Columns vectors of channels.
+template <class V, int Rows, int Columns>
+__attribute__((noinline)) void direct_tile(const Geometry& g, const float* window,
+                                           const float* weights, const float* bias, float* out) {
+  typename V::Vector sum[Rows][Columns];
+  unrolled<Rows * Columns>([&](auto i) __attribute__((always_inline)) {
+    sum[i / Columns][i % Columns] = V::load(bias + (i % Columns) * V::kLanes);
+  });
+  const int row = g.kernel * g.in_channels;
+  for (int y = 0; y < g.kernel; ++y) {
+    for (int tap = 0; tap < row; ++tap) {
+      outer_product<V, Rows, Columns>(
+          [&](int i) __attribute__((always_inline)) {
+            return window + tap + static_cast<long>(i) * g.in_channels;
+          },
+          weights, sum);
+      weights += g.out_channels;
+    }
+    window += g.padded_row();
+  }
+  unrolled<Rows * Columns>([&](auto i) __attribute__((always_inline)) {
+    V::store(out + static_cast<long>(i / Columns) * g.out_channels + (i % Columns) * V::kLanes,
+             V::relu(sum[i / Columns][i % Columns]));
+  });
+}
+
+template <class V>
+void direct_output(const Geometry& g, const float* padded, const float* weights, const float* bias,
+                   float* full) {
+  for (int y = 0; y < g.height; ++y) {
+    in_panels<V>(
+        g.out_channels, [&](int channel, auto columns) __attribute__((always_inline)) {
+          in_row_tiles<rows_of_tile<V, columns>()>(
+              g.width, [&](int x, auto rows) __attribute__((always_inline)) {
+                direct_tile<V, rows, columns>(
+                    g, padded + y * g.padded_row() + static_cast<long>(x) * g.in_channels,
+                    weights + channel, bias + channel,
+                    full + (static_cast<long>(y) * g.width + x) * g.out_channels + channel);
+              });
+        });
+  }
+}
+
+/// Rows taps, Columns vectors of channels: adds one image row's share to `weights`.
+template <class V, int Rows, int Columns>
+__attribute__((noinline)) void direct_gradient_tile(const Geometry& g, int first_tap,
+                                                    const float* window, const float* gradient,
+                                                    float* weights) {
+  const float* taps[Rows];
+  for (int i = 0; i < Rows; ++i) taps[i] = window + tap_offset(g, first_tap + i);
+  typename V::Vector sum[Rows][Columns];
+  unrolled<Rows * Columns>([&](auto i) __attribute__((always_inline)) {
+    sum[i / Columns][i % Columns] = V::load(
+        weights + static_cast<long>(i / Columns) * g.out_channels + (i % Columns) * V::kLanes);
+  });
+  for (int x = 0; x < g.width; ++x) {
+    outer_product<V, Rows, Columns>(
+        [&](int i) __attribute__((always_inline)) {
+          return taps[i] + static_cast<long>(x) * g.in_channels;
+        },
+        gradient + static_cast<long>(x) * g.out_channels, sum);
+  }
+  unrolled<Rows * Columns>([&](auto i) __attribute__((always_inline)) {
+    V::store(weights + static_cast<long>(i / Columns) * g.out_channels + (i % Columns) * V::kLanes,
+             sum[i / Columns][i % Columns]);
+  });
+}
+
+template <class V>
+void direct_weight_gradient(const Geometry& g, const float* padded, const OutputGradient& from,
+                            float* weights, float* bias, float* row) {
+  for (int y = 0; y < g.height; ++y) {
+    for (int c = 0; c < g.out_channels; c += V::kLanes) {
+      auto sum = V::zero();
+      for (int x = 0; x < g.width; ++x) {
+        const auto v = passed_gradient<V>(g, from, 0, y, x, c);
+        sum = V::add(sum, v);
+        V::store(row + static_cast<long>(x) * g.out_channels + c, v);
+      }
+      V::store(bias + c, V::add(V::load(bias + c), sum));
+    }
+    in_panels<V>(
+        g.out_channels, [&](int channel, auto columns) __attribute__((always_inline)) {
+          in_row_tiles<rows_of_tile<V, columns>()>(
+              g.taps(), [&](int tap, auto rows) __attribute__((always_inline)) {
+                direct_gradient_tile<V, rows, columns>(
+                    g, tap, padded + y * g.padded_row(), row + channel,
+                    weights + static_cast<long>(tap) * g.out_channels + channel);
+              });
+        });
+  }
+}
+
+}  // namespace lockstep::kernels

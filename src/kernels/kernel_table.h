@@ -1,0 +1,93 @@
+// What each instruction set provides: the passes of a convolution on a block of tiles or a sample.
+// The callers are compiled for any CPU and choose a table at run time.
+#pragma once
+
+#include <cstdint>
+
+namespace lockstep::kernels {
+
+/// One layer as its kernels see it. Images lie in NHWC; tiles count by sample, row, column.
+struct Geometry {
+  int in_channels = 0;
+  int out_channels = 0;
+  int kernel = 0;
+  int height = 0;
+  int width = 0;
+  bool pool = false;
+  int tile_rows = 0;  ///< of one sample
+  int tile_columns = 0;
+  int planes = 0;  ///< products a tile; 0: the direct kernels
+
+  long tiles() const { return static_cast<long>(tile_rows) * tile_columns; }
+  long in_pixels() const { return static_cast<long>(height) * width; }
+  long in_floats() const { return in_pixels() * in_channels; }
+  /// Of the convolution's output, before pooling.
+  long full_floats() const { return in_pixels() * out_channels; }
+  /// Of the layer's output.
+  long out_floats() const {
+    return pool ? static_cast<long>(height / 2) * (width / 2) * out_channels : full_floats();
+  }
+  int taps() const { return kernel * kernel * in_channels; }
+  long weights() const { return static_cast<long>(taps()) * out_channels; }
+  /// Direct kernels: floats of a sample with its border of zeros.
+  long padded_row() const { return static_cast<long>(width + kernel - 1) * in_channels; }
+  long padded_floats() const { return padded_row() * (height + kernel - 1); }
+};
+
+/// The gradient of a layer's output, and what tells where it passes: winners of a pooled layer,
+/// else its output. All of the first sample that tiles count from.
+struct OutputGradient {
+  const float* gradient;
+  const float* output;
+  const std::uint8_t* winners;
+};
+
+/// A run of tiles: numbers first, ..., first + count - 1, counted from the sample that the pointers
+/// passed with it point to. `zeros` has as many zeros as the layer has channels.
+struct TileRun {
+  long first;
+  int count;
+  const float* zeros;
+};
+
+struct KernelTable {
+  const char* name;
+  int lanes;  ///< channels must be a multiple of it
+
+  /// Tiles of transformed input from images.
+  void (*transform_input)(const Geometry&, const TileRun&, const float* images, float* tiles);
+  /// Tiles of transformed output gradient; adds its sum to bias_gradient [out_channels].
+  void (*transform_gradient)(const Geometry&, const TileRun&, const OutputGradient&, float* tiles,
+                             float* bias_gradient);
+  /// Full images relu(inverse transform + bias) from tiles of products.
+  void (*finish_output)(const Geometry&, const TileRun&, const float* tiles, const float* bias,
+                        float* full);
+  /// Adds tiles to the input gradient, where they overlap one another.
+  void (*add_input_gradient)(const Geometry&, const TileRun&, const float* tiles, float* images);
+  /// Rows [first, last) of the transformed weights [plane][rows][columns], rows being the input
+  /// channels or, for the input gradient (`back`), the output channels. weights: PyTorch's
+  /// [out][in][kernel][kernel]. space: kernel^2 x columns floats.
+  void (*transform_weights)(const Geometry&, bool back, int first, int last, const float* weights,
+                            float* transformed, float* space);
+  /// [kernel^2][in][out] from [plane][in][out].
+  void (*finish_weight_gradient)(const Geometry&, const float* transformed, float* gradient);
+  /// See product.h.
+  void (*multiply_planes)(int planes, int count, int in_channels, int out_channels, const float* in,
+                          const float* matrix, float* out);
+  void (*accumulate_planes)(int planes, int count, int in_channels, int out_channels,
+                            const float* in, const float* gradient, float* matrix);
+
+  /// 2x2 max-pooling of one sample with the winner's number, 0 to 3, or 4 where nothing is
+  /// positive.
+  void (*pool)(const Geometry&, const float* full, float* output, std::uint8_t* winners);
+
+  /// Direct: relu(convolution + bias) of one padded sample. weights: [taps][out_channels].
+  void (*direct_output)(const Geometry&, const float* padded, const float* weights,
+                        const float* bias, float* full);
+  /// Direct: adds one sample's gradients to weights [taps][out_channels] and bias. row: width x
+  /// out_channels floats of space.
+  void (*direct_weight_gradient)(const Geometry&, const float* padded, const OutputGradient&,
+                                 float* weights, float* bias, float* row);
+};
+
+}  // namespace lockstep::kernels

@@ -1,0 +1,206 @@
+// The transforms of tiled convolution between images and tiles.
+#pragma once
+
+#include "kernel_table.h"
+#include "linear_map.h"
+#include "product.h"
+
+namespace lockstep::kernels {
+
+/// Calls body(number in the run, sample, row of tiles, column of tiles) for every tile of a run.
+template <class Body>
+LOCKSTEP_INLINE void for_tiles(const Geometry& g, const TileRun& run, Body body) {
+  long sample = run.first / g.tiles();
+  const long place = run.first % g.tiles();
+  int row = static_cast<int>(place / g.tile_columns);
+  int column = static_cast<int>(place % g.tile_columns);
+  for (int i = 0; i < run.count; ++i) {
+    body(i, sample, row, column);
+    if (++column < g.tile_columns) continue;
+    column = 0;
+    if (++row < g.tile_rows) continue;
+    row = 0;
+    ++sample;
+  }
+}
+
+template <class V, class Tile>
+void transform_input(const Geometry& g, const TileRun& run, const float* images, float* tiles) {
+  constexpr int kInputs = ToomCook<Tile>::kInputs, kBorder = Tile::kKernel / 2;
+  const int channels = g.in_channels;
+  const long plane = static_cast<long>(kGroup) * channels;
+  for_tiles(g, run, [&](int i, long sample, int tile_row, int tile_column) {
+    const int y = tile_row * Tile::kOutputs - kBorder, x = tile_column * Tile::kOutputs - kBorder;
+    const float* image = images + sample * g.in_floats();
+    float* tile = tiles + tile_offset(i, g.planes, channels);
+    const auto store = [&](int r, int c, typename V::Vector v) __attribute__((always_inline)) {
+      V::store(tile + (r * kInputs + c) * plane, v);
+    };
+    if (y >= 0 && x >= 0 && y + kInputs <= g.height && x + kInputs <= g.width) {
+      const float* corner = image + (static_cast<long>(y) * g.width + x) * channels;
+      const long row_stride = static_cast<long>(g.width) * channels;
+      for (int c = 0; c < channels; c += V::kLanes) {
+        apply_both_sides<V, InputMap<Tile>>(
+            [&](int r, int k) __attribute__((always_inline)) {
+              return V::load(corner + r * row_stride + static_cast<long>(k) * channels);
+            },
+            store);
+        corner += V::kLanes;
+        tile += V::kLanes;
+      }
+      return;
+    }
+    const float* pixels[kInputs][kInputs];
+    for (int r = 0; r < kInputs; ++r) {
+      for (int k = 0; k < kInputs; ++k) {
+        const bool inside = y + r >= 0 && y + r < g.height && x + k >= 0 && x + k < g.width;
+        pixels[r][k] =
+            inside ? image + (static_cast<long>(y + r) * g.width + x + k) * channels : run.zeros;
+      }
+    }
+    for (int c = 0; c < channels; c += V::kLanes) {
+      apply_both_sides<V, InputMap<Tile>>(
+          [&](int r, int k) __attribute__((always_inline)) { return V::load(pixels[r][k] + c); },
+          store);
+      tile += V::kLanes;
+    }
+  });
+}
+
+/// The gradient that reaches pixel (y, x) of the convolution's output, for the channels from c on;
+/// 0 outside the image.
+template <class V>
+LOCKSTEP_INLINE typename V::Vector passed_gradient(const Geometry& g, const OutputGradient& from,
+                                                   long sample, int y, int x, int c) {
+  if (g.pool) {
+    const int rows = g.height / 2, columns = g.width / 2;
+    if (y / 2 >= rows || x / 2 >= columns) return V::zero();
+    const long at = ((sample * rows + y / 2) * columns + x / 2) * g.out_channels + c;
+    return V::where_byte_is(V::load(from.gradient + at), from.winners + at, y % 2 * 2 + x % 2);
+  }
+  if (y >= g.height || x >= g.width) return V::zero();
+  const long at = ((sample * g.height + y) * g.width + x) * g.out_channels + c;
+  return V::where_positive(V::load(from.gradient + at), V::load(from.output + at));
+}
+
+template <class V, class Tile>
+void transform_gradient(const Geometry& g, const TileRun& run, const OutputGradient& from,
+                        float* tiles, float* bias_gradient) {
+  constexpr int kInputs = ToomCook<Tile>::kInputs;
+  const long plane = static_cast<long>(kGroup) * g.out_channels;
+  for_tiles(g, run, [&](int i, long sample, int tile_row, int tile_column) {
+    float* tile = tiles + tile_offset(i, g.planes, g.out_channels);
+    const int y = tile_row * Tile::kOutputs, x = tile_column * Tile::kOutputs;
+    for (int c = 0; c < g.out_channels; c += V::kLanes) {
+      auto sum = V::zero();
+      apply_both_sides<V, OutputBackMap<Tile>>(
+          [&](int r, int k) __attribute__((always_inline)) {
+            const auto v = passed_gradient<V>(g, from, sample, y + r, x + k, c);
+            sum = V::add(sum, v);
+            return v;
+          },
+          [&](int r, int k, typename V::Vector v) __attribute__((always_inline)) {
+            V::store(tile + (r * kInputs + k) * plane + c, v);
+          });
+      V::store(bias_gradient + c, V::add(V::load(bias_gradient + c), sum));
+    }
+  });
+}
+
+template <class V, class Tile>
+void finish_output(const Geometry& g, const TileRun& run, const float* tiles, const float* bias,
+                   float* full) {
+  constexpr int kInputs = ToomCook<Tile>::kInputs;
+  const int channels = g.out_channels;
+  const long plane = static_cast<long>(kGroup) * channels;
+  for_tiles(g, run, [&](int i, long sample, int tile_row, int tile_column) {
+    const int y = tile_row * Tile::kOutputs, x = tile_column * Tile::kOutputs;
+    const int rows = g.height - y, columns = g.width - x;
+    const bool whole = rows >= Tile::kOutputs && columns >= Tile::kOutputs;
+    const float* tile = tiles + tile_offset(i, g.planes, channels);
+    float* corner = full + ((sample * g.height + y) * g.width + x) * channels;
+    const long row_stride = static_cast<long>(g.width) * channels;
+    for (int c = 0; c < channels; c += V::kLanes) {
+      const auto offset = V::load(bias + c);
+      apply_both_sides<V, OutputMap<Tile>>(
+          [&](int r, int k) __attribute__((always_inline)) {
+            return V::load(tile + (r * kInputs + k) * plane + c);
+          },
+          [&](int r, int k, typename V::Vector v) __attribute__((always_inline)) {
+            if (whole || (r < rows && k < columns)) {
+              V::store(corner + r * row_stride + static_cast<long>(k) * channels + c,
+                       V::relu(V::add(v, offset)));
+            }
+          });
+    }
+  });
+}
+
+template <class V, class Tile>
+void add_input_gradient(const Geometry& g, const TileRun& run, const float* tiles, float* images) {
+  constexpr int kInputs = ToomCook<Tile>::kInputs, kBorder = Tile::kKernel / 2;
+  const int channels = g.in_channels;
+  const long plane = static_cast<long>(kGroup) * channels;
+  for_tiles(g, run, [&](int i, long sample, int tile_row, int tile_column) {
+    const int y = tile_row * Tile::kOutputs - kBorder, x = tile_column * Tile::kOutputs - kBorder;
+    const bool whole = y >= 0 && x >= 0 && y + kInputs <= g.height && x + kInputs <= g.width;
+    const float* tile = tiles + tile_offset(i, g.planes, channels);
+    float* image = images + sample * g.in_floats();
+    for (int c = 0; c < channels; c += V::kLanes) {
+      apply_both_sides<V, InputBackMap<Tile>>(
+          [&](int r, int k) __attribute__((always_inline)) {
+            return V::load(tile + (r * kInputs + k) * plane + c);
+          },
+          [&](int r, int k, typename V::Vector v) __attribute__((always_inline)) {
+            if (!whole && (y + r < 0 || y + r >= g.height || x + k < 0 || x + k >= g.width)) {
+              return;
+            }
+            float* at = image + (static_cast<long>(y + r) * g.width + x + k) * channels + c;
+            V::store(at, V::add(V::load(at), v));
+          });
+    }
+  });
+}
+
+template <class V, class Tile>
+void transform_weights(const Geometry& g, bool back, int first, int last, const float* weights,
+                       float* transformed, float* space) {
+  constexpr int kInputs = ToomCook<Tile>::kInputs, kTaps = Tile::kKernel * Tile::kKernel;
+  const int rows = back ? g.out_channels : g.in_channels;
+  const int columns = back ? g.in_channels : g.out_channels;
+  const long row_stride = static_cast<long>(kTaps) * (back ? g.in_channels : 1);
+  const long column_stride = static_cast<long>(kTaps) * (back ? 1 : g.in_channels);
+  const long plane = static_cast<long>(rows) * columns;
+  for (int row = first; row < last; ++row) {
+    for (int column = 0; column < columns; ++column) {
+      const float* filter = weights + row * row_stride + column * column_stride;
+      for (int tap = 0; tap < kTaps; ++tap) space[tap * columns + column] = filter[tap];
+    }
+    float* out = transformed + static_cast<long>(row) * columns;
+    for (int c = 0; c < columns; c += V::kLanes) {
+      apply_both_sides<V, KernelMap<Tile>>(
+          [&](int r, int k) __attribute__((always_inline)) {
+            return V::load(space + (r * Tile::kKernel + k) * columns + c);
+          },
+          [&](int r, int k, typename V::Vector v)
+              __attribute__((always_inline)) { V::store(out + (r * kInputs + k) * plane + c, v); });
+    }
+  }
+}
+
+template <class V, class Tile>
+void finish_weight_gradient(const Geometry& g, const float* transformed, float* gradient) {
+  constexpr int kInputs = ToomCook<Tile>::kInputs;
+  const long plane = static_cast<long>(g.in_channels) * g.out_channels;
+  for (long c = 0; c < plane; c += V::kLanes) {
+    apply_both_sides<V, KernelBackMap<Tile>>(
+        [&](int r, int k) __attribute__((always_inline)) {
+          return V::load(transformed + (r * kInputs + k) * plane + c);
+        },
+        [&](int r, int k, typename V::Vector v) __attribute__((always_inline)) {
+          V::store(gradient + (r * Tile::kKernel + k) * plane + c, v);
+        });
+  }
+}
+
+}  // namespace lockstep::kernels
