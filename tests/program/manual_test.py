@@ -17,7 +17,8 @@ class ManualTest(ProgramTest):
         for line in subprocess.run([PROGRAM, "train", "--help"], capture_output=True, text=True,
                                    check=True).stdout.splitlines():
             if line.startswith("  --"):  # an option and its value
-                self.assertIn(f"\n\\fB{line.split()[0]}\\fR", page)
+                name = line.split()[0].partition("[")[0]
+                self.assertIn(f"\n\\fB{name}\\fR", page)
         for command in ("train", "evaluate", "prove", "doctor", "bench"):
             self.assertIn(f'.SS "lockstep {command}', page)
 
