@@ -13,8 +13,8 @@ FENCE = re.compile(r"^```(.*)$")
 EXPECTED_CODE = re.compile(r"#.*\bexits with (\d+)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 # Programs of the system, whose options are not looked at.
-SYSTEM = {"apt-get", "cd", "cmake", "cmp", "ctest", "env", "git", "gunzip", "kill", "mpirun", "sbatch", "sha256sum",
-          "tensorboard"}
+SYSTEM = {"apt-get", "cd", "cmake", "cmp", "ctest", "env", "git", "gunzip", "kill", "mpirun", "python3", "sbatch",
+          "sha256sum", "tensorboard"}
 # Programs of the repository, besides lockstep itself.
 OWN = ("launch/", "benchmarks/", "tests/")
 # What a repository's checkout has or gets.
