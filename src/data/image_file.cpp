@@ -1,10 +1,11 @@
 #include "lockstep/data/image_file.h"
 
+#include <algorithm>
+
 #include "data/byte_source.h"
 #include "data/jpeg.h"
 #include "data/png.h"
 #include "lockstep/base/error.h"
-#include "lockstep/base/file.h"
 
 namespace lockstep {
 
@@ -22,6 +23,11 @@ bool looks_like_image(std::string_view head) {
   return head.starts_with(kPngStart) || head.starts_with(kJpegStart);
 }
 
+bool is_image_file(const std::filesystem::path& path) {
+  constexpr std::size_t kHeadSize = 4;
+  return looks_like_image(data::content_head(path, kHeadSize));
+}
+
 Image decode_image(std::span<const std::byte> bytes, const std::string& name) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (text.starts_with(kPngStart)) return data::decode_png(bytes, name);
@@ -32,7 +38,21 @@ Image decode_image(std::span<const std::byte> bytes, const std::string& name) {
 }
 
 Image read_image(const std::filesystem::path& path) {
-  return decode_image(read_file(path, kLargestFile), path.string());
+  data::ByteSource source(path);
+  std::vector<std::byte> bytes;
+  for (std::size_t have = 0; have == bytes.size();) {
+    const std::uint64_t step = std::max<std::uint64_t>(source.file_size() + 1, have);
+    bytes.resize(have + std::min(step, kLargestFile));
+    have += source.read(std::span(bytes).subspan(have));
+    if (have > kLargestFile) {
+      fail(ExitCode::kBadData, "{}: more than {} bytes", path.string(), kLargestFile);
+    }
+    if (have < bytes.size()) {
+      bytes.resize(have);
+      break;
+    }
+  }
+  return decode_image(bytes, path.string());
 }
 
 }  // namespace lockstep

@@ -92,6 +92,7 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
   state_.global_batch = global_batch_;
   state_.training_samples = checked_cast<std::int64_t>(split.training.size());
   state_.data_sha256 = data.sha256();
+  state_.image_shape = {data.channels, data.height, data.width};
   state_.numerics = numerical_identity(device);
   // Without virtual ranks the order of summation follows from the number of ranks.
   if (config.train.virtual_ranks == 0) state_.numerics += fmt::format(" ranks={}", world.size());

@@ -29,6 +29,9 @@ inline constexpr std::uint64_t kMostImagePixels = std::uint64_t{1} << 26;
 /// Whether a file with these first bytes wants to be PNG or JPEG, whatever its name.
 bool looks_like_image(std::string_view head);
 
+/// The same of a file, which may be gzip. Throws Error{kInputMissing | kInputOutput | kBadData}.
+bool is_image_file(const std::filesystem::path& path);
+
 /// PNG of every kind (1 to 16 bits, palette, transparent colour, interlaced; 16 bits are rounded to
 /// 8; of an animation the first picture) and Huffman-coded JPEG (sequential or progressive; grey,
 /// YCbCr, RGB, CMYK, YCCK), upright as its EXIF orientation says. Colour profiles are ignored,
@@ -38,7 +41,7 @@ bool looks_like_image(std::string_view head);
 /// follows a complete picture is ignored. Thread-safe.
 Image decode_image(std::span<const std::byte> bytes, const std::string& name);
 
-/// decode_image of a file's content. Throws Error{kInputMissing | kBadData | kInputOutput}.
+/// decode_image of a file's content, which may be gzip. Throws Error{kInputMissing | kBadData | kInputOutput}.
 Image read_image(const std::filesystem::path& path);
 
 }  // namespace lockstep
