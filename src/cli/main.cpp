@@ -89,5 +89,8 @@ int run(const std::vector<std::string>& arguments) {
 int main(int argc, char** argv) {
   // A file size limit is then a failed write, with a message and an exit code, and not the end.
   std::signal(SIGXFSZ, SIG_IGN);
+  // So is a reader of the messages that has gone: with mpirun, most likely, which the watchdog
+  // tells.
+  std::signal(SIGPIPE, SIG_IGN);
   return lockstep::run(std::vector<std::string>(argv + 1, argv + argc));
 }

@@ -23,7 +23,7 @@ struct ProofRun {
   /// The message it ended with because it diverged; empty: it came to its end.
   std::string failure;
   std::int64_t last_step = 0;
-  std::string numerics;                       ///< numerical_identity() of its last checkpoint
+  std::string numerics;                       ///< what its last checkpoint was computed with
   std::map<std::string, std::string> sha256;  ///< of the last checkpoint's files of tensors
   Comparison comparison;                      ///< with the first run
 };

@@ -39,24 +39,31 @@ Json data_record(const TrainingData& data) {
   return record;
 }
 
-Json launch_record(const World& world, const ComputeDevice& device, const TrainingData& data,
-                   std::string_view backend, const std::vector<std::string>& hosts) {
-  return {{"started", utc_timestamp()},
-          {"world_size", world.size()},
-          {"hosts", hosts},
-          {"backend", backend},
-          {"numerics", numerical_identity(device)},
-          {"versions", version_text()},
-          {"torch", TORCH_VERSION},
-          {"data", data_record(data)}};
+// What the bits of this job's numbers depend on besides settings and data: on the root alone.
+std::string job_numerics(World& world, const ComputeDevice& device, const Settings& settings) {
+  const auto identities = world.gather_text(numerical_identity(device));
+  if (!world.is_root()) return {};
+  std::string text = joint_identity(identities);
+  // Without virtual ranks the order of summation follows from the number of ranks.
+  if (settings.train.virtual_ranks == 0) text += fmt::format(" ranks={}", world.size());
+  return text;
 }
 
-TrainerConfig trainer_config(const Settings& settings, std::int64_t epoch_steps) {
+Json launch_record(const World& world, const std::string& numerics, const TrainingData& data,
+                   std::string_view backend, const std::vector<std::string>& hosts) {
+  return {{"started", utc_timestamp()}, {"world_size", world.size()}, {"hosts", hosts},
+          {"backend", backend},         {"numerics", numerics},       {"versions", version_text()},
+          {"torch", TORCH_VERSION},     {"data", data_record(data)}};
+}
+
+TrainerConfig trainer_config(const Settings& settings, const std::string& numerics,
+                             std::int64_t epoch_steps) {
   return {.train = settings.train,
           .augmentation = settings.effective_augmentation(),
           .optimizer = settings.optimizer,
           .schedule = settings.schedule,
           .settings = number_settings(settings),
+          .numerics = numerics,
           .faults = FaultPlan::parse(settings.comm.inject_fault),
           .epoch_steps = epoch_steps};
 }
@@ -188,9 +195,10 @@ TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDe
     if (world.is_root()) loaded = find_checkpoint(settings, out, progress);
   });
   collectives_ = make_collectives(world, settings.comm, device.is_cuda(), device.stream);
+  const std::string numerics = job_numerics(world, device, settings);
   together(world, [&] {
     trainer_.emplace(world, *collectives_, device, network_for(settings, data.training),
-                     data.training, data.split, trainer_config(settings, epoch_steps));
+                     data.training, data.split, trainer_config(settings, numerics, epoch_steps));
   });
   trainer_->prove_equal_start();
   if (world.broadcast_value(loaded.has_value())) trainer_->restore(loaded ? &*loaded : nullptr);
@@ -206,7 +214,7 @@ TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDe
     files_ = std::make_unique<RootFiles>(
         RunDirectory::open(out, own ? Mode::kResumeOrNew : Mode::kNew), settings);
     files_->run.write_config(settings_to_ini(settings));
-    const Json launch = launch_record(world, device, data, collectives_->backend(), hosts);
+    const Json launch = launch_record(world, numerics, data, collectives_->backend(), hosts);
     files_->run.write_launch(launch.dump(2) + "\n");
     if (loaded && !lies_in(*loaded, files_->run.checkpoints())) {
       take_along(*loaded, trainer_->state().best, files_->store);

@@ -63,16 +63,18 @@ World::Impl::Findings World::Impl::find_out() noexcept {
     if (!process->ledger || !inquiry) return findings;
     pulse().feed_watchdog();
     std::vector<LedgerReading> readings = read_own_ledgers();
-    std::vector<int> ranks;
-    std::vector<int> elsewhere;
+    std::map<std::string, Inquiry::Host> elsewhere;
     for (int rank = 0; rank < control->size(); ++rank) {
-      const int job_rank = control->members()[static_cast<std::size_t>(rank)].job_rank;
-      if (tells_of(readings, job_rank)) continue;
-      ranks.push_back(rank);
-      elsewhere.push_back(job_rank);
+      const ControlPlane::Member& member = control->members()[static_cast<std::size_t>(rank)];
+      if (tells_of(readings, member.job_rank)) continue;
+      Inquiry::Host& host = elsewhere[member.host];
+      host.ranks.push_back(rank);
+      host.members.push_back(member.job_rank);
     }
+    std::vector<Inquiry::Host> hosts;
+    for (auto& [name, host] : elsewhere) hosts.push_back(std::move(host));
     const double seconds = std::clamp(pulse().seconds() / 4, 0.2, 2.0);
-    for (LedgerReading& reading : inquiry->ask(ranks, elsewhere, seconds)) {
+    for (LedgerReading& reading : inquiry->ask(hosts, seconds)) {
       if (!tells_of(readings, reading.identity.rank)) readings.push_back(std::move(reading));
     }
     std::sort(readings.begin(), readings.end(), [](const LedgerReading& a, const LedgerReading& b) {

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cerrno>
 
+#include "comm/process_state.h"
 #include "lockstep/base/clock.h"
 #include "lockstep/base/file.h"
 
@@ -30,16 +31,27 @@ struct Handled {
   bool is_fault;  // of this program: whoever else handles it shall see it, too
   struct sigaction previous;
 };
-std::array<Handled, 10> handled = {{{SIGTERM, false, {}},
-                                    {SIGINT, false, {}},
-                                    {SIGHUP, false, {}},
-                                    {SIGQUIT, false, {}},
-                                    {SIGPIPE, false, {}},
-                                    {SIGSEGV, true, {}},
-                                    {SIGBUS, true, {}},
-                                    {SIGFPE, true, {}},
-                                    {SIGILL, true, {}},
-                                    {SIGABRT, true, {}}}};
+std::array<Handled, 9> handled = {{{SIGTERM, false, {}},
+                                   {SIGINT, false, {}},
+                                   {SIGHUP, false, {}},
+                                   {SIGQUIT, false, {}},
+                                   {SIGSEGV, true, {}},
+                                   {SIGBUS, true, {}},
+                                   {SIGFPE, true, {}},
+                                   {SIGILL, true, {}},
+                                   {SIGABRT, true, {}}}};
+
+// Whoever started this process, and who started that: a script may stand between mpirun and a rank.
+// Zeros at the end.
+std::array<pid_t, 8> ancestors{};
+
+// Who is said to have sent a signal: the launcher also for what stands above it, and for a process
+// outside of this container, whose number is not seen here.
+int sender_of(const siginfo_t& info, int launcher) noexcept {
+  if (info.si_pid == ::getpid()) return 0;
+  const bool above = std::find(ancestors.begin(), ancestors.end(), info.si_pid) != ancestors.end();
+  return above ? launcher : info.si_pid;
+}
 
 bool claim(LedgerHeader& header) noexcept {
   std::int64_t open = 0;
@@ -48,15 +60,19 @@ bool claim(LedgerHeader& header) noexcept {
 
 extern "C" void on_deadly_signal(int signal, siginfo_t* info, void*) {
   const int error = errno;
-  // Zero and negative codes: sent by a process, not raised by an instruction.
+  // Zero and negative codes: sent by a process, and not by the kernel (a terminal's Ctrl-C) or an
+  // instruction.
   const bool sent = info->si_code <= 0;
+  bool comes_again = false;
   LedgerHeader* header = own_header.load(std::memory_order_acquire);
   if (header != nullptr && claim(*header)) {
-    header->signal_sender = sent && info->si_pid != ::getpid() ? info->si_pid : 0;
+    header->signal_sender = sent ? sender_of(*info, header->launcher) : 0;
     std::atomic_ref(header->signal).store(signal, std::memory_order_release);
   }
   for (const Handled& one : handled) {
-    if (one.signal == signal) ::sigaction(signal, &one.previous, nullptr);
+    if (one.signal != signal) continue;
+    ::sigaction(signal, &one.previous, nullptr);
+    comes_again = one.is_fault && !sent;
   }
   if (const int fd = termination_eventfd.load(); signal == SIGTERM && fd >= 0) {
     termination.store(signal);
@@ -66,7 +82,7 @@ extern "C" void on_deadly_signal(int signal, siginfo_t* info, void*) {
     if (::write(fd, &one, sizeof(one)) == sizeof(one)) ::nanosleep(&patience, nullptr);
   }
   // What an instruction raised comes again by itself, with the facts that another handler reports.
-  if (sent) ::raise(signal);
+  if (!comes_again) ::raise(signal);
   errno = error;
 }
 
@@ -81,8 +97,17 @@ void provide_signal_stack() {
   ::sigaltstack(&own, nullptr);
 }
 
+void find_ancestors() {
+  pid_t process = ::getppid();
+  for (std::size_t i = 0; i + 1 < ancestors.size() && process > 1; ++i) {
+    ancestors[i] = process;
+    process = look_at_process(process).parent;
+  }
+}
+
 void install_handlers() {
   provide_signal_stack();
+  find_ancestors();
   struct sigaction action {};
   action.sa_sigaction = on_deadly_signal;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;

@@ -109,7 +109,7 @@ bool fits(FaultKind kind, FaultPlace place) {
     case FaultPlace::kWeights:
       return kind == FaultKind::kFlip;
     case FaultPlace::kAllReduce:
-      return kind != FaultKind::kNan && kind != FaultKind::kInf;
+      return true;
     default:
       return !is_of_data(kind);
   }

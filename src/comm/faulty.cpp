@@ -1,4 +1,5 @@
-#include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <utility>
 
 #include "lockstep/base/error.h"
@@ -10,8 +11,8 @@ namespace {
 
 class Corrupting final : public PendingOperation {
  public:
-  Corrupting(std::unique_ptr<PendingOperation> inner, Buffer result, int bit)
-      : inner_(std::move(inner)), result_(result), bit_(static_cast<unsigned>(bit)) {}
+  Corrupting(std::unique_ptr<PendingOperation> inner, Buffer result, const PlannedFault& fault)
+      : inner_(std::move(inner)), result_(result), fault_(fault) {}
   bool test() override {
     if (!inner_->test()) return false;
     corrupt();
@@ -24,13 +25,18 @@ class Corrupting final : public PendingOperation {
 
  private:
   void corrupt() {
-    if (std::exchange(corrupted_, true) || result_.bytes() <= bit_ / 8) return;
-    static_cast<std::byte*>(result_.data)[bit_ / 8] ^= std::byte{1} << bit_ % 8;
+    if (std::exchange(corrupted_, true) || result_.bytes() < sizeof(std::uint32_t)) return;
+    std::uint32_t first = 0;
+    std::memcpy(&first, result_.data, sizeof(first));
+    if (fault_.kind == FaultKind::kFlip) first ^= 1u << static_cast<unsigned>(fault_.bit);
+    if (fault_.kind == FaultKind::kNan) first = 0x7fc00000u;  // as float32
+    if (fault_.kind == FaultKind::kInf) first = 0x7f800000u;
+    std::memcpy(result_.data, &first, sizeof(first));
   }
 
   std::unique_ptr<PendingOperation> inner_;
   Buffer result_;
-  unsigned bit_;
+  PlannedFault fault_;
   bool corrupted_ = false;
 };
 
@@ -64,9 +70,11 @@ class Faulty final : public Collectives {
                                            const Buffer& result, const OperationLabel& label) {
     constexpr FaultPlace kHere = FaultPlace::kAllReduce;
     plan_.reach(kHere, rank_, label.step);
-    for (const PlannedFault& flip : plan_.due(FaultKind::kFlip, kHere, rank_, label.step)) {
-      LOCKSTEP_CHECK(!on_device(), "only host buffers can be corrupted");
-      issued = std::make_unique<Corrupting>(std::move(issued), result, flip.bit);
+    for (const FaultKind kind : {FaultKind::kFlip, FaultKind::kNan, FaultKind::kInf}) {
+      for (const PlannedFault& fault : plan_.due(kind, kHere, rank_, label.step)) {
+        LOCKSTEP_CHECK(!on_device(), "only host buffers can be corrupted");
+        issued = std::make_unique<Corrupting>(std::move(issued), result, fault);
+      }
     }
     return issued;
   }

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "comm/ledger_position.h"
 #include "comm/mpi_support.h"
 #include "lockstep/base/cast.h"
 #include "lockstep/base/clock.h"
@@ -17,6 +18,10 @@ namespace lockstep {
 namespace {
 
 constexpr int kAnswerTag = 4;
+constexpr double kExtractsLast = 0.5;  // seconds
+// Every rank knows all ledgers of its host: so many are asked at first, and the others when none of
+// these has answered within half of the time.
+constexpr std::size_t kAskedAtFirst = 2;
 
 // The end of a ledger, as it travels.
 struct Extract {
@@ -60,8 +65,12 @@ Extract extract(const LedgerReading& reading) {
   out.signal = reading.signal.value_or(DeadlySignal{});
   copy_text(out.last_words, reading.last_words);
   const std::size_t count = std::min(reading.entries.size(), out.entries.size());
-  std::copy(reading.entries.end() - static_cast<std::ptrdiff_t>(count), reading.entries.end(),
-            out.entries.begin());
+  const auto newest = reading.entries.end() - static_cast<std::ptrdiff_t>(count);
+  std::copy(newest, reading.entries.end(), out.entries.begin());
+  // With many operations under way the oldest, which the rank waits for, lies before them.
+  const LedgerEntry* waiting =
+      count > 0 ? position_in(reading, reading.entries.back().world).waiting : nullptr;
+  if (waiting != nullptr && waiting->number < newest->number) out.entries[0] = *waiting;
   out.entry_count = static_cast<std::uint32_t>(count);
   return out;
 }
@@ -93,22 +102,25 @@ Inquiry::Inquiry(MPI_Comm comm, Pulse& pulse, std::function<std::vector<LedgerRe
 
 Inquiry::~Inquiry() {
   pulse_.on_question({});
-  for (std::unique_ptr<Answer>& answer : answers_) {
-    int done = 0;
-    if (mpi_is_running()) MPI_Test(&answer->request, &done, MPI_STATUS_IGNORE);
-    if (done == 0) keep_until_exit(std::move(answer));
-  }
+  // Whether they have left is not asked: any call would let MPI go on with requests that have
+  // failed, and whose buffers may be gone by now.
+  for (std::unique_ptr<Answer>& answer : answers_) keep_until_exit(std::move(answer));
 }
 
 void Inquiry::answer(int asker) {
-  const std::vector<LedgerReading> readings = read_();
-  auto answer = std::make_unique<Answer>();
-  answer->bytes.resize(readings.size() * sizeof(Extract));
-  for (std::size_t i = 0; i < readings.size(); ++i) {
-    const Extract one = extract(readings[i]);
-    std::memcpy(answer->bytes.data() + i * sizeof(Extract), &one, sizeof(one));
+  // When a deadline passes, many ranks ask within moments.
+  if (!extracts_ || since_extracts_.seconds() > kExtractsLast) {
+    const std::vector<LedgerReading> readings = read_();
+    since_extracts_.lap();
+    extracts_ = std::make_shared<std::vector<std::byte>>(readings.size() * sizeof(Extract));
+    for (std::size_t i = 0; i < readings.size(); ++i) {
+      const Extract one = extract(readings[i]);
+      std::memcpy(extracts_->data() + i * sizeof(Extract), &one, sizeof(one));
+    }
   }
-  check_mpi(MPI_Isend(answer->bytes.data(), checked_cast<int>(answer->bytes.size()), MPI_BYTE,
+  auto answer = std::make_unique<Answer>();
+  answer->bytes = extracts_;
+  check_mpi(MPI_Isend(answer->bytes->data(), checked_cast<int>(answer->bytes->size()), MPI_BYTE,
                       asker, kAnswerTag, comm_, &answer->request),
             "MPI_Isend");
   answers_.push_back(std::move(answer));
@@ -136,18 +148,33 @@ bool Inquiry::take(std::vector<LedgerReading>& readings) {
   return true;
 }
 
-std::vector<LedgerReading> Inquiry::ask(const std::vector<int>& ranks,
-                                        const std::vector<int>& members, double seconds) {
+std::vector<LedgerReading> Inquiry::ask(const std::vector<Host>& hosts, double seconds) {
   std::vector<LedgerReading> readings;
-  for (const int rank : ranks) pulse_.ask(rank);
-  const auto have = [&](int member) {
+  for (const Host& host : hosts) {
+    for (std::size_t i = 0; i < std::min(kAskedAtFirst, host.ranks.size()); ++i) {
+      pulse_.ask(host.ranks[i]);
+    }
+  }
+  const auto is_known = [&](int member) {
     return std::any_of(readings.begin(), readings.end(), [&](const LedgerReading& reading) {
       return reading.identity.rank == member;
     });
   };
+  const auto has_answered = [&](const Host& host) {
+    return std::all_of(host.members.begin(), host.members.end(), is_known);
+  };
+  const Deadline half(seconds / 2);
   const Deadline deadline(seconds);
-  while (!std::all_of(members.begin(), members.end(), have) && !deadline.passed()) {
+  bool asked_all = false;
+  while (!std::all_of(hosts.begin(), hosts.end(), has_answered) && !deadline.passed()) {
     if (take(readings)) continue;
+    if (!asked_all && half.passed()) {
+      asked_all = true;
+      for (const Host& host : hosts) {
+        if (has_answered(host)) continue;
+        for (std::size_t i = kAskedAtFirst; i < host.ranks.size(); ++i) pulse_.ask(host.ranks[i]);
+      }
+    }
     pulse_.listen();
     const timespec moment{0, 200'000};
     ::nanosleep(&moment, nullptr);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "comm/pulse.h"
+#include "lockstep/base/clock.h"
 #include "lockstep/comm/ledger.h"
 
 namespace lockstep {
@@ -25,15 +26,18 @@ class Inquiry {
   Inquiry(const Inquiry&) = delete;
   Inquiry& operator=(const Inquiry&) = delete;
 
-  /// Asks these ranks of `comm` and returns all ledgers that came, with times in this host's clock,
-  /// once those of all `members` (the same ranks' numbers in their ledgers) are there or the
-  /// seconds have passed. Answers others meanwhile.
-  std::vector<LedgerReading> ask(const std::vector<int>& ranks, const std::vector<int>& members,
-                                 double seconds);
+  /// The ranks of one host, by their numbers in `comm` and, in the same order, in their ledgers.
+  struct Host {
+    std::vector<int> ranks;
+    std::vector<int> members;
+  };
+  /// Asks ranks of each host and returns all ledgers that came, with times in this host's clock,
+  /// once those of all members are there or the seconds have passed. Answers others meanwhile.
+  std::vector<LedgerReading> ask(const std::vector<Host>& hosts, double seconds);
 
  private:
   struct Answer {
-    std::vector<std::byte> bytes;
+    std::shared_ptr<const std::vector<std::byte>> bytes;
     MPI_Request request = MPI_REQUEST_NULL;
   };
   void answer(int asker);
@@ -43,6 +47,8 @@ class Inquiry {
   Pulse& pulse_;
   std::function<std::vector<LedgerReading>()> read_;
   std::vector<std::unique_ptr<Answer>> answers_;
+  std::shared_ptr<std::vector<std::byte>> extracts_;  // of this host's ledgers, a moment ago
+  Stopwatch since_extracts_;
 };
 
 }  // namespace lockstep

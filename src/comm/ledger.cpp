@@ -29,6 +29,18 @@ void copy_text(std::array<char, N>& to, const char* from) noexcept {
   std::fill(to.begin() + static_cast<std::ptrdiff_t>(length), to.end(), '\0');
 }
 
+// The process, another than this one, that writes the ledger of this name; 0: none.
+int living_owner(const std::filesystem::path& path) noexcept {
+  try {
+    const LedgerReading reading = read_ledger(path);
+    const bool lives =
+        reading.process != ProcessState::kGone && reading.process != ProcessState::kUnknown;
+    return lives && reading.pid != ::getpid() ? reading.pid : 0;
+  } catch (const std::exception&) {
+    return 0;  // there is none, or none that says so
+  }
+}
+
 LedgerHeader* header_of(std::byte* map) { return reinterpret_cast<LedgerHeader*>(map); }
 
 }  // namespace
@@ -36,6 +48,11 @@ LedgerHeader* header_of(std::byte* map) { return reinterpret_cast<LedgerHeader*>
 Ledger::Ledger(const std::filesystem::path& directory, const LedgerIdentity& identity)
     : path_(directory / fmt::format("{}-rank-{}", identity.host, identity.rank)),
       identity_(identity) {
+  if (const int owner = living_owner(path_); owner != 0) {
+    fail(ExitCode::kCannotCreate,
+         "{}: the ledger of process {}, which is running: another job uses this --ledger-dir",
+         path_.string(), owner);
+  }
   // A new file: a reader that has the old one mapped or open keeps what it sees.
   ::unlink(path_.c_str());
   const FileDescriptor file(::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
@@ -44,7 +61,10 @@ Ledger::Ledger(const std::filesystem::path& directory, const LedgerIdentity& ide
          errno_text(errno));
   }
   // Without reserved space a full disk would kill the process at its first write to the map.
-  const int error = ::posix_fallocate(file.get(), 0, static_cast<off_t>(kLedgerBytes));
+  int error = 0;
+  do {  // a pending stop signal interrupts it
+    error = ::posix_fallocate(file.get(), 0, static_cast<off_t>(kLedgerBytes));
+  } while (error == EINTR);
   if (error != 0) {
     ::unlink(path_.c_str());
     fail(ExitCode::kInputOutput, "{}: no space for a ledger of {} bytes: {}", path_.string(),
@@ -67,6 +87,7 @@ Ledger::Ledger(const std::filesystem::path& directory, const LedgerIdentity& ide
   header.job = identity.job;
   header.start_ticks = look_at_process(header.pid).start_ticks;
   header.launcher = ::getppid();
+  header.pid_namespace = own_pid_namespace();
   copy_text(header.host, identity.host.c_str());
   std::memcpy(map_, &header, sizeof(header));
   append({});

@@ -29,7 +29,7 @@ struct LedgerHeader {
   std::int32_t launcher;  // the parent's process number
   std::int32_t signal;    // that ended the rank; 0: none
   std::int32_t signal_sender;
-  std::int32_t reserved;
+  std::uint32_t pid_namespace;  // that the process numbers belong to; 0: not known
   std::array<char, 368> last_words;
 };
 static_assert(sizeof(LedgerHeader) == 512);

@@ -27,6 +27,10 @@ ProcessState process_of(const LedgerHeader& header, const std::string& host) {
   char own_host[256] = "";
   ::gethostname(own_host, sizeof(own_host) - 1);
   if (host != std::string_view(own_host).substr(0, 63)) return ProcessState::kUnknown;
+  const std::uint32_t own_namespace = own_pid_namespace();
+  if (header.pid_namespace != 0 && own_namespace != 0 && header.pid_namespace != own_namespace) {
+    return ProcessState::kUnknown;
+  }
   const ProcessFacts facts = look_at_process(header.pid);
   // Numbers of processes are used again.
   return facts.start_ticks == header.start_ticks ? facts.state : ProcessState::kGone;

@@ -1,6 +1,7 @@
 // A build without CUDA.
 #include "lockstep/base/error.h"
 #include "lockstep/comm/device.h"
+#include "lockstep/comm/together.h"
 
 namespace lockstep {
 
@@ -8,9 +9,9 @@ bool built_with_cuda() { return false; }
 
 int device_count() { return 0; }
 
-int select_device(World&) {
-  throw AgreedError(
-      ExitCode::kUsage,
+int select_device(World& world) {
+  fail_together(
+      world, ExitCode::kUsage,
       "--device cuda: this build has no CUDA; configure with -DLOCKSTEP_CUDA=ON (preset cuda)");
 }
 

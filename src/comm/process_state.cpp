@@ -1,6 +1,7 @@
 #include "comm/process_state.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -43,13 +44,20 @@ ProcessFacts look_at_process(int pid) noexcept {
   if (after_name == nullptr) return {};
   char letter = '?';
   unsigned long long start = 0;
-  // Fields 3 and 22 of proc(5).
+  int parent = 0;
+  // Fields 3, 4 and 22 of proc(5).
   const int fields = std::sscanf(after_name + 1,
-                                 " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                                 " %c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
                                  "%*s %*s %*s %llu",
-                                 &letter, &start);
-  if (fields != 2) return {};
-  return {state_of(letter), start};
+                                 &letter, &parent, &start);
+  if (fields != 3) return {};
+  return {state_of(letter), start, parent};
+}
+
+std::uint32_t own_pid_namespace() noexcept {
+  struct stat status {};
+  if (::stat("/proc/self/ns/pid", &status) != 0) return 0;
+  return static_cast<std::uint32_t>(status.st_ino);
 }
 
 }  // namespace lockstep

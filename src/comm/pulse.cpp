@@ -18,6 +18,9 @@ constexpr double kYieldSeconds = 2e-3;
 constexpr std::int64_t kFirstSleepNs = 20'000;
 constexpr std::int64_t kLongestSleepNs = 200'000;
 constexpr double kListenEvery = 1e-3;
+// Between two polls. A process that did not run for longer was suspended, and so, mostly, were
+// those it waits for (SIGSTOP to all of a job, a scheduler's suspension, a laptop's lid).
+constexpr double kLongestGap = 1.0;
 
 // What a question consists of. Static, since it may leave after everything else is gone.
 constexpr char kQuestion = '?';
@@ -92,6 +95,8 @@ Patience::Patience(Pulse& pulse, double margin)
 
 bool Patience::pause() {
   const double waited = since_start_.seconds();
+  if (const double gap = waited - last_pause_; gap > kLongestGap) deadline_.postpone(gap);
+  last_pause_ = waited;
   if (waited < kSpinSeconds) return true;
   if (waited - last_listened_ >= kListenEvery) {
     last_listened_ = waited;

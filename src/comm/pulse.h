@@ -55,7 +55,8 @@ class Patience {
  public:
   /// `margin` seconds are added to the deadline, if there is one.
   explicit Patience(Pulse& pulse, double margin = 0);
-  /// Gives the core away for a moment that grows with the wait. False once the deadline has passed.
+  /// Gives the core away for a moment that grows with the wait. False once the deadline has passed;
+  /// time in which the process was suspended does not count.
   bool pause();
   double waited() const { return since_start_.seconds(); }
 
@@ -64,6 +65,7 @@ class Patience {
   Deadline deadline_;
   Stopwatch since_start_;
   double last_listened_ = 0;
+  double last_pause_ = 0;
   std::int64_t sleep_ns_ = 0;
 };
 

@@ -14,18 +14,22 @@ class Recording final : public Collectives {
 
   std::unique_ptr<PendingOperation> all_reduce(Buffer buffer, ReduceOp op,
                                                const OperationLabel& label) override {
+    // An empty one communicates nothing, and so may be a single rank's alone.
+    if (buffer.count == 0) return inner_->all_reduce(buffer, op, label);
     const Entry entry = record(OperationKind::kAllReduce, label);
     return track(entry, inner_->all_reduce(buffer, op, label));
   }
 
   std::unique_ptr<PendingOperation> broadcast(Buffer buffer, int root,
                                               const OperationLabel& label) override {
+    if (buffer.count == 0) return inner_->broadcast(buffer, root, label);
     const Entry entry = record(OperationKind::kBroadcast, label);
     return track(entry, inner_->broadcast(buffer, root, label));
   }
 
   std::unique_ptr<PendingOperation> exchange(Buffer send, Buffer receive, int peer,
                                              const OperationLabel& label) override {
+    if (send.count == 0) return inner_->exchange(send, receive, peer, label);
     const Entry entry = record(OperationKind::kExchange, label);
     return track(entry, inner_->exchange(send, receive, peer, label));
   }

@@ -1,6 +1,7 @@
 #include "lockstep/comm/world.h"
 
 #include <fmt/core.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -202,6 +203,9 @@ World::~World() {
 
 void World::end_job(ExitCode code, std::string_view last_words) noexcept {
   mark_end(code, last_words);
+  // A reader of standard output that has stopped reading must not keep this process.
+  ::signal(SIGALRM, [](int) { ::_exit(static_cast<int>(ExitCode::kUnavailable)); });
+  ::alarm(10);
   std::fflush(nullptr);
   // Not MPI_Abort, which may hang and blames whoever calls it; mpirun passes on the code of the
   // first process that ends without MPI_Finalize and ends the others.
@@ -242,7 +246,9 @@ const std::string& World::host_of(int rank) const {
 std::string World::name_ranks(std::span<const int> ranks) const {
   std::string names;
   for (const int rank : ranks) {
-    names += fmt::format("{}{} ({})", names.empty() ? "" : ", ", rank, host_of(rank));
+    const std::string& host = host_of(rank);
+    const int in_job = impl_->control->members()[static_cast<std::size_t>(rank)].job_rank;
+    names += fmt::format("{}{} ({})", names.empty() ? "" : ", ", in_job, host);
   }
   return (ranks.size() == 1 ? "rank " : "ranks ") + names;
 }
@@ -295,19 +301,22 @@ std::int64_t World::all_reduce_sum(std::int64_t value) {
 }
 
 std::optional<World::Failure> World::agree(const std::optional<Failure>& own) {
-  // The code in decimal, a blank, the message; nothing when all is well.
-  std::string offer;
-  if (own) offer = fmt::format("{} {}", static_cast<int>(own->first), own->second);
+  // The code in decimal, a blank, where, and the message; nothing when all is well.
+  std::string own_offer;
+  if (own) {
+    const bool located =
+        step() > 0 || own->first == ExitCode::kUnavailable || own->first == ExitCode::kInternal;
+    own_offer = fmt::format("{} {}: {}", static_cast<int>(own->first),
+                            located ? position() : impl_->control->name_rank(rank()), own->second);
+  }
   const auto offers = recorded(
-      *impl_, "agree", [&] { return impl_->control->all_gather("agree", bytes_of(offer)); });
-  for (std::size_t i = 0; i < offers.size(); ++i) {
-    if (offers[i].empty()) continue;
-    const std::string text = text_of(offers[i]);
+      *impl_, "agree", [&] { return impl_->control->all_gather("agree", bytes_of(own_offer)); });
+  for (const Bytes& offer : offers) {
+    if (offer.empty()) continue;
+    const std::string text = text_of(offer);
     const std::size_t blank = text.find(' ');
     impl_->failure_agreed = true;
-    return Failure(static_cast<ExitCode>(std::stoi(text.substr(0, blank))),
-                   fmt::format("{}: {}", impl_->control->name_rank(static_cast<int>(i)),
-                               text.substr(blank + 1)));
+    return Failure(static_cast<ExitCode>(std::stoi(text.substr(0, blank))), text.substr(blank + 1));
   }
   return std::nullopt;
 }
@@ -327,9 +336,12 @@ void World::enter_phase(Phase phase, double deadline_seconds) {
 }
 
 void World::at_step(std::int64_t step) {
+  impl_->process->step = step;
   if (impl_->process->ledger) impl_->process->ledger->at_step(step);
   impl_->process->watchdog.at_step(step);
 }
+
+std::int64_t World::step() const { return impl_->process->step; }
 
 Ledger& World::ledger() { return *impl_->process->ledger; }
 

@@ -23,6 +23,7 @@ struct Process {
   std::optional<Ledger> ledger;
   bool owns_mpi = false;
   std::uint32_t splits = 0;  // so far
+  std::int64_t step = 0;     // as at_step said
   int exceptions_at_start;
 };
 

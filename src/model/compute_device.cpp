@@ -2,12 +2,16 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <fmt/ranges.h>
 #include <malloc.h>
 #include <sched.h>
 #include <torch/version.h>
 
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
+#include <sstream>
+#include <vector>
 
 #include "gpu.h"
 #include "lockstep/base/error.h"
@@ -66,6 +70,28 @@ std::string numerical_identity(const ComputeDevice& device) {
   }
   return fmt::format("cpu {} threads={} torch={}", at::get_cpu_capability(), at::get_num_threads(),
                      TORCH_VERSION);
+}
+
+std::string joint_identity(std::span<const std::string> identities) {
+  std::vector<std::string> kinds;
+  for (const std::string& identity : identities) {
+    if (std::ranges::find(kinds, identity) == kinds.end()) kinds.push_back(identity);
+  }
+  std::vector<std::vector<std::string>> places;  // at each place of the text the words found there
+  for (const std::string& kind : kinds) {
+    std::istringstream stream(kind);
+    const std::vector<std::string> words(std::istream_iterator<std::string>(stream), {});
+    if (places.empty()) places.resize(words.size());
+    if (words.size() != places.size()) return fmt::format("{}", fmt::join(kinds, " + "));
+    for (std::size_t i = 0; i < words.size(); ++i) {
+      if (std::ranges::find(places[i], words[i]) == places[i].end()) places[i].push_back(words[i]);
+    }
+  }
+  std::string text;
+  for (const auto& words : places) {
+    text += fmt::format("{}{}", text.empty() ? "" : " ", fmt::join(words, "+"));
+  }
+  return text;
 }
 
 }  // namespace lockstep

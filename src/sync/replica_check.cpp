@@ -35,6 +35,14 @@ Sha256Digest majority(const std::vector<Sha256Digest>& digests) {
   return best;
 }
 
+// Whether another digest is as frequent as the reference.
+bool has_rival(const std::vector<Sha256Digest>& digests, const Sha256Digest& reference) {
+  const auto votes = std::ranges::count(digests, reference);
+  return std::ranges::any_of(digests, [&](const Sha256Digest& digest) {
+    return digest != reference && std::ranges::count(digests, digest) >= votes;
+  });
+}
+
 /// How a rank's tensor differs from another rank's.
 struct Difference {
   std::int64_t element = -1;  // the first; -1: none
@@ -57,9 +65,9 @@ Difference compare(const float* own, const std::vector<float>& expected) {
 }
 
 // The first wrong rank's first wrong element of one tensor. Collective.
-std::string first_difference(World& world, const at::Tensor& weights,
+std::string first_difference(World& world, const at::Tensor& values, const std::string& name,
                              const FlatParameters::View& view, int reference_rank) {
-  const float* own = weights.const_data_ptr<float>() + view.offset;
+  const float* own = values.const_data_ptr<float>() + view.offset;
   std::vector<float> expected(own, own + view.count);
   world.broadcast(std::as_writable_bytes(std::span(expected)), reference_rank);
   const std::vector<Difference> all = world.all_gather_value(compare(own, expected));
@@ -69,17 +77,55 @@ std::string first_difference(World& world, const at::Tensor& weights,
   return fmt::format(
       "; {}[{}] is {:a} ({}) on rank {} and {:a} ({}) on rank {}, {} of {} values "
       "differ",
-      view.name, first->element, first->own, first->own, first - all.begin(), first->expected,
+      name, first->element, first->own, first->own, first - all.begin(), first->expected,
       first->expected, reference_rank, format_count(first->count), format_count(view.count));
+}
+
+/// What differs between ranks: the kinds ("weights and optimizer state"), the tensors, and the
+/// first difference.
+struct Findings {
+  std::vector<std::string> kinds;
+  std::vector<std::string> tensors;
+  std::string detail;
+};
+
+// Collective.
+Findings find_differences(World& world, const std::vector<FlatParameters::View>& views,
+                          const std::vector<Replica>& replicas, std::size_t reference_rank) {
+  Findings findings;
+  for (const Replica& replica : replicas) {
+    // Views lie in reverse order of registration.
+    for (auto view = views.rbegin(); view != views.rend(); ++view) {
+      const auto all =
+          world.all_gather_value(sha256(bytes_of(replica.values, view->offset, view->count)));
+      const auto equal = [&](const Sha256Digest& digest) { return digest == all[reference_rank]; };
+      if (std::ranges::all_of(all, equal)) continue;
+      const std::string name = replica.prefix + view->name;
+      if (findings.tensors.empty()) {
+        findings.detail =
+            first_difference(world, replica.values, name, *view, checked_cast<int>(reference_rank));
+      }
+      if (std::ranges::find(findings.kinds, replica.what) == findings.kinds.end()) {
+        findings.kinds.push_back(replica.what);
+      }
+      findings.tensors.push_back(name);
+    }
+  }
+  return findings;
 }
 
 }  // namespace
 
-void check_replicas(World& world, const FlatParameters& parameters, const std::string& moment) {
+void check_replicas(World& world, const std::vector<FlatParameters::View>& views,
+                    std::span<const Replica> replicas, const std::string& moment) {
   if (world.size() == 1) return;
-  const at::Tensor weights = parameters.weights().cpu();
-  const std::vector<Sha256Digest> digests =
-      world.all_gather_value(sha256(bytes_of(weights, 0, weights.numel())));
+  std::vector<Replica> on_host;
+  Sha256 own;
+  for (const Replica& replica : replicas) {
+    on_host.push_back({replica.what, replica.prefix, replica.values.cpu()});
+    own.update(bytes_of(on_host.back().values, 0, on_host.back().values.numel()));
+  }
+  const std::vector<Sha256Digest> digests = world.all_gather_value(own.finish());
   if (std::ranges::all_of(digests, [&](const auto& digest) { return digest == digests[0]; }))
     return;
 
@@ -90,29 +136,16 @@ void check_replicas(World& world, const FlatParameters& parameters, const std::s
   for (std::size_t rank = 0; rank < digests.size(); ++rank) {
     if (digests[rank] != reference) wrong_ranks.push_back(checked_cast<int>(rank));
   }
-  std::vector<const FlatParameters::View*> wrong;
-  for (const FlatParameters::View& view : parameters.views()) {
-    const auto all = world.all_gather_value(sha256(bytes_of(weights, view.offset, view.count)));
-    const bool equal =
-        std::ranges::all_of(all, [&](const auto& digest) { return digest == all[reference_rank]; });
-    if (!equal) wrong.push_back(&view);
-  }
-  // Views lie in reverse order of registration.
-  std::ranges::reverse(wrong);
-  std::vector<std::string> names;
-  for (const FlatParameters::View* view : wrong) names.push_back(view->name);
-  const std::string detail = wrong.empty() ? std::string()
-                                           : first_difference(world, weights, *wrong.front(),
-                                                              checked_cast<int>(reference_rank));
+  const Findings found = find_differences(world, views, on_host, reference_rank);
   fail_together(
       world, ExitCode::kDiverged,
-      fmt::format("{}: the weights of {} differ from rank {}'s{}; tensors: {}{}", moment,
-                  world.name_ranks(wrong_ranks), reference_rank,
-                  2 * wrong_ranks.size() == digests.size()
-                      ? " (as many ranks on either side: which is right is not known)"
-                      : "",
-                  names.empty() ? "only in padding" : fmt::format("{}", fmt::join(names, ", ")),
-                  detail));
+      fmt::format(
+          "{}: the {} of {} differ from rank {}'s{}; tensors: {}{}", moment,
+          found.kinds.empty() ? "padding" : fmt::format("{}", fmt::join(found.kinds, " and ")),
+          world.name_ranks(wrong_ranks), reference_rank,
+          has_rival(digests, reference) ? " (no majority: which is right is not known)" : "",
+          found.tensors.empty() ? "none" : fmt::format("{}", fmt::join(found.tensors, ", ")),
+          found.detail));
 }
 
 }  // namespace lockstep

@@ -1,5 +1,6 @@
 #include "checkpoint_files.h"
 
+#include <ATen/ops/from_blob.h>
 #include <fmt/ranges.h>
 
 #include <cstring>
@@ -80,6 +81,10 @@ void read_flat(const CheckpointStore::Loaded& loaded, const char* name,
 }
 
 }  // namespace
+
+at::Tensor state_tensor(const Optimizer::State& state, const at::Tensor& weights) {
+  return at::from_blob(state.values, {weights.numel()}, weights.options());
+}
 
 std::vector<CheckpointFile> encode_checkpoint(const TrainingState& state,
                                               const std::vector<FlatParameters::View>& views,

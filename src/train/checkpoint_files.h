@@ -41,6 +41,10 @@ std::vector<CheckpointFile> encode_checkpoint(const TrainingState& state,
 void decode_checkpoint(const CheckpointStore::Loaded& loaded,
                        const std::vector<FlatParameters::View>& views, HostBuffers& buffers);
 
+/// An optimizer's state as a flat tensor laid out like the weights; the memory stays the
+/// optimizer's.
+at::Tensor state_tensor(const Optimizer::State& state, const at::Tensor& weights);
+
 /// Reads the weights that evaluation uses: the averaged ones where the checkpoint has them.
 void decode_evaluation_weights(const CheckpointStore::Loaded& loaded,
                                const std::vector<FlatParameters::View>& views, at::Tensor& weights);

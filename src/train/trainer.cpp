@@ -14,7 +14,6 @@
 #include "lockstep/comm/together.h"
 #include "lockstep/model/initialisation.h"
 #include "lockstep/model/loss.h"
-#include "lockstep/sync/replica_check.h"
 #include "lockstep/train/stop_signal.h"
 
 namespace lockstep {
@@ -87,30 +86,25 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
       evaluator_(world, device, *network_, config.train.evaluation_batch,
                  config.train.validation == "root") {
   LOCKSTEP_CHECK(network_->buffers().empty(), "networks with buffers are not supported");
+  conclusion_ = at::empty({2}, at::TensorOptions().dtype(at::kLong).device(device.device));
   if (config.train.ema_decay > 0) average_ = parameters_.weights().clone();
   state_.seed = config.train.seed;
   state_.global_batch = global_batch_;
   state_.training_samples = checked_cast<std::int64_t>(split.training.size());
   state_.data_sha256 = data.sha256();
   state_.image_shape = {data.channels, data.height, data.width};
-  state_.numerics = numerical_identity(device);
-  // Without virtual ranks the order of summation follows from the number of ranks.
-  if (config.train.virtual_ranks == 0) state_.numerics += fmt::format(" ranks={}", world.size());
+  state_.numerics = config.numerics;
   state_.settings = config.settings;
   check_faults();
   network_->train();
 }
 
 void Trainer::prove_equal_start() {
-  check_replicas(world_, parameters_, "start");
+  check_replicas(world_, parameters_.views(), replicas(), "start");
   if (!collectives_->on_device() || world_.size() == 1) return;
   // The weights are equal already; this proves that the data plane works before anything depends on
   // it.
-  const Buffer weights{.data = parameters_.weights().mutable_data_ptr(),
-                       .count = checked_cast<std::size_t>(parameters_.size()),
-                       .type = DataType::kFloat32};
-  collectives_->broadcast(weights, 0, {.name = "initial weights"})->wait();
-  collectives_->synchronize();
+  broadcast_flat(parameters_.weights(), "initial weights");
 }
 
 Outcome Trainer::run() {
@@ -181,10 +175,15 @@ Trainer::StepResult Trainer::train_step() {
   }
   Stopwatch watch;
   reducer_.finish_step();
-  StepResult result = read_control_words();
+  const at::Tensor control = parameters_.control_words().cpu();
   seconds_.communication += watch.lap();
   // The reduced gradient has the same bits everywhere, so every rank concludes the same.
-  result.skipped = !is_finite(parameters_.gradients());
+  const bool finite = is_finite(parameters_.gradients());
+  seconds_.optimizer += watch.lap();
+  require_same_conclusion(step, finite, control);
+  seconds_.communication += watch.lap();
+  StepResult result = read_control_words(control);
+  result.skipped = !finite;
   if (result.skipped) {
     skip_or_stop(step);
     result.sums = {};  // its loss may not be finite either
@@ -260,9 +259,8 @@ void Trainer::write_votes() {
   }
 }
 
-Trainer::StepResult Trainer::read_control_words() {
-  const at::Tensor words = parameters_.control_words().cpu();
-  const float* word = words.const_data_ptr<float>();
+Trainer::StepResult Trainer::read_control_words(const at::Tensor& host) {
+  const float* word = host.const_data_ptr<float>();
   return {.sums = {.loss = word[kLoss],
                    .correct = static_cast<std::int64_t>(word[kCorrect]),
                    .samples = static_cast<std::int64_t>(word[kSamples])},

@@ -1,9 +1,10 @@
 // The parts of Trainer that read and write checkpoints.
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/from_blob.h>
+
+#include <algorithm>
 
 #include "checkpoint_files.h"
-#include "host_bytes.h"
+#include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
 #include "lockstep/base/log.h"
 #include "lockstep/comm/together.h"
@@ -13,11 +14,6 @@
 namespace lockstep {
 
 namespace {
-
-// A flat tensor over an optimizer's own memory, on whatever device it lies.
-at::Tensor state_tensor(const Optimizer::State& state, const at::Tensor& like) {
-  return at::from_blob(state.values, {like.numel()}, like.options());
-}
 
 HostBuffers host_copies(const FlatParameters& parameters, Optimizer& optimizer,
                         const std::optional<at::Tensor>& average) {
@@ -86,18 +82,30 @@ void Trainer::restore(const CheckpointStore::Loaded* loaded) {
   stop_early_ = config_.train.early_stopping > 0 &&
                 state_.epochs_without_gain >= config_.train.early_stopping;
   const at::NoGradGuard no_grad;
-  world_.broadcast(bytes_of(buffers.weights));
-  at::Tensor weights = parameters_.weights();
-  weights.copy_(buffers.weights);
-  if (average_) {
-    world_.broadcast(bytes_of(*buffers.average));
-    average_->copy_(*buffers.average);
-  }
+  const auto take_over = [&](at::Tensor flat, const at::Tensor& host, const char* name) {
+    if (world_.is_root()) flat.copy_(host);
+    broadcast_flat(flat, name);
+  };
+  take_over(parameters_.weights(), buffers.weights, "weights");
+  if (average_) take_over(*average_, *buffers.average, "averaged weights");
   const auto states = optimizer_->state();
   for (std::size_t i = 0; i < states.size(); ++i) {
-    world_.broadcast(bytes_of(buffers.optimizer[i].values));
-    state_tensor(states[i], parameters_.weights()).copy_(buffers.optimizer[i].values);
+    take_over(state_tensor(states[i], parameters_.weights()), buffers.optimizer[i].values,
+              "optimizer state");
   }
+}
+
+// By the data plane, which is made for sizes like this, in pieces that each have the whole
+// deadline.
+void Trainer::broadcast_flat(const at::Tensor& flat, const char* name) {
+  constexpr std::int64_t kPiece = std::int64_t{1} << 22;  // floats
+  for (std::int64_t at = 0; at < flat.numel(); at += kPiece) {
+    const Buffer piece{.data = flat.mutable_data_ptr<float>() + at,
+                       .count = checked_cast<std::size_t>(std::min(kPiece, flat.numel() - at)),
+                       .type = DataType::kFloat32};
+    collectives_->broadcast(piece, 0, {.name = name})->wait();
+  }
+  if (collectives_->on_device()) collectives_->synchronize();
 }
 
 void Trainer::save_checkpoint(StopReason reason, bool best) {

@@ -1,16 +1,22 @@
 // The parts of Trainer that look for what must not be: gradients or weights that are not finite,
 // replicas that differ.
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/tensor.h>
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <limits>
+#include <span>
 
+#include "checkpoint_files.h"
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
+#include "lockstep/base/hash.h"
 #include "lockstep/base/log.h"
 #include "lockstep/base/text.h"
 #include "lockstep/comm/together.h"
-#include "lockstep/sync/replica_check.h"
 #include "lockstep/train/trainer.h"
 
 namespace lockstep {
@@ -58,9 +64,21 @@ bool Trainer::is_finite(const at::Tensor& flat) const {
   return device_.is_cuda() ? all_finite_on_device(first, n, device_.stream) : all_finite(first, n);
 }
 
+// All that a checkpoint holds and the root alone writes down: what differs elsewhere would be lost,
+// and what differs on the root would be every rank's after a resume.
+std::vector<Replica> Trainer::replicas() {
+  std::vector<Replica> all{{"weights", "", parameters_.weights()}};
+  if (average_) all.push_back({"averaged weights", "ema.", *average_});
+  for (const Optimizer::State& state : optimizer_->state()) {
+    all.push_back(
+        {"optimizer state", state.prefix + ".", state_tensor(state, parameters_.weights())});
+  }
+  return all;
+}
+
 void Trainer::require_equal_replicas(const std::string& moment) {
   if (checked_step_ == state_.cursor.global_step) return;
-  check_replicas(world_, parameters_, moment);
+  check_replicas(world_, parameters_.views(), replicas(), moment);
   checked_step_ = state_.cursor.global_step;
 }
 
@@ -92,7 +110,60 @@ std::vector<int> Trainer::ranks_of_non_finite() {
   return ranks;
 }
 
-// All ranks come here in the same step.
+// Every rank concludes from what it has received itself. What was damaged on its way to one rank
+// would part their ways, and end as a time-out that names nobody's fault: so they compare.
+void Trainer::require_same_conclusion(std::int64_t step, bool finite, const at::Tensor& control) {
+  if (world_.size() == 1) return;
+  struct Conclusion {
+    std::int64_t digest = 0;
+    std::int32_t finite = 0;
+    std::int32_t padding = 0;
+  };
+  const std::byte flag{finite};
+  const Sha256Digest digest = Sha256()
+                                  .update(std::as_bytes(std::span(control.const_data_ptr<float>(),
+                                                                  FlatParameters::kControlWords)))
+                                  .update(std::span(&flag, 1))
+                                  .finish();
+  Conclusion own{.finite = finite ? 1 : 0};
+  std::memcpy(&own.digest, digest.data(), sizeof(own.digest));
+  own.digest &= std::numeric_limits<std::int64_t>::max();
+  // The largest of both signs: equal everywhere if the two are.
+  conclusion_.copy_(at::tensor({own.digest, -own.digest}, at::kLong));
+  collectives_
+      ->all_reduce({.data = conclusion_.mutable_data_ptr(), .count = 2, .type = DataType::kInt64},
+                   ReduceOp::kMax, {.name = "conclusion", .step = step + 1})
+      ->wait();
+  if (collectives_->on_device()) collectives_->synchronize();
+  const at::Tensor largest = conclusion_.cpu();
+  if (largest.const_data_ptr<std::int64_t>()[0] == -largest.const_data_ptr<std::int64_t>()[1])
+    return;
+
+  const std::vector<Conclusion> all = world_.all_gather_value(own);
+  const auto votes = [&](std::int64_t digest_of) {
+    return std::ranges::count(all, digest_of, &Conclusion::digest);
+  };
+  const Conclusion& usual =
+      *std::ranges::max_element(all, {}, [&](const Conclusion& one) { return votes(one.digest); });
+  std::vector<int> odd;
+  for (int rank = 0; rank < world_.size(); ++rank) {
+    if (all[checked_cast<std::size_t>(rank)].digest != usual.digest) odd.push_back(rank);
+  }
+  const bool odd_is_finite = all[checked_cast<std::size_t>(odd.front())].finite != 0;
+  fail_together(
+      world_, ExitCode::kDiverged,
+      fmt::format("step {}: {} received another reduced gradient than the other ranks{}: {}; the "
+                  "weights are those of step {}",
+                  step + 1, world_.name_ranks(odd),
+                  2 * votes(usual.digest) > world_.size()
+                      ? ""
+                      : " (no majority: which is right is not known)",
+                  odd_is_finite == (usual.finite != 0) ? "its loss or votes differ"
+                  : odd_is_finite                      ? "it is finite, theirs is not"
+                                                       : "it is not finite, theirs is",
+                  step));
+}
+
 void Trainer::skip_or_stop(std::int64_t step) {
   const NonFinite found = find_non_finite(parameters_);
   const std::vector<int> ranks = ranks_of_non_finite();
@@ -108,11 +179,13 @@ void Trainer::skip_or_stop(std::int64_t step) {
   }
   ++state_.skipped_steps;
   if (world_.is_root()) log_warning("{}; its update is left out", what);
-  if (records_ == nullptr) return;
-  const auto& views = parameters_.views();
-  records_->write_skip(state_.cursor.epoch + 1, step + 1,
-                       found.view < 0 ? "" : views[checked_cast<std::size_t>(found.view)].name,
-                       ranks);
+  together(world_, [&] {
+    if (records_ == nullptr) return;
+    const auto& views = parameters_.views();
+    records_->write_skip(state_.cursor.epoch + 1, step + 1,
+                         found.view < 0 ? "" : views[checked_cast<std::size_t>(found.view)].name,
+                         ranks);
+  });
 }
 
 }  // namespace lockstep

@@ -1,12 +1,12 @@
 // The parts of Trainer that evaluate: after each epoch, with the decision that follows, and at the
 // end.
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty_like.h>
 
 #include <cmath>
 #include <utility>
 
 #include "checkpoint_files.h"
-#include "host_bytes.h"
 #include "lockstep/base/error.h"
 #include "lockstep/base/log.h"
 #include "lockstep/comm/together.h"
@@ -89,7 +89,10 @@ bool Trainer::read_best_weights(at::Tensor& host) const {
     return false;
   }
   try {
-    decode_evaluation_weights(load_checkpoint(*directory), parameters_.views(), host);
+    const auto loaded = load_checkpoint(*directory, [this] { world_.publish_progress(); });
+    at::Tensor read = at::empty_like(host);
+    decode_evaluation_weights(loaded, parameters_.views(), read);
+    host = read;
     return true;
   } catch (const Error& error) {
     log_warning("{}: the last weights are evaluated", error.what());
@@ -105,11 +108,11 @@ std::optional<Trainer::TestResult> Trainer::evaluate_best(const Dataset& data) {
   together(world_, [&] {
     if (world_.is_root()) best = read_best_weights(host);
   });
-  world_.broadcast(bytes_of(host));
   const at::NoGradGuard no_grad;
   at::Tensor weights = parameters_.weights();
   const at::Tensor current = weights.clone();
-  weights.copy_(host);
+  if (world_.is_root()) weights.copy_(host);
+  broadcast_flat(weights, "weights to evaluate");
   const std::vector<std::uint32_t> indices = all_indices(data);
   const std::vector<float> logits = evaluator_.logits(data, indices);
   weights.copy_(current);

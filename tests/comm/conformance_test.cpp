@@ -261,6 +261,11 @@ TEST_P(Conformance, DoesNothingWithNothing) {
     operation->wait();
   }
   expect_sums<float>(10);
+  // What one rank did alone is no operation that the others are behind with.
+  const auto reading = read_ledger(world_->ledger().path());
+  for (const std::uint64_t other : world_->all_gather_value(reading.last_operation())) {
+    EXPECT_EQ(other, reading.last_operation());
+  }
 }
 
 TEST_P(Conformance, RefusesRanksThatDoNotExist) {

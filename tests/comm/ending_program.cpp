@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "lockstep/base/error.h"
 #include "lockstep/comm/collectives.h"
@@ -68,15 +69,26 @@ void time_out_unseen(World& world, Collectives& collectives, bool chosen, bool a
   pending->wait();
 }
 
+// All ranks are stopped at once and go on at once, as by a scheduler.
+void suspend_all(World& world, double seconds) {
+  const std::vector<pid_t> ranks = world.all_gather_value(getpid());
+  if (world.rank() == 0 && fork() == 0) {
+    for (const pid_t rank : ranks) kill(rank, SIGSTOP);
+    std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+    for (const pid_t rank : ranks) kill(rank, SIGCONT);
+    _exit(0);
+  }
+}
+
 int run(int& argc, char**& argv) {
   const std::string how = argv[1];
   CommOptions options;
   if (std::string(argv[2]) != "-") options.ledger_dir = argv[2];
   const char* launched_as = std::getenv("OMPI_COMM_WORLD_RANK");
-  const bool second = launched_as == std::string("1");
+  const bool second = launched_as != nullptr && std::string(launched_as) == "1";
   options.collective_timeout = 30;
   if (how == "absent-at-start" || how == "hang-alone" || how == "absent-at-end" ||
-      how == "hang-in-operation" || how == "stopped") {
+      how == "hang-in-operation" || how == "stopped" || how == "suspended") {
     options.collective_timeout = 0.6;
   }
   if (how == "absent-at-start" && second) sleep_for_ever();
@@ -120,6 +132,15 @@ int run(int& argc, char**& argv) {
   } else if (how == "stopped") {
     if (chosen) raise(SIGSTOP);
     all_reduce(*collectives, 8);
+  } else if (how == "suspended") {
+    suspend_all(world, 2.5);
+    // One rank waits meanwhile, for less than its deadline of the time that it runs.
+    if (chosen) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    all_reduce(*collectives, 8);
+  } else if (how == "waits") {
+    std::puts("ready");
+    std::fflush(stdout);
+    sleep_for_ever();
   } else if (how == "orphaned") {
     if (chosen) kill(getppid(), SIGKILL);
     sleep_for_ever();

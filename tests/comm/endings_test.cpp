@@ -2,7 +2,10 @@
 // that nothing waits for ever. Runs whole jobs.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pty.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -41,11 +44,12 @@ class Endings : public ::testing::Test {
   }
   ~Endings() override { std::filesystem::remove_all(directory_); }
 
-  Ending run(const std::string& how, int ranks, const std::string& environment = "") {
+  Ending run(const std::string& how, int ranks, const std::string& environment = "",
+             const std::string& wrapper = "") {
     const std::string ledgers = environment.empty() ? (directory_ / "ledgers").string() : "-";
     const std::string command = environment + " '" LOCKSTEP_SOURCE_DIR "/tests/mpirun' -n " +
-                                std::to_string(ranks) + " '" LOCKSTEP_ENDING_PROGRAM "' " + how +
-                                " " + ledgers + " 2>&1";
+                                std::to_string(ranks) + " " + wrapper +
+                                " '" LOCKSTEP_ENDING_PROGRAM "' " + how + " " + ledgers + " 2>&1";
     Ending ending;
     const Stopwatch stopwatch;
     FILE* pipe = popen(command.c_str(), "r");
@@ -156,6 +160,57 @@ TEST_F(Endings, AKilledRankLeavesItsLedger) {
               AllOf(HasSubstr("was ended by its launcher (SIGTERM) in phase training of step 8"),
                     HasSubstr("in all_reduce 'gradients' bucket 2 of step 8")));
   EXPECT_THAT(examine(readings, 0).suspects, ElementsAre(1));
+}
+
+// A script that stays between mpirun and the rank (for a module, numactl or a container).
+TEST_F(Endings, SurvivorsUnderAWrapperAreStillEndedByTheLauncher) {
+  const Ending ending = run("killed", 2, "", R"(sh -c '"$0" "$@"; exit $?')");
+  EXPECT_EQ(ending.code, 137) << ending.output;
+  const auto readings = ledgers();
+  ASSERT_THAT(readings, SizeIs(2));
+  EXPECT_TRUE(readings[1].vanished());
+  expect_ended_by_mpirun(readings[0]);
+  EXPECT_THAT(examine(readings, 0).suspects, ElementsAre(1));
+}
+
+// The kernel sends it, not a process: it must end the program all the same.
+TEST_F(Endings, AProgramOnATerminalEndsAtCtrlC) {
+  for (const auto& [key, signal] : {std::pair('\x03', SIGINT), std::pair('\x1c', SIGQUIT)}) {
+    int terminal = -1;
+    const pid_t child = forkpty(&terminal, nullptr, nullptr, nullptr);
+    if (child == 0) {
+      const rlimit none{0, 0};  // no core file
+      setrlimit(RLIMIT_CORE, &none);
+      execl(LOCKSTEP_ENDING_PROGRAM, LOCKSTEP_ENDING_PROGRAM, "waits",
+            (directory_ / "ledgers").c_str(), nullptr);
+      _exit(127);
+    }
+    std::string said;
+    char byte = 0;
+    while (said.find("ready") == std::string::npos && read(terminal, &byte, 1) == 1) said += byte;
+    ASSERT_THAT(said, HasSubstr("ready"));
+    ASSERT_EQ(write(terminal, &key, 1), 1);
+    int status = 0;
+    const Stopwatch stopwatch;
+    while (waitpid(child, &status, WNOHANG) == 0 && stopwatch.seconds() < 20) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    kill(child, SIGKILL);
+    close(terminal);
+    EXPECT_LT(stopwatch.seconds(), 20) << "the key was swallowed";
+    ASSERT_TRUE(WIFSIGNALED(status)) << status;
+    EXPECT_EQ(WTERMSIG(status), signal);
+    const auto readings = ledgers();
+    ASSERT_THAT(readings, SizeIs(1));
+    ASSERT_TRUE(readings[0].signal);
+    EXPECT_EQ(readings[0].signal->number, signal);
+  }
+}
+
+TEST_F(Endings, TimeInWhichAllRanksAreSuspendedDoesNotCount) {
+  const Ending ending = run("suspended", 2);
+  EXPECT_EQ(ending.code, 0) << ending.output;
+  EXPECT_EQ(ending.output, "");
 }
 
 TEST_F(Endings, ATerminatedRankSaysThatItWasNotMpirun) {

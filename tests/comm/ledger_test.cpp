@@ -6,7 +6,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -14,6 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "comm/ledger_format.h"
+#include "comm/process_state.h"
 #include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
 #include "lockstep/base/file.h"
@@ -356,6 +360,51 @@ TEST(DescribeRanks, WritesRangesShort) {
   EXPECT_EQ(describe_list({0, 1}), "ranks 0, 1");
   EXPECT_EQ(describe_list({0, 1, 2}), "ranks 0-2");
   EXPECT_EQ(describe_list({0, 2, 4, 5, 6, 7, 9}), "ranks 0, 2, 4-7, 9");
+}
+
+// Two jobs that are given one directory by a settings file.
+TEST_F(LedgerTest, OfALivingProcessIsNotTakenAway) {
+  std::array<int, 2> ready{};
+  ASSERT_EQ(pipe(ready.data()), 0);
+  const pid_t other = fork();
+  if (other == 0) {
+    const Ledger ledger = make(0, 2, 8);
+    const char byte = 'x';
+    if (write(ready[1], &byte, 1) == 1) pause();
+    _exit(0);
+  }
+  char byte = 0;
+  ASSERT_EQ(read(ready[0], &byte, 1), 1);
+  try {
+    make(0, 2);
+    ADD_FAILURE() << "the ledger of another job was replaced";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kCannotCreate);
+    EXPECT_THAT(error.what(), AllOf(HasSubstr(own_host() + "-rank-0"),
+                                    HasSubstr("of process " + std::to_string(other))));
+  }
+  EXPECT_NO_THROW(make(1, 2));
+  kill(other, SIGKILL);
+  waitpid(other, nullptr, 0);
+  EXPECT_NO_THROW(make(0, 2));
+}
+
+TEST_F(LedgerTest, ProcessNumbersOfAnotherContainerSayNothing) {
+  const Ledger ledger = make(0, 1);
+  EXPECT_EQ(read_ledger(ledger.path()).process, ProcessState::kAlive);
+  std::vector<std::byte> bytes = read_file(ledger.path());
+  LedgerHeader header{};
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  EXPECT_NE(header.pid_namespace, 0u);
+  ++header.pid_namespace;
+  std::memcpy(bytes.data(), &header, sizeof(header));
+  write_file_durably(ledger.path(), bytes);
+  EXPECT_EQ(read_ledger(ledger.path()).process, ProcessState::kUnknown);
+}
+
+TEST(ProcessState, KnowsTheParent) {
+  EXPECT_EQ(look_at_process(getpid()).parent, getppid());
+  EXPECT_EQ(look_at_process(getpid()).state, ProcessState::kAlive);
 }
 
 }  // namespace

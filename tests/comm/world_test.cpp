@@ -25,6 +25,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::Each;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -122,6 +123,24 @@ TEST(World, AgreesOnTheFailureOfTheLowestRank) {
   EXPECT_EQ(world.agree(std::nullopt), std::nullopt);
 }
 
+// Where a rank was is said of what only that rank can have met, and of everything once steps go on.
+TEST(World, AFailureSaysWhereItsRankWas) {
+  World world = start_world();
+  const std::string name = "rank 0 (" + world.host() + ")";
+  const auto message = [&](ExitCode code) {
+    return world.agree(World::Failure(code, "why"))->second;
+  };
+  EXPECT_EQ(message(ExitCode::kInputOutput), name + ": why");
+  EXPECT_THAT(message(ExitCode::kInternal),
+              AllOf(StartsWith(name + ", in phase "), HasSubstr("'agree'"), EndsWith(": why")));
+  world.enter_phase(Phase::kCheckpoint);
+  world.at_step(7);
+  EXPECT_EQ(world.step(), 7);
+  EXPECT_THAT(
+      message(ExitCode::kInputOutput),
+      AllOf(StartsWith(name + ", in phase checkpoint of step 7, after "), EndsWith(": why")));
+}
+
 TEST(World, SplitsIntoWorlds) {
   World world = start_world();
   const int color = world.rank() % 2;
@@ -131,6 +150,9 @@ TEST(World, SplitsIntoWorlds) {
   EXPECT_EQ(part.rank(), members - 1 - world.rank() / 2);
   EXPECT_EQ(part.all_reduce_sum(world.rank()), members * (members - 1) + members * color);
   EXPECT_EQ(part.broadcast_value(world.rank()), (members - 1) * 2 + color);
+  const int first = part.size() - 1;  // the lowest number in the job
+  EXPECT_EQ(part.name_ranks(std::vector<int>{first}),
+            "rank " + std::to_string(color) + " (" + world.host() + ")");
   World again = part.split(part.rank(), 0);
   EXPECT_EQ(again.size(), 1);
   again.barrier();

@@ -13,10 +13,16 @@ namespace {
 
 using ::testing::HasSubstr;
 
-void flip_one_bit(FlatParameters& parameters, const std::string& name) {
+void check(World& world, const FlatParameters& parameters, const std::string& moment) {
+  const std::vector<Replica> replicas{{"weights", "", parameters.weights()}};
+  check_replicas(world, parameters.views(), replicas, moment);
+}
+
+void flip_one_bit(const FlatParameters& parameters, const at::Tensor& values,
+                  const std::string& name) {
   for (const auto& view : parameters.views()) {
     if (view.name != name) continue;
-    float* value = parameters.weights().mutable_data_ptr<float>() + view.offset + view.count / 2;
+    float* value = values.mutable_data_ptr<float>() + view.offset + view.count / 2;
     std::uint32_t bits = 0;
     std::memcpy(&bits, value, sizeof bits);
     bits ^= 1u;
@@ -27,7 +33,7 @@ void flip_one_bit(FlatParameters& parameters, const std::string& name) {
 TEST(ReplicaCheck, PassesEqualReplicas) {
   World world = start_world();
   FlatParameters parameters(small_network(), at::kCPU);
-  EXPECT_NO_THROW(check_replicas(world, parameters, "start"));
+  EXPECT_NO_THROW(check(world, parameters, "start"));
 }
 
 TEST(ReplicaCheck, NamesTheElementAndBothValues) {
@@ -43,7 +49,7 @@ TEST(ReplicaCheck, NamesTheElementAndBothValues) {
     weights[4] = -0.0f;
   }
   try {
-    check_replicas(world, parameters, "step 12");
+    check(world, parameters, "step 12");
     FAIL() << "expected an Error";
   } catch (const AgreedError& error) {
     EXPECT_THAT(error.what(), HasSubstr(view.name + "[3] is 0x1.8p-1 (0.75) on rank 1 and 0x1p-1 "
@@ -56,9 +62,9 @@ TEST(ReplicaCheck, NamesRankAndTensorOfOneFlippedBit) {
   if (world.size() == 1) GTEST_SKIP() << "one rank has no replica to differ from";
   for (int wrong = world.size() > 2 ? 0 : 1; wrong < world.size(); ++wrong) {
     FlatParameters parameters(small_network(), at::kCPU);
-    if (world.rank() == wrong) flip_one_bit(parameters, "dense2.weight");
+    if (world.rank() == wrong) flip_one_bit(parameters, parameters.weights(), "dense2.weight");
     try {
-      check_replicas(world, parameters, "step 12");
+      check(world, parameters, "step 12");
       FAIL() << "expected an Error";
     } catch (const AgreedError& error) {
       EXPECT_EQ(error.code(), ExitCode::kDiverged);
@@ -68,6 +74,48 @@ TEST(ReplicaCheck, NamesRankAndTensorOfOneFlippedBit) {
       EXPECT_THAT(error.what(), HasSubstr(" on rank " + std::to_string(wrong) + " and "));
       EXPECT_THAT(error.what(), HasSubstr(", 1 of "));
     }
+  }
+}
+
+TEST(ReplicaCheck, SaysWhenThereIsNoMajority) {
+  World world = start_world();
+  if (world.size() == 1) GTEST_SKIP() << "one rank has no replica to differ from";
+  FlatParameters parameters(small_network(), at::kCPU);
+  // All differ, or two halves do.
+  for (const int kinds : {world.size(), 2}) {
+    *parameters.weights().mutable_data_ptr<float>() = static_cast<float>(world.rank() % kinds);
+    try {
+      check(world, parameters, "step 12");
+      FAIL() << "expected an Error";
+    } catch (const AgreedError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("no majority"));
+    }
+  }
+}
+
+// What only the root writes into a checkpoint must be noticed too, on the root as well.
+TEST(ReplicaCheck, NamesWhatElseDiffers) {
+  World world = start_world();
+  if (world.size() == 1) GTEST_SKIP() << "one rank has no replica to differ from";
+  const FlatParameters parameters(small_network(), at::kCPU);
+  const std::vector<Replica> replicas{
+      {"weights", "", parameters.weights()},
+      {"averaged weights", "ema.", parameters.weights().clone()},
+      {"optimizer state", "momentum.", parameters.weights().clone()}};
+  EXPECT_NO_THROW(check_replicas(world, parameters.views(), replicas, "start"));
+  const int wrong = world.size() > 2 ? 0 : 1;
+  if (world.rank() == wrong) {
+    flip_one_bit(parameters, replicas[1].values, "dense1.bias");
+    flip_one_bit(parameters, replicas[2].values, "dense2.weight");
+  }
+  try {
+    check_replicas(world, parameters.views(), replicas, "step 12");
+    FAIL() << "expected an Error";
+  } catch (const AgreedError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("the averaged weights and optimizer state of rank " +
+                                        std::to_string(wrong) + " ("));
+    EXPECT_THAT(error.what(), HasSubstr("tensors: ema.dense1.bias, momentum.dense2.weight; "
+                                        "ema.dense1.bias["));
   }
 }
 

@@ -41,6 +41,11 @@ class Deadline {
   double seconds() const { return seconds_; }
   /// Starts the same number of seconds anew: for a waiter that has seen progress.
   void extend() { *this = Deadline(seconds_); }
+  /// Moves it: for time in which nothing could have happened.
+  void postpone(double seconds) {
+    end_ +=
+        std::chrono::duration_cast<SteadyClock::duration>(std::chrono::duration<double>(seconds));
+  }
 
  private:
   // 30 years: what is longer would overflow the clock's count of nanoseconds.

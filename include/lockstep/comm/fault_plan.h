@@ -15,8 +15,8 @@ enum class FaultKind {
   kHang,   ///< the calling thread never returns
   kThrow,  ///< a plain std::runtime_error
   kSlow,   ///< sleeps `seconds`, silently
-  kNan,    ///< makes one element of the own gradient NaN
-  kInf,    ///< makes one element of the own gradient infinite
+  kNan,    ///< makes one element of the own gradient, or the first one received, NaN
+  kInf,    ///< makes it infinite
   kFlip,   ///< flips one bit
 };
 

@@ -11,21 +11,25 @@
 namespace lockstep {
 
 /// Throws AgreedError on every rank when any rank offers a failure: that of the lowest one, which
-/// says which rank it was. What is the user's to put right says so only when it is not the root's
-/// own: mostly all ranks have it. Collective.
+/// says which rank it was. What is the user's to put right before the first step says so only when
+/// it is not the root's own: mostly all ranks have it. Collective.
 inline void agree_or_throw(World& world, const std::optional<World::Failure>& own) {
   const auto agreed = world.agree(own);
   if (!agreed) return;
   const bool of_a_rank =
       agreed->first == ExitCode::kUnavailable || agreed->first == ExitCode::kInternal;
-  const bool plain = own && world.is_root() && !of_a_rank;
+  const bool plain = own && world.is_root() && !of_a_rank && world.step() == 0;
   throw AgreedError(agreed->first, plain ? own->second : agreed->second);
 }
 
 /// For a failure that every rank has found by itself, from equal facts. Collective.
 [[noreturn]] inline void fail_together(World& world, ExitCode code, const std::string& message) {
   // Tells the world that all ranks leave, so that the job ends in order.
-  world.agree(World::Failure{code, message});
+  try {
+    world.agree(World::Failure{code, message});
+  } catch (const Error& error) {
+    fail(code, "{}\n  and the other ranks could not be told: {}", message, error.what());
+  }
   throw AgreedError(code, message);
 }
 

@@ -62,7 +62,7 @@ class World {
   bool is_root() const { return rank() == 0; }
   const std::string& host() const;
   const std::string& host_of(int rank) const;
-  /// "rank 1 (host)", "ranks 1 (host), 2 (other)".
+  /// "rank 1 (host)", "ranks 1 (host), 2 (other)": by their numbers in the job.
   std::string name_ranks(std::span<const int> ranks) const;
 
   void barrier();
@@ -99,8 +99,10 @@ class World {
 
   using Failure = std::pair<ExitCode, std::string>;
   /// Every rank offers its failure, or none; every rank gets the same: that of the lowest failing
-  /// rank, as "rank N (host): message". When it is a failure, every rank is expected to leave with
-  /// it: the destructor then ends the job in order although an exception passes.
+  /// rank, as "rank N (host): message", or with all of position() in front once steps have begun,
+  /// or where it is a failure of that rank alone (kUnavailable, kInternal). When it is a failure,
+  /// every rank is expected to leave with it: the destructor then ends the job in order although an
+  /// exception passes.
   std::optional<Failure> agree(const std::optional<Failure>& own);
 
   /// For long work of this rank alone: tells the ranks that wait (in the worlds around this one,
@@ -114,6 +116,8 @@ class World {
   /// From here on work belongs to this global step: what messages and the ledger say where an
   /// operation does not say it itself.
   void at_step(std::int64_t step);
+  /// The step that at_step has named last; 0: none yet.
+  std::int64_t step() const;
   /// "rank 1 (host), in phase training of step 7, after all_reduce 'gradients' bucket 1 of step 6
   /// (operation 33)": what a message about this rank alone begins with. Never throws.
   std::string position() const noexcept;

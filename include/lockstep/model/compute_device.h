@@ -5,6 +5,7 @@
 #include <c10/core/Device.h>
 
 #include <optional>
+#include <span>
 #include <string>
 
 #include "lockstep/model/options.h"
@@ -33,5 +34,10 @@ int available_cores();
 /// What, besides the settings, the bits of a result depend on: "cpu AVX512 threads=1 torch=2.11.0",
 /// or the GPU's name and the versions of CUDA and cuDNN.
 std::string numerical_identity(const ComputeDevice& device);
+
+/// The identities of several ranks as one: "cpu AVX512+AVX2 threads=1 torch=2.11.0" where they
+/// differ in one word, all that are different joined by " + " where they have unlike numbers of
+/// words.
+std::string joint_identity(std::span<const std::string> identities);
 
 }  // namespace lockstep

@@ -15,7 +15,7 @@ void install_stop_signals();
 /// From now on they end the process, as they would a program that knows nothing of them; those that
 /// were pending do so at once.
 void release_stop_signals();
-/// kNone, kPreempted or kInterrupted, the last one if both signals have arrived.
+/// kNone, kPreempted or kInterrupted; kInterrupted if both signals have arrived, in whatever order.
 StopReason requested_stop();
 
 }  // namespace lockstep

@@ -24,6 +24,7 @@
 #include "lockstep/optim/optimizer.h"
 #include "lockstep/optim/schedule.h"
 #include "lockstep/sync/gradient_reducer.h"
+#include "lockstep/sync/replica_check.h"
 #include "lockstep/train/decision.h"
 #include "lockstep/train/evaluation.h"
 #include "lockstep/train/options.h"
@@ -39,6 +40,9 @@ struct TrainerConfig {
   ScheduleOptions schedule;
   /// The settings that define the numbers, name -> value: kept in state.json.
   std::map<std::string, std::string> settings;
+  /// What else they depend on, of all ranks together: kept there too. A resume that finds another
+  /// text says that it is not bit-exact.
+  std::string numerics;
   /// Failures to rehearse: those that happen in the trainer or in its collectives.
   FaultPlan faults;
   /// For proofs, epochs of so many steps at most, >= 1: the epoch's first ones and its last one; 0:
@@ -105,29 +109,33 @@ class Trainer {
   };
   Range next_batch() const;
   StepResult train_step();
+  std::vector<Replica> replicas();
   void require_equal_replicas(const std::string& moment);
   void require_finite_weights(const std::string& moment);
   bool read_best_weights(at::Tensor& host) const;
   TrainingState check_state(const CheckpointStore::Loaded& loaded) const;
   void compute_shard(Range positions, std::int64_t samples_in_step, int shard);
   void write_votes();
-  StepResult read_control_words();
+  static StepResult read_control_words(const at::Tensor& host);
   void update_weights(std::int64_t step);
   bool is_finite(const at::Tensor& flat) const;
   std::vector<int> ranks_of_non_finite();
+  void require_same_conclusion(std::int64_t step, bool finite, const at::Tensor& control);
   void skip_or_stop(std::int64_t step);
   void count_step(const StepResult& result);
   void end_epoch();
   Evaluation validate();
   void save_checkpoint(StopReason reason, bool best);
   void swap_in_average();
+  void broadcast_flat(const at::Tensor& flat, const char* name);
   StopReason reason_to_stop(const StepResult& result) const;
 
   void reach(FaultPlace place, std::int64_t step) {
     config_.faults.reach(place, world_.rank(), step);
   }
-  void check_faults() const;
+  void check_faults();
   const FlatParameters::View& view_of(const PlannedFault& fault) const;
+  at::Tensor target_of(const PlannedFault& fault);
   at::Tensor with_faults(at::Tensor objective);
   void flip_weights();
 
@@ -158,6 +166,7 @@ class Trainer {
   Stopwatch step_watch_;  // since the last step ended
   PhaseSeconds seconds_;
   std::vector<std::uint32_t> samples_;
+  at::Tensor conclusion_;      // int64 [2], for the comparison of what ranks conclude
   at::Tensor images_, labels_;  // the batch on the host, allocated once
 };
 

@@ -60,7 +60,7 @@ struct TrainingState {
   std::int64_t training_samples = 0;
   std::string data_sha256;                      ///< of the training dataset
   std::vector<std::int64_t> image_shape;        ///< [C,H,W]; empty in older checkpoints
-  std::string numerics;                         ///< numerical_identity(): a fact, not a condition
+  std::string numerics;                         ///< of all ranks: a fact, not a condition
   std::map<std::string, std::string> settings;  ///< those that define the numbers
   bool operator==(const TrainingState&) const = default;
 };
