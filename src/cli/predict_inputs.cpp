@@ -1,5 +1,6 @@
 #include "predict_inputs.h"
 
+#include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -169,10 +170,14 @@ std::vector<std::string> expand_inputs(const std::vector<std::string>& arguments
   return paths;
 }
 
-std::string read_standard_input() {
+std::string read_standard_input(const std::function<void()>& progress) {
   constexpr std::size_t kStep = std::size_t{1} << 20;
+  constexpr int kWaitMilliseconds = 1000;
   std::string content;
   for (;;) {
+    progress();
+    pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+    if (::poll(&input, 1, kWaitMilliseconds) == 0) continue;
     const std::size_t have = content.size();
     content.resize(have + kStep);
     const ssize_t got = ::read(STDIN_FILENO, content.data() + have, kStep);

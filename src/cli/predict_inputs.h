@@ -60,7 +60,8 @@ class InputFile {
 /// Error{kInputOutput} for a directory that cannot be read.
 std::vector<std::string> expand_inputs(const std::vector<std::string>& arguments);
 
-/// All of standard input. Throws Error{kBadData} for 2 GiB and more, Error{kInputOutput}.
-std::string read_standard_input();
+/// All of standard input, `progress` being called every second while nothing comes. Throws
+/// Error{kBadData} for 2 GiB and more, Error{kInputOutput}.
+std::string read_standard_input(const std::function<void()>& progress);
 
 }  // namespace lockstep

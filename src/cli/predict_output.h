@@ -16,7 +16,7 @@ struct Prediction {
   std::size_t file = 0;  ///< index into Predictions::files
   std::int64_t row = 0;  ///< position in a file that holds many, from 1; 0: the file is one picture
   std::array<double, kClasses> probabilities{};
-  std::optional<int> truth;  ///< the label that the input itself has
+  std::optional<int> truth = std::nullopt;  ///< the label that the input itself has
 
   /// Classes, the likeliest first; of equal ones the smaller first.
   std::array<int, kClasses> ranking() const;

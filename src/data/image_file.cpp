@@ -40,18 +40,16 @@ Image decode_image(std::span<const std::byte> bytes, const std::string& name) {
 Image read_image(const std::filesystem::path& path) {
   data::ByteSource source(path);
   std::vector<std::byte> bytes;
-  for (std::size_t have = 0; have == bytes.size();) {
+  std::size_t have = 0;
+  do {
     const std::uint64_t step = std::max<std::uint64_t>(source.file_size() + 1, have);
-    bytes.resize(have + std::min(step, kLargestFile));
-    have += source.read(std::span(bytes).subspan(have));
-    if (have > kLargestFile) {
+    if (have + step > kLargestFile + 1) {
       fail(ExitCode::kBadData, "{}: more than {} bytes", path.string(), kLargestFile);
     }
-    if (have < bytes.size()) {
-      bytes.resize(have);
-      break;
-    }
-  }
+    bytes.resize(have + step);
+    have += source.read(std::span(bytes).subspan(have));
+  } while (have == bytes.size());
+  bytes.resize(have);
   return decode_image(bytes, path.string());
 }
 

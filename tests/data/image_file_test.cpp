@@ -255,6 +255,15 @@ TEST(ImageFile, KindIsToldByContent) {
   EXPECT_EQ(read_image(directory / "a.jpg").pixels, image.pixels);
   write(directory / "b.png", jpeg_file(image));
   EXPECT_EQ(read_image(directory / "b.png").width, 5);
+  write(directory / "b.png.gz", gzip(png_file(image)));
+  EXPECT_EQ(read_image(directory / "b.png.gz").pixels, image.pixels);
+  for (const char* name : {"a.jpg", "b.png", "b.png.gz"}) {
+    EXPECT_TRUE(is_image_file(directory / name)) << name;
+  }
+  write(directory / "csv", "0,1,2\n");
+  EXPECT_FALSE(is_image_file(directory / "csv"));
+  expect_error(ExitCode::kInputMissing, HasSubstr("nothing"),
+               [&] { is_image_file(directory / "nothing"); });
   write(directory / "c.png", "GIF89a\x01");
   expect_error(ExitCode::kBadData, AllOf(HasSubstr("c.png"), HasSubstr("'GIF89a\\x01'")),
                [&] { read_image(directory / "c.png"); });
