@@ -6,6 +6,19 @@ set(package_directory "${CMAKE_INSTALL_LIBDIR}/cmake/lockstep")
 if(TARGET lockstep)
   set_target_properties(lockstep PROPERTIES INSTALL_RPATH "${LOCKSTEP_RPATH}")
   install(TARGETS lockstep RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+  # The program writes them itself, from the tables that its --help is made of.
+  install(CODE "
+    foreach(pair --man>share/man/man1/lockstep.1 --bash-completion>share/bash-completion/completions/lockstep)
+      string(REPLACE \">\" \";\" pair \"\${pair}\")
+      list(GET pair 0 option)
+      list(GET pair 1 file)
+      set(file \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/\${file}\")
+      get_filename_component(folder \"\${file}\" DIRECTORY)
+      file(MAKE_DIRECTORY \"\${folder}\")
+      execute_process(COMMAND \"$<TARGET_FILE:lockstep>\" \${option} OUTPUT_FILE \"\${file}\"
+                      COMMAND_ERROR_IS_FATAL ANY)
+      message(STATUS \"Installing: \${file}\")
+    endforeach()")
 endif()
 
 get_property(modules GLOBAL PROPERTY LOCKSTEP_MODULES)

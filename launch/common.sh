@@ -1,12 +1,13 @@
 # Shared by launch/setup, launch/train and launch/test: sourced, never run.
 # They end with 64 on wrong usage, 66 when something is missing that they may not or cannot install,
-# and 69 when the network failed.
+# 69 when the network failed, and 70 when the program could not be built.
 # shellcheck shell=bash
 shopt -s inherit_errexit
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-program="launch/$(basename "$0")"
-cache="${XDG_CACHE_HOME:-$HOME/.cache}/lockstep"
+program="launch/$(basename "$(readlink -f "$0")")"
+cache="${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}"
+cache="${cache:-$root/build/cache}/lockstep"
 
 say() { printf '%s: %s\n' "$program" "$*" >&2 || true; }
 die() {
@@ -249,7 +250,7 @@ configure() {
   locked "$cache/lock" require_libtorch "$cuda"
   if [[ "$cuda" == ON ]] && nvcc="$(find_nvcc)"; then export CUDACXX="$nvcc"; fi
   (cd "$root" && cmake --preset "$preset" -B "$directory" -DLOCKSTEP_CUDA="$cuda" \
-    -DLIBTORCH_ROOT="${LIBTORCH_ROOT:-}") >&2
+    -DLIBTORCH_ROOT="${LIBTORCH_ROOT:-}") >&2 || die 70 "CMake failed, see above"
   printf 'CUDA %s\n%s\n' "$cuda" "$libtorch" >"$stamp"
 }
 
@@ -257,5 +258,6 @@ configure() {
 configure_and_build() { locked "$1/lock" configure_and_build_alone "$@"; }
 configure_and_build_alone() {
   configure "$1" "$2" "$3"
-  cmake --build "$1" --parallel "$(build_jobs)" --target "$4" >&2
+  cmake --build "$1" --parallel "$(build_jobs)" --target "$4" >&2 ||
+    die 70 "the build failed, see above"
 }

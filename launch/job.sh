@@ -1,36 +1,48 @@
 # One command that may be told to stop: how launch/train starts launch/setup and mpirun, passes
 # signals on to them, notices when mpirun hangs, and leaves nothing behind. Sourced, never run.
 #
-# Uses root, options, mpirun, has_hosts, config and setting() of launch/train; sets code.
-# shellcheck shell=bash disable=SC2154
+# Uses root, options, mpirun, has_hosts, config and out of launch/train, and setting(); sets code.
+# shellcheck shell=bash disable=SC2034,SC2154
 
 # ------------------------------------------------------------------------------------------ requests
 
-stop_cause=""  # the first signal, for people
+stop_cause=""  # the first signal, and
+last_cause=""  # the last one but USR1, for people
 stop_signal="" # what the ranks are sent: USR1 (preempted) or USR2 (interrupted), the stronger one
 urgency=0      # how many INT, TERM and HUP have come
 
 # For traps. Only notes what has come: what follows from it depends on what is running.
 request_stop() {
-  stop_cause="${stop_cause:-SIG$1}"
-  if [[ "$1" == USR1 ]]; then
+  stop_cause="${stop_cause:-$1}"
+  if [[ "$1" == SIGUSR1 ]]; then
     stop_signal="${stop_signal:-USR1}"
   else
-    stop_signal=USR2
+    stop_signal=USR2 last_cause="$1"
     urgency=$((urgency + 1))
   fi
 }
 
+# Signals come from the process that was started, launch/train's first one, and by other numbers than it
+# got them: who sends TERM to all processes of a name means one TERM. From here on no command may
+# have two $(...): a trap that is due before the second is a syntax error to bash 5.2.
 catch_signals() {
-  local name
-  for name in INT TERM HUP USR1; do
-    # shellcheck disable=SC2064  # the name of now
-    trap "request_stop $name" "$name"
-  done
+  trap : INT TERM HUP
+  trap 'request_stop SIGINT' RTMIN+1
+  trap 'request_stop SIGTERM' RTMIN+2
+  trap 'request_stop SIGHUP' RTMIN+3
+  trap 'request_stop SIGUSR1' USR1
+  # From the kernel, when that process has been killed.
+  trap 'request_stop "the end of process $PPID"' RTMIN+4
   # Who reads our messages may be gone, with the terminal or at the other end of a pipe.
   trap '' PIPE
+  [[ "$LOCKSTEP_FRONT" == "$PPID" ]] || exit 69 # killed before the kernel was asked
+  unset LOCKSTEP_FRONT
+  trap 'clean_up $?' EXIT
+  echo "listening $$" >&3 2>/dev/null || true
 }
 
+# Whether a person would not even wait for a checkpoint.
+ended_at_once() { ((urgency > 1)); }
 stop_requested() { [[ -n "$stop_signal" ]]; }
 
 # --------------------------------------------------------------------------------- child and its own
@@ -38,25 +50,31 @@ stop_requested() { [[ -n "$stop_signal" ]]; }
 job=""  # the process id of what runs, and of its session
 mark="" # what is in the environment of all its processes, and in no other
 
-# Starts a command in a session of its own, where no terminal's Ctrl-C reaches it. As long as it has
-# not set up its own handlers, and when it has removed them again, USR1 and USR2 do nothing to it.
+# Starts a command in a session of its own. As long as it has not set up its own handlers, and when it
+# has removed them again, USR1 and USR2 do nothing to it. It is told to end when this script is killed.
 start() {
   mark="LOCKSTEP_LAUNCHED_BY=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')"
-  env --ignore-signal=USR1,USR2 "$mark" setsid "$@" </dev/null &
+  env --ignore-signal=USR1,USR2 "$mark" setpriv --pdeathsig TERM setsid "$@" </dev/null 3>&- &
   job=$!
 }
 
-# Waits for the job: succeeds, and sets code, when it has ended; fails after a second or a signal.
+# Waits for the job a little: succeeds, and sets code, when it has ended. Where bash waited for the job
+# itself, a signal in the moment of its end would lose its code; and whether a process of that id is
+# there tells nothing, since it may be another by now.
 await() {
-  local timer
-  sleep 1 &
-  timer=$!
-  # Without this shell's own lines about jobs that died of a signal.
-  { wait -n "$job" "$timer" || true; } 2>/dev/null
-  kill "$timer" 2>/dev/null || true
-  ! kill -0 "$job" 2>/dev/null || return 1
+  sleep 0.25 || true
+  if [[ $'\n'"$(jobs -rp)"$'\n' == *$'\n'"$job"$'\n'* ]]; then return 1; fi
   code=0
+  # Without this shell's own lines about jobs that died of a signal.
   { wait "$job" || code=$?; } 2>/dev/null
+}
+
+# However this script ends, nothing that it started goes on. $1: its exit code.
+clean_up() {
+  if [[ -n "$mark" ]]; then kill_leftovers; fi
+  if ((${#scratch[@]} > 0)); then rm -rf "${scratch[@]}"; fi
+  if ((${#ledger_option[@]} > 0)); then rmdir "$ledgers" 2>/dev/null || true; fi
+  echo "ended $1" >&3 2>/dev/null || true
 }
 
 # The processes that belong to the job, wherever they have gone; a zombie does not.
@@ -91,6 +109,7 @@ run_setup() {
   done
   ! stop_requested || stopped_before_start
   ((code == 0)) || exit "$code"
+  mark=""
 }
 
 stopped_before_start() {
@@ -104,7 +123,8 @@ ledgers=""       # the directory of this job's ledgers
 ledger_option=() # what tells the program, when this script made it
 scratch=()       # directories of this job on this host; the first holds the file "started"
 ranks_seen=no    # on this host
-alone_since=""   # when mpirun was first seen without the ranks it had
+alone=0          # how often mpirun was seen without the ranks it had
+met=no           # whether the last job's ranks had found one another
 announced=""     # what was said last about a stop
 sent="" sent_at=0 # which stop signal mpirun got last, and when
 terminated_at="" # when mpirun was told to end at once
@@ -112,7 +132,7 @@ terminated_at="" # when mpirun was told to end at once
 # Runs mpirun to its end and sets code to one of lockstep's.
 run_job() {
   local since="$SECONDS" ticks=0
-  ranks_seen=no alone_since="" terminated_at="" sent=""
+  ranks_seen=no alone=0 met=no terminated_at="" sent=""
   choose_ledgers
   make_scratch
   # This env keeps the signals pending until the program, which is slow to load, can take them.
@@ -121,40 +141,50 @@ run_job() {
   until await; do
     if stop_requested; then pass_stop_on "$since"; fi
     ticks=$((ticks + 1))
-    if ((ticks % 5 == 0)); then watch_mpirun; fi
+    if ((ticks % 20 == 0)); then watch_mpirun; fi # every 5 s
   done
   kill_leftovers
+  if ranks_met; then met=yes; fi
   rm -rf "${scratch[@]}"
+  mark="" scratch=()
   name_code
   settle_ledgers
+}
+
+make_directory() {
+  mktemp -d "$1-XXXXXX" ||
+    die 73 "no directory can be made in ${1%/*}; TMPDIR names the one for temporary files"
 }
 
 choose_ledgers() {
   ledgers="$(setting ledger-dir "")" ledger_option=()
   if [[ -z "$ledgers" ]]; then
-    ledgers="$(mktemp -d "${TMPDIR:-/tmp}/lockstep-ledgers-XXXXXX")"
+    ledgers="$(make_directory "${TMPDIR:-/tmp}/lockstep-ledgers")"
     ledger_option=(--ledger-dir "$ledgers")
   fi
 }
 
 # An Open MPI that is killed leaves its files: on one host they can be kept together and removed.
 make_scratch() {
-  scratch=("$(mktemp -d "${TMPDIR:-/tmp}/lockstep-job-XXXXXX")")
+  scratch=("$(make_directory "${TMPDIR:-/tmp}/lockstep-job")")
   touch "${scratch[0]}/started"
   [[ "$has_hosts" == no ]] || return 0
   export OMPI_MCA_orte_tmpdir_base="${scratch[0]}"
   if [[ -d /dev/shm && -w /dev/shm ]]; then
-    scratch+=("$(mktemp -d /dev/shm/lockstep-job-XXXXXX)")
+    scratch+=("$(make_directory /dev/shm/lockstep-job)")
     export OMPI_MCA_btl_vader_backing_directory="${scratch[1]}"
   fi
 }
 
-# Every rank can take a stop signal once any rank has a ledger, since all have then met. On a host
-# without ranks there is never one: time is what tells there.
-ranks_listen() {
-  [[ -n "$(find "$ledgers" -name '*-rank-*' -newer "${scratch[0]}/started" 2>/dev/null)" ]] ||
-    ((SECONDS - $1 >= 10))
+# A rank has a ledger, and the root describes its start, once all ranks have found one another.
+ranks_met() {
+  [[ -n "$(find "$ledgers" -name '*-rank-*' -newer "${scratch[0]}/started" 2>/dev/null)" ||
+    "$out/launch.json" -nt "${scratch[0]}/started" ]]
 }
+
+# Every rank can take a stop signal once all have met. Who sees neither ledgers nor the run directory
+# has only time to go by.
+ranks_listen() { ranks_met || ((SECONDS - $1 >= 10)); }
 
 # Called again and again as long as the job goes on: one signal may be lost, and many mean the same.
 pass_stop_on() {
@@ -179,15 +209,23 @@ announce() {
   announced="$1"
 }
 
-# mpirun outlives its ranks by moments. Ranks on other hosts alone are not seen from here.
+# Whether ranks of the job are on this host; what mpirun started to reach others (ssh, srun) is none.
+# A program that was built anew meanwhile has "(deleted)" after its name.
+has_ranks_here() {
+  local paths binary
+  binary="$(readlink -f "$root/build/lockstep")"
+  mapfile -t paths < <(own_processes)
+  paths=("${paths[@]/#//proc/}")
+  [[ "$(readlink -- "${paths[@]/%//exe}" 2>/dev/null)" == *"$binary"* ]]
+}
+
+# mpirun outlives its ranks by moments; it has 20 s. Ranks on other hosts alone are not seen from here.
 watch_mpirun() {
-  local pids
-  mapfile -t pids < <(own_processes)
-  if ((${#pids[@]} > 1)); then
-    ranks_seen=yes alone_since=""
+  if has_ranks_here; then
+    ranks_seen=yes alone=0
   elif [[ "$ranks_seen" == yes ]]; then
-    alone_since="${alone_since:-$SECONDS}"
-    if ((SECONDS - alone_since >= 20)); then
+    alone=$((alone + 1))
+    if ((alone >= 5)); then
       say "mpirun hangs: its ranks on this host have ended, and it has not"
       kill_leftovers
     fi
@@ -198,7 +236,7 @@ name_code() {
   case "$code" in
     0 | 64 | 65 | 66 | 69 | 70 | 73 | 74 | 75 | 76 | 78) ;;
     *)
-      say "mpirun returned $code: a rank or the network failed"
+      if ! ended_at_once; then say "mpirun returned $code: a rank or the network failed"; fi
       code=69
       ;;
   esac
@@ -207,7 +245,7 @@ name_code() {
 # Says what the ledgers tell of a job that died, and removes them unless nothing could be told.
 settle_ledgers() {
   local story=""
-  if ((code == 69)) && [[ -n "$(find "$ledgers" -name '*-rank-*' 2>/dev/null)" ]]; then
+  if ((code == 69)) && ! ended_at_once && [[ -n "$(find "$ledgers" -name '*-rank-*' 2>/dev/null)" ]]; then
     story="$("$root/build/lockstep" doctor --ledger "$ledgers" 2>/dev/null)" || true
     if [[ -z "$story" ]]; then
       say "what each rank did last is in the ledgers in $ledgers"

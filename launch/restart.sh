@@ -1,6 +1,6 @@
 # Running a job again after a failure that is nobody's doing. Sourced by launch/train, never run.
 #
-# Uses options, out, restarts and restart_delay of launch/train; sets code.
+# Uses options, out, restarts and restart_delay of launch/train, and met of job.sh; sets code.
 # shellcheck shell=bash disable=SC2154
 
 readonly longest_delay=300
@@ -24,20 +24,30 @@ stop_reason() {
   sed -n 's/^ *"stop_reason": "\([a-z]*\)".*/\1/p' "$state" 2>/dev/null || true
 }
 
-# Whether a job that ended with this code may end better when it is run again as it is.
+# Whether a job that ended with this code may end better when it is run again as it is. $1, $2: the
+# newest step before and after it; a checkpoint of an earlier one tells nothing about why it ended.
 is_worth_another_try() {
   ! stop_requested || return 1
   case "$code" in
     69) ;;
-    75) [[ -n "$(newest_step)" && "$(stop_reason)" == preempted ]] ;;
+    75) [[ "$2" != "$1" && "$(stop_reason)" == preempted ]] ;;
     *) return 1 ;;
   esac
+}
+
+# Whether lockstep would refuse to begin a run in the run directory.
+holds_run() {
+  local name
+  for name in config.ini metrics.jsonl checkpoints; do
+    if [[ -e "$out/$name" || -L "$out/$name" ]]; then return 0; fi
+  done
+  return 1
 }
 
 # Once there is a checkpoint, whatever --resume said at first has done its work.
 resume_from_newest() {
   local kept=() i
-  [[ -n "$(newest_step)" || "$(setting resume none)" == none ]] || return 0
+  if [[ -z "$(newest_step)" ]] && [[ "$(setting resume none)" != none ]]; then return 0; fi
   for ((i = 0; i < ${#options[@]}; i++)); do
     case "${options[i]}" in
       --resume) i=$((i + 1)) ;;
@@ -48,26 +58,33 @@ resume_from_newest() {
   options=("${kept[@]}" --resume auto)
 }
 
-# Sleeps so many seconds, or until a stop is requested.
+# Sleeps so many seconds, or until a stop is requested. Counts them, since the clock may be set.
 pause() {
-  local until=$((SECONDS + $1))
-  while ((SECONDS < until)) && ! stop_requested; do
+  local left
+  for ((left = $1; left > 0; left--)); do
+    ! stop_requested || return 0
     sleep 1 &
     wait "$!" || true
   done
 }
 
-# Runs the job up to 1 + restarts times; two tries in a row that gained no step are the end of it.
+# Runs the job up to 1 + restarts times. Two tries in a row that gained no checkpoint are the end of it;
+# those in which ranks never met, as when a host is down, do not count: an outage may last.
 run_job_with_restarts() {
-  local try barren=0 delay="$restart_delay" before after
+  local try barren=0 delay="$restart_delay" before after others=no
+  if holds_run && [[ "$(setting resume none)" == none ]]; then others=yes; fi
   for ((try = 1; ; try++)); do
     before="$(newest_step)"
     run_job
     after="$(newest_step)"
-    if ((restarts == 0)) || ! is_worth_another_try; then return 0; fi
-    if [[ "$after" != "$before" ]]; then
+    if ((restarts == 0)) || ! is_worth_another_try "$before" "$after"; then return 0; fi
+    if [[ "$others" == yes ]]; then
+      say "no restart: $out held a run before, and without --resume that is not gone on with"
+      return 0
+    fi
+    if ((${after:--1} > ${before:--1})); then
       barren=0 delay="$restart_delay"
-    else
+    elif [[ "$met" == yes ]]; then
       barren=$((barren + 1))
     fi
     if ((barren > 1)); then

@@ -9,11 +9,12 @@
 #include <system_error>
 #include <utility>
 
-#include "lockstep/base/error.h"
-
 namespace lockstep {
 
 namespace {
+
+constexpr std::size_t kChunk = std::size_t{16} << 20;  // bytes read or written at once
+constexpr int kChunksUnsynced = 4;
 
 template <typename Container>
 Container read_whole(const std::filesystem::path& path, std::uint64_t limit) {
@@ -38,8 +39,8 @@ Container read_whole(const std::filesystem::path& path, std::uint64_t limit) {
   content.resize(size);
   std::size_t have = 0;
   while (have < content.size()) {
-    const ssize_t got = ::read(file.get(), content.data() + have, content.size() - have);
-    if (got < 0 && errno == EINTR) continue;
+    const ssize_t got =
+        read_some(file.get(), std::as_writable_bytes(std::span(content)).subspan(have));
     if (got < 0) {
       fail(ExitCode::kInputOutput, "{}: cannot be read: {}", path.string(), errno_text(errno));
     }
@@ -51,7 +52,39 @@ Container read_whole(const std::filesystem::path& path, std::uint64_t limit) {
   return content;
 }
 
+// flags: how open(2) is to treat what is there.
+void write_durably(const std::filesystem::path& path, int flags, std::span<const std::byte> bytes,
+                   const std::function<void()>& progress) {
+  FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0644));
+  if (!file.valid()) {
+    fail(creation_failure(errno), "{}: cannot be created: {}", path.string(), errno_text(errno));
+  }
+  const auto sync = [&](int result) {
+    if (result != 0) {
+      fail(ExitCode::kInputOutput, "{}: cannot be made durable: {}", path.string(),
+           errno_text(errno));
+    }
+    if (progress) progress();
+  };
+  for (int chunks = 1; !bytes.empty(); ++chunks) {
+    const auto chunk = bytes.first(std::min(bytes.size(), kChunk));
+    write_all(file.get(), chunk, path);
+    bytes = bytes.subspan(chunk.size());
+    if (progress) progress();
+    if (chunks % kChunksUnsynced == 0 && !bytes.empty()) sync(::fdatasync(file.get()));
+  }
+  sync(::fsync(file.get()));
+  if (::close(file.release()) != 0) {
+    fail(ExitCode::kInputOutput, "{}: cannot be closed: {}", path.string(), errno_text(errno));
+  }
+}
+
 }  // namespace
+
+ExitCode creation_failure(int error_number) {
+  return error_number == ENOSPC || error_number == EDQUOT ? ExitCode::kInputOutput
+                                                          : ExitCode::kCannotCreate;
+}
 
 FileDescriptor::~FileDescriptor() {
   if (fd_ >= 0) ::close(fd_);
@@ -66,6 +99,13 @@ FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
     fd_ = std::exchange(other.fd_, -1);
   }
   return *this;
+}
+
+ssize_t read_some(int fd, std::span<std::byte> bytes) {
+  while (true) {
+    const ssize_t got = ::read(fd, bytes.data(), std::min(bytes.size(), kChunk));
+    if (got >= 0 || errno != EINTR) return got;
+  }
 }
 
 std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_t limit) {
@@ -89,20 +129,12 @@ void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::
 }
 
 void write_file_durably(const std::filesystem::path& path, std::span<const std::byte> bytes) {
-  FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (!file.valid()) {
-    const auto code =
-        errno == ENOSPC || errno == EDQUOT ? ExitCode::kInputOutput : ExitCode::kCannotCreate;
-    fail(code, "{}: cannot be created: {}", path.string(), errno_text(errno));
-  }
-  write_all(file.get(), bytes, path);
-  if (::fsync(file.get()) != 0) {
-    fail(ExitCode::kInputOutput, "{}: cannot be made durable: {}", path.string(),
-         errno_text(errno));
-  }
-  if (::close(file.release()) != 0) {
-    fail(ExitCode::kInputOutput, "{}: cannot be closed: {}", path.string(), errno_text(errno));
-  }
+  write_durably(path, O_TRUNC, bytes, {});
+}
+
+void write_new_file_durably(const std::filesystem::path& path, std::span<const std::byte> bytes,
+                            const std::function<void()>& progress) {
+  write_durably(path, O_EXCL, bytes, progress);
 }
 
 void fsync_directory(const std::filesystem::path& directory) {
@@ -120,7 +152,7 @@ void replace_file(const std::filesystem::path& path, std::string_view content) {
   std::filesystem::path temporary = path;
   temporary += ".tmp";
   try {
-    write_file_durably(temporary, std::as_bytes(std::span(content)));
+    write_durably(temporary, O_TRUNC | O_NOFOLLOW, std::as_bytes(std::span(content)), {});
     if (::rename(temporary.c_str(), path.c_str()) != 0) {
       fail(ExitCode::kInputOutput, "{}: cannot be replaced: {}", path.string(), errno_text(errno));
     }

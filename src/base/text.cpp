@@ -45,6 +45,63 @@ std::string nearest(std::string_view word, std::span<const std::string> candidat
   return best;
 }
 
+std::optional<std::size_t> find_invalid_utf8(std::string_view text) {
+  const auto byte = [&](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
+  };
+  std::size_t at = 0;
+  while (at < text.size()) {
+    const unsigned first = byte(at);
+    std::size_t length = 1;
+    unsigned least = 0x80;  // of the second byte: no long form, no surrogate, nothing over U+10FFFF
+    unsigned most = 0xBF;
+    if (first >= 0xC2 && first <= 0xDF) length = 2;
+    if (first >= 0xE0 && first <= 0xEF) length = 3;
+    if (first >= 0xF0 && first <= 0xF4) length = 4;
+    if (first >= 0x80 && length == 1) return at;
+    if (first == 0xE0) least = 0xA0;
+    if (first == 0xED) most = 0x9F;
+    if (first == 0xF0) least = 0x90;
+    if (first == 0xF4) most = 0x8F;
+    for (std::size_t i = 1; i < length; ++i, least = 0x80, most = 0xBF) {
+      if (byte(at + i) < least || byte(at + i) > most) return at;
+    }
+    at += length;
+  }
+  return std::nullopt;
+}
+
+std::string with_valid_utf8(std::string text) {
+  std::size_t begin = 0;
+  while (const auto at = find_invalid_utf8(std::string_view(text).substr(begin))) {
+    begin += *at;
+    text[begin++] = '?';
+  }
+  return text;
+}
+
+std::string wrapped(std::string_view text, std::size_t indent, std::size_t columns) {
+  std::string result;
+  std::size_t column = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find_first_of(" \n", begin), text.size());
+    const std::size_t length = end - begin;
+    const bool new_line = begin > 0 && text[begin - 1] == '\n';
+    if (new_line || (column > indent && column + 1 + length > columns)) {
+      result += '\n';
+      result.append(indent, ' ');
+      column = indent;
+    } else if (begin > 0) {
+      result += ' ';
+      ++column;
+    }
+    result.append(text.substr(begin, length));
+    column += length;
+    begin = end + 1;
+  }
+  return result + "\n";
+}
+
 std::string format_bytes(std::uint64_t bytes) {
   if (bytes < 1024) return fmt::format("{} B", bytes);
   constexpr std::array<const char*, 4> kUnits{"KiB", "MiB", "GiB", "TiB"};

@@ -18,30 +18,31 @@ namespace lockstep {
 
 namespace {
 
-constexpr std::size_t kChunk = std::size_t{16} << 20;  // bytes between two calls of progress
+constexpr std::size_t kChunk = std::size_t{16} << 20;  // bytes hashed between two calls of progress
 
-ExitCode creation_failure(int error_number) {
-  return error_number == ENOSPC || error_number == EDQUOT ? ExitCode::kInputOutput
-                                                          : ExitCode::kCannotCreate;
-}
-
-void write_new_file(const std::filesystem::path& path, std::span<const std::byte> bytes,
-                    const std::function<void()>& progress) {
-  const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-  if (!file.valid()) {
-    fail(creation_failure(errno), "{}: cannot be created: {}", path.string(), errno_text(errno));
-  }
+std::string hash(std::span<const std::byte> bytes, const std::function<void()>& progress) {
+  Sha256 hasher;
   while (!bytes.empty()) {
     const auto chunk = bytes.first(std::min(bytes.size(), kChunk));
-    write_all(file.get(), chunk, path);
+    hasher.update(chunk);
     bytes = bytes.subspan(chunk.size());
     progress();
   }
-  if (::fsync(file.get()) != 0) {
-    fail(ExitCode::kInputOutput, "{}: cannot be made durable: {}", path.string(),
-         errno_text(errno));
+  return to_hex(hasher.finish());
+}
+
+// What tells of the checkpoint and not of this process or of a server that is away for a moment:
+// only that may make it count as damaged.
+ExitCode code_of_opening(int error_number) {
+  switch (error_number) {
+    case ENOENT:
+    case ENOTDIR:
+    case ELOOP:
+    case ENXIO:  // a socket
+      return ExitCode::kBadData;
+    default:
+      return ExitCode::kInputOutput;
   }
-  progress();
 }
 
 // A checkpoint directory held open, so that what is read belongs together even if it is renamed
@@ -53,8 +54,9 @@ class OpenCheckpoint {
         progress_(progress ? std::move(progress) : [] {}),
         directory_(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
     if (!directory_.valid()) {
-      fail(ExitCode::kInputMissing, "{}: cannot be opened as a checkpoint directory: {}",
-           path.string(), errno_text(errno));
+      fail(code_of_opening(errno) == ExitCode::kBadData ? ExitCode::kInputMissing
+                                                        : ExitCode::kInputOutput,
+           "{}: cannot be opened as a checkpoint directory: {}", path.string(), errno_text(errno));
     }
   }
 
@@ -70,13 +72,18 @@ class OpenCheckpoint {
     return parse_manifest(text, (path_ / name).string());
   }
 
-  void check_size(const ManifestEntry& entry) const { open_file(entry); }
+  void check_sizes(const Manifest& manifest) const {
+    for (const ManifestEntry& entry : manifest.files) {
+      open_file(entry);
+      progress_();
+    }
+  }
 
   std::vector<std::byte> read_verified(const ManifestEntry& entry) const {
     const FileDescriptor file = open_file(entry);
     std::vector<std::byte> bytes = memory_for(entry);
     read(file, bytes, entry.name);
-    if (const std::string found = hash(bytes); found != entry.sha256) {
+    if (const std::string found = hash(bytes, progress_); found != entry.sha256) {
       fail(ExitCode::kBadData, "{}: its SHA-256 is {}, but the manifest says {}",
            (path_ / entry.name).string(), found, entry.sha256);
     }
@@ -90,11 +97,11 @@ class OpenCheckpoint {
     FileDescriptor file(
         ::openat(directory_.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     if (!file.valid()) {
-      const std::string reason =
-          errno == ELOOP ? std::string("is a symbolic link") : errno_text(errno);
-      fail(errno == EIO ? ExitCode::kInputOutput : ExitCode::kBadData,
-           "{}: cannot be opened, so the checkpoint is incomplete: {}", (path_ / name).string(),
-           reason);
+      const int error = errno;
+      const bool damaged = code_of_opening(error) == ExitCode::kBadData;
+      fail(code_of_opening(error), "{}: cannot be opened{}: {}", (path_ / name).string(),
+           damaged ? ", so the checkpoint is incomplete" : "",
+           error == ELOOP ? std::string("is a symbolic link") : errno_text(error));
     }
     struct stat status {};
     if (::fstat(file.get(), &status) != 0) {
@@ -116,23 +123,23 @@ class OpenCheckpoint {
     return std::move(file);
   }
 
-  // The file has that size, but may be sparse.
+  // The file has that size, but may be sparse. No damage: another machine may have the memory.
   std::vector<std::byte> memory_for(const ManifestEntry& entry) const {
     try {
       return std::vector<std::byte>(entry.size);
     } catch (const std::exception&) {
-      fail(ExitCode::kBadData, "{}: its {} bytes do not fit into memory",
+      fail(ExitCode::kInputOutput, "{}: its {} bytes do not fit into memory",
            (path_ / entry.name).string(), entry.size);
     }
   }
 
   void read(const FileDescriptor& file, std::span<std::byte> bytes, const std::string& name) const {
     while (!bytes.empty()) {
-      const ssize_t got = ::read(file.get(), bytes.data(), std::min(bytes.size(), kChunk));
-      if (got < 0 && errno == EINTR) continue;
+      const ssize_t got = read_some(file.get(), bytes);
       if (got < 0) {
-        fail(ExitCode::kInputOutput, "{}: cannot be read: {}", (path_ / name).string(),
-             errno_text(errno));
+        // A sector that cannot be read any more is damage.
+        fail(errno == EIO ? ExitCode::kBadData : ExitCode::kInputOutput, "{}: cannot be read: {}",
+             (path_ / name).string(), errno_text(errno));
       }
       if (got == 0) {
         fail(ExitCode::kBadData, "{}: ended {} bytes early", (path_ / name).string(), bytes.size());
@@ -140,17 +147,6 @@ class OpenCheckpoint {
       bytes = bytes.subspan(static_cast<std::size_t>(got));
       progress_();
     }
-  }
-
-  std::string hash(std::span<const std::byte> bytes) const {
-    Sha256 hasher;
-    while (!bytes.empty()) {
-      const auto chunk = bytes.first(std::min(bytes.size(), kChunk));
-      hasher.update(chunk);
-      bytes = bytes.subspan(chunk.size());
-      progress_();
-    }
-    return to_hex(hasher.finish());
   }
 
   std::filesystem::path path_;
@@ -167,7 +163,7 @@ CheckpointStore::Loaded load_checkpoint(const std::filesystem::path& directory,
   CheckpointStore::Loaded loaded{directory, manifest.global_step, {}};
   // All sizes before the first byte is read: a truncated file is found without hashing its
   // neighbours.
-  for (const ManifestEntry& entry : manifest.files) checkpoint.check_size(entry);
+  checkpoint.check_sizes(manifest);
   for (const ManifestEntry& entry : manifest.files) {
     loaded.files.emplace(entry.name, checkpoint.read_verified(entry));
   }
@@ -182,8 +178,7 @@ void write_checkpoint(const std::filesystem::path& directory, std::int64_t globa
   // First of all: encoding the manifest checks the names, which are about to become paths.
   Manifest manifest{global_step, {}};
   for (const CheckpointFile& file : files) {
-    manifest.files.push_back({file.name, file.bytes.size(), sha256_hex(file.bytes)});
-    progress();
+    manifest.files.push_back({file.name, file.bytes.size(), hash(file.bytes, progress)});
   }
   const std::string text = encode_manifest(std::move(manifest));
 
@@ -193,9 +188,9 @@ void write_checkpoint(const std::filesystem::path& directory, std::int64_t globa
   }
   progress();
   for (const CheckpointFile& file : files) {
-    write_new_file(directory / file.name, file.bytes, progress);
+    write_new_file_durably(directory / file.name, file.bytes, progress);
   }
-  write_new_file(directory / kManifestName, std::as_bytes(std::span(text)), progress);
+  write_new_file_durably(directory / kManifestName, std::as_bytes(std::span(text)), progress);
   fsync_directory(directory);
   progress();
 }
@@ -204,7 +199,7 @@ bool looks_complete(const std::filesystem::path& directory, std::int64_t global_
   try {
     const OpenCheckpoint checkpoint(directory, {});
     const Manifest manifest = checkpoint.manifest();
-    for (const ManifestEntry& entry : manifest.files) checkpoint.check_size(entry);
+    checkpoint.check_sizes(manifest);
     return manifest.global_step == global_step;
   } catch (const Error&) {
     return false;

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <iterator>
 #include <string_view>
 #include <system_error>
 
@@ -30,6 +31,7 @@ constexpr std::string_view kSuperseded = "superseded";
 constexpr std::string_view kPrefix = "step-";
 constexpr std::string_view kTemporaryPrefix = ".tmp-step-";
 constexpr std::uint64_t kHintLimit = 256;  // bytes
+constexpr int kMostTries = 20;             // to read a store that changes meanwhile
 
 std::string step_name(std::int64_t step) { return fmt::format("{}{:08}", kPrefix, step); }
 
@@ -61,6 +63,17 @@ std::vector<std::string> names_in(const fs::path& directory) {
 bool is_real_directory(const fs::path& path) {
   std::error_code ignored;
   return fs::symlink_status(path, ignored).type() == fs::file_type::directory;
+}
+
+// Why no checkpoint can lie there; none where there is a directory.
+std::optional<std::string> why_no_directory(const fs::path& path) {
+  std::error_code error;
+  const fs::file_type type = fs::symlink_status(path, error).type();
+  if (type == fs::file_type::none) {
+    fail(ExitCode::kInputOutput, "{}: cannot be examined: {}", path.string(), error.message());
+  }
+  if (type == fs::file_type::directory) return std::nullopt;
+  return type == fs::file_type::not_found ? "is gone" : "is not a directory";
 }
 
 // What has the name of a checkpoint, of whatever kind, ascending by step.
@@ -103,15 +116,6 @@ class RemoveOnFailure {
   fs::path path_;
 };
 
-void make_directory(const fs::path& directory) {
-  if (::mkdir(directory.c_str(), 0755) == 0) {
-    fsync_directory(directory.has_parent_path() ? directory.parent_path() : fs::path("."));
-  } else if (errno != EEXIST) {
-    fail(errno == ENOSPC || errno == EDQUOT ? ExitCode::kInputOutput : ExitCode::kCannotCreate,
-         "{}: cannot be created: {}", directory.string(), errno_text(errno));
-  }
-}
-
 // Why the directory of that step is no good checkpoint of it; none when it is one.
 std::optional<std::string> load_of_step(const fs::path& directory, std::int64_t step,
                                         CheckpointStore::Loaded& loaded,
@@ -119,6 +123,9 @@ std::optional<std::string> load_of_step(const fs::path& directory, std::int64_t 
   try {
     loaded = load_checkpoint(directory, progress);
   } catch (const Error& error) {
+    // All else says nothing of the checkpoint.
+    const ExitCode code = error.code();
+    if (code != ExitCode::kBadData && code != ExitCode::kInputMissing) throw;
     return error.what();
   }
   if (loaded.global_step == step) return std::nullopt;
@@ -148,11 +155,23 @@ CheckpointStore::CheckpointStore(fs::path directory, StoreOptions options)
   }
 }
 
+void CheckpointStore::create() const {
+  if (::mkdir(directory_.c_str(), 0755) != 0 && errno != EEXIST) {
+    fail(creation_failure(errno), "{}: cannot be created: {}", directory_.string(),
+         errno_text(errno));
+  }
+  // Also where it was there: a process that died may have made it and synced nothing.
+  fsync_directory(directory_.has_parent_path() ? directory_.parent_path() : fs::path("."));
+}
+
 fs::path CheckpointStore::save(std::int64_t global_step, std::vector<CheckpointFile> files,
-                               bool best, const std::function<void()>& progress) {
+                               std::optional<std::int64_t> best,
+                               const std::function<void()>& progress) {
   LOCKSTEP_CHECK(global_step >= 0, "a checkpoint of step {}", global_step);
   const std::function<void()> report = progress ? progress : [] {};
-  make_directory(directory_);
+  require_owned();
+  create();
+  report();
   // The caller holds the run's lock, so that every temporary is a dead run's.
   for (const std::string& name : names_in(directory_)) {
     if (name.starts_with(kTemporaryPrefix)) remove_or_warn(directory_ / name);
@@ -170,6 +189,7 @@ fs::path CheckpointStore::save(std::int64_t global_step, std::vector<CheckpointF
         directory_ / fmt::format(".tmp-{}-{}", step_name(global_step), ::getpid());
     RemoveOnFailure guard(temporary);
     internal::write_checkpoint(temporary, global_step, files, report);
+    require_owned();
     if (damage) {
       const fs::path aside = free_name(final_path, kDamaged);
       log_warning("{}; moved aside as {}", *damage, aside.filename().string());
@@ -185,29 +205,40 @@ fs::path CheckpointStore::save(std::int64_t global_step, std::vector<CheckpointF
 
   write_hint(kLatest, global_step);
   report();
-  if (best) write_hint(kBest, global_step);
+  write_best(global_step, best);
   report();
-  remove_old(global_step);
-  report();
+  remove_old(global_step, best, report);
   return final_path;
 }
 
 std::optional<CheckpointStore::Loaded> CheckpointStore::load_latest(
     std::vector<Skipped>& skipped, const std::function<void()>& progress) const {
-  const auto entries = entries_by_step(directory_);
-  const auto latest_step = hinted_step(kLatest);
-  if (latest_step && (entries.empty() || *latest_step > entries.back().first)) {
-    skipped.push_back({directory_ / step_name(*latest_step), "LATEST names it, but it is gone"});
+  for (int tries = kMostTries;; --tries) {
+    const auto latest_step = hinted_step(kLatest);  // first: a run writes it after the directory
+    const auto entries = entries_by_step(directory_);
+    std::vector<Skipped> passed;
+    std::optional<Loaded> found;
+    bool changed = false;
+    if (latest_step && (entries.empty() || *latest_step > entries.back().first)) {
+      passed.push_back({directory_ / step_name(*latest_step), "LATEST names it, but it is gone"});
+    }
+    for (auto newest = entries.rbegin(); newest != entries.rend() && !found && !changed; ++newest) {
+      const auto& [step, path] = *newest;
+      Loaded loaded;
+      auto damage = why_no_directory(path);
+      if (!damage) damage = load_of_step(path, step, loaded, progress);
+      if (damage) {
+        passed.push_back({path, *damage});
+        // A run that goes on may have removed it, and all that were listed, in the meantime.
+        changed = tries > 1 && entries_by_step(directory_) != entries;
+      } else {
+        found = std::move(loaded);
+      }
+    }
+    if (changed) continue;
+    std::move(passed.begin(), passed.end(), std::back_inserter(skipped));
+    return found;
   }
-  for (auto newest = entries.rbegin(); newest != entries.rend(); ++newest) {
-    const auto& [step, path] = *newest;
-    Loaded loaded;
-    const auto damage = is_real_directory(path) ? load_of_step(path, step, loaded, progress)
-                                                : std::optional<std::string>("is not a directory");
-    if (!damage) return loaded;
-    skipped.push_back({path, *damage});
-  }
-  return std::nullopt;
 }
 
 std::optional<fs::path> CheckpointStore::latest() const { return read_hint(kLatest); }
@@ -223,15 +254,13 @@ std::optional<fs::path> CheckpointStore::find(std::int64_t global_step) const {
 }
 
 void CheckpointStore::rewind(std::int64_t global_step) {
-  bool moved = false;
-  for (const auto& [step, path] : entries_by_step(directory_)) {
-    if (step <= global_step) continue;
-    rename_or_fail(path, free_name(path, kSuperseded));
-    moved = true;
+  const auto entries = entries_by_step(directory_);
+  auto later = entries.rbegin();
+  for (; later != entries.rend() && later->first > global_step; ++later) {
+    rename_or_fail(later->second, free_name(later->second, kSuperseded));
   }
-  if (!moved) return;
-  fsync_directory(directory_);
-  if (find(global_step)) write_hint(kLatest, global_step);
+  if (later != entries.rbegin()) fsync_directory(directory_);
+  if (hinted_step(kLatest) != global_step && find(global_step)) write_hint(kLatest, global_step);
 }
 
 void CheckpointStore::mark_best(std::int64_t global_step) {
@@ -268,25 +297,61 @@ void CheckpointStore::write_hint(std::string_view name, std::int64_t global_step
   replace_file(directory_ / name, step_name(global_step) + '\n');
 }
 
-void CheckpointStore::remove_old(std::int64_t saved) const {
+void CheckpointStore::require_owned() const {
+  if (options_.require_owned) options_.require_owned();
+}
+
+void CheckpointStore::write_best(std::int64_t saved, std::optional<std::int64_t> best) const {
+  if (!best) return;
+  // The hint may have been lost, or be another course's.
+  if (*best == saved || (hinted_step(kBest) != best && find(*best))) write_hint(kBest, *best);
+}
+
+void CheckpointStore::remove_old(std::int64_t saved, std::optional<std::int64_t> best,
+                                 const std::function<void()>& progress) const {
+  if (!best) best = hinted_step(kBest);
   const auto checkpoints = list();
-  const auto best_one = best();
-  std::vector<fs::path> retired;
+  std::vector<std::pair<std::int64_t, fs::path>> retired;
   int newer = 0;
   for (auto old = checkpoints.rbegin(); old != checkpoints.rend(); ++old) {
     const auto& [step, directory] = *old;
+    progress();
     // A damaged checkpoint is nothing to fall back on: it takes no good one's place, and stays for
     // its owner to look at.
     if (!internal::looks_complete(directory, step)) continue;
-    if (newer++ < options_.keep || step == saved || directory == best_one) continue;
-    const fs::path temporary = directory_ / fmt::format(".tmp-{}-{}", step_name(step), ::getpid());
-    rename_or_fail(directory, temporary);
-    retired.push_back(temporary);
+    if (newer++ < options_.keep || step == saved || step == best) continue;
+    retired.push_back(*old);
   }
-  if (retired.empty()) return;
-  // Durable before the files go: no crash may leave a half-removed checkpoint under its own name.
-  fsync_directory(directory_);
-  for (const fs::path& path : retired) remove_or_warn(path);
+  // The new checkpoint is durable by now: what goes wrong here is no reason to stop a run.
+  try {
+    for (auto& [step, path] : retired) {
+      const fs::path temporary =
+          directory_ / fmt::format(".tmp-{}-{}", step_name(step), ::getpid());
+      rename_or_fail(path, temporary);
+      path = temporary;
+    }
+    // Durable before the files go: no crash may leave a half-removed checkpoint under its own name.
+    if (!retired.empty()) fsync_directory(directory_);
+  } catch (const Error& error) {
+    return log_warning("old checkpoints stay for now: {}", error.what());
+  }
+  for (const auto& [step, path] : retired) {
+    remove_or_warn(path);
+    progress();
+  }
+}
+
+bool has_store(const fs::path& directory) {
+  std::error_code error;
+  const fs::file_type here = fs::symlink_status(directory, error).type();
+  if (here == fs::file_type::not_found) return false;
+  const fs::file_type target =
+      here == fs::file_type::none ? here : fs::status(directory, error).type();
+  if (target == fs::file_type::directory) return true;
+  std::string reason = "is not a directory";
+  if (target == fs::file_type::none) reason = "cannot be examined: " + error.message();
+  if (target == fs::file_type::not_found) reason = "is a link to nothing";
+  fail(ExitCode::kInputMissing, "{}: {}, so it holds no checkpoints", directory.string(), reason);
 }
 
 }  // namespace lockstep

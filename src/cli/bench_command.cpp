@@ -13,6 +13,7 @@
 #include "lockstep/base/text.h"
 #include "lockstep/comm/launcher.h"
 #include "lockstep/model/compute_device.h"
+#include "lockstep/model/network.h"
 #include "scratch_directory.h"
 
 namespace lockstep {
@@ -162,13 +163,12 @@ Json to_json(const std::vector<Measurement>& measurements, const Plan& plan,
 }
 
 ExitCode run_bench(const Command& command, std::span<const std::string> arguments) {
-  if (arguments.empty() || arguments[0] != "scaling") {
-    fail(ExitCode::kUsage, "lockstep bench: name what to measure: scaling");
-  }
+  std::vector<std::string> rest(arguments.begin(), arguments.end());
+  require_kind(command, take_kind(command, rest));
   if (mpi_job_rank() >= 0) {
     fail(ExitCode::kUsage, "lockstep bench scaling starts mpirun itself: call it without mpirun");
   }
-  const ParsedSettings parsed = parse_settings(arguments.subspan(1), command.accepts);
+  const ParsedSettings parsed = parse_settings(rest, command.accepts);
   const Settings& settings = parsed.settings;
   const Plan plan = make_plan(parsed.options, settings);
   const ScratchDirectory scratch("bench");
@@ -193,30 +193,31 @@ ExitCode run_bench(const Command& command, std::span<const std::string> argument
     }
   }
   if (::isatty(STDERR_FILENO) == 1) std::fputs("\r\033[K", stderr);
-  const std::string text = plan.json ? to_json(measurements, plan, settings).dump(2) + "\n"
-                                     : table(measurements, plan, settings);
-  std::fputs(text.c_str(), stdout);
+  print_or_fail(plan.json ? to_json(measurements, plan, settings).dump(2) + "\n"
+                          : table(measurements, plan, settings));
   return ExitCode::kDone;
 }
 
 }  // namespace
 
 Command bench_command() {
+  CommandLine accepts;
+  accepts.options = {
+      {"ranks", "LIST",
+       "numbers of ranks, e.g. 1,2,4; default: powers of two up to the GPUs, else the cores"},
+      {"rounds", "N", "repetitions, interleaved; the median counts; default 5"},
+      {"steps", "N", "steps of one job; the second half counts; default 40"},
+      {"json", "", "print one JSON object"}};
+  // Everything that has a meaning in jobs of so many steps that nobody goes on with.
+  accepts.settings = settings_except(
+      {"batch-size-per-rank", "checkpoint-every-epochs", "checkpoint-every-steps", "early-stopping",
+       "epochs", "inject-fault", "keep-checkpoints", "ledger-dir", "log-every-steps", "log-level",
+       "max-minutes", "max-steps", "out", "resume", "scale-learning-rate", "test-data"});
+  for (const NetworkEntry& entry : registered_networks()) accepts.models.push_back(entry.name);
   return {.name = "bench",
-          .summary = "measure: lockstep bench scaling (starts mpirun itself)",
-          .accepts = {.options = {{"ranks", "LIST",
-                                   "numbers of ranks, e.g. 1,2,4; default: powers of two up to the "
-                                   "GPUs, else the cores"},
-                                  {"rounds", "N",
-                                   "repetitions, interleaved; the median counts; default 5"},
-                                  {"steps", "N",
-                                   "steps of one job; the second half counts; default 40"},
-                                  {"json", "", "print one JSON object"}},
-                      .settings = {"data", "validation-fraction", "model", "device", "threads",
-                                   "seed", "batch-size", "augment", "rotation", "zoom", "shift-x",
-                                   "shift-y", "optimizer", "learning-rate", "bucket-mb",
-                                   "virtual-ranks", "ema-decay", "backend", "collective-timeout"},
-                      .models = {}},
+          .summary = "measure the rate of training by number of ranks: scaling (starts mpirun)",
+          .accepts = std::move(accepts),
+          .kinds = {"scaling"},
           .run = run_bench};
 }
 

@@ -6,7 +6,7 @@
 namespace lockstep {
 
 std::filesystem::path checkpoint_directory(const std::filesystem::path& given) {
-  if (!std::filesystem::is_directory(given / "checkpoints")) return given;
+  if (!has_store(given / "checkpoints")) return given;
   const CheckpointStore store(given / "checkpoints");
   if (const auto best = store.best()) return *best;
   if (const auto latest = store.latest()) return *latest;

@@ -1,12 +1,16 @@
 #include "command_line.h"
 
+#include <fmt/ranges.h>
 #include <mpi.h>
 #include <sys/ioctl.h>
 #include <torch/version.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <iterator>
 
+#include "lockstep/base/text.h"
 #include "lockstep/model/network.h"
 
 namespace lockstep {
@@ -21,13 +25,52 @@ std::size_t help_width() {
 
 }  // namespace
 
-std::string version_text() {
-  char mpi[MPI_MAX_LIBRARY_VERSION_STRING];
+std::string take_kind(const Command& command, std::vector<std::string>& arguments) {
+  const auto takes_the_next = [&](const std::string& word) {
+    if (!word.starts_with("--") || word.find('=') != std::string::npos) return false;
+    const auto option =
+        std::ranges::find(command.accepts.options, word.substr(2), &CommandOption::name);
+    return option == command.accepts.options.end() || !option->value_name.empty();
+  };
+  for (auto word = arguments.begin(); word != arguments.end(); ++word) {
+    const bool first = word == arguments.begin();
+    if (first ? word->starts_with("--")
+              : takes_the_next(*std::prev(word)) ||
+                    std::ranges::find(command.kinds, *word) == command.kinds.end()) {
+      continue;
+    }
+    std::string kind = *word;
+    arguments.erase(word);
+    return kind;
+  }
+  return "";
+}
+
+void require_kind(const Command& command, const std::string& kind) {
+  if (std::ranges::find(command.kinds, kind) != command.kinds.end()) return;
+  const std::string near = nearest(kind, command.kinds);
+  fail(ExitCode::kUsage, "lockstep {0}: {1}expected {2}{3}: lockstep {0} {4} [--SETTING VALUE]...",
+       command.name, kind.empty() ? "" : kind + ": ", fmt::join(command.kinds, " or "),
+       near.empty() ? "" : "; did you mean " + near + "?", fmt::join(command.kinds, "|"));
+}
+
+void print_or_fail(const std::string& text) {
+  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    fail(ExitCode::kInputOutput, "standard output: cannot be written");
+  }
+}
+
+std::string mpi_version() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
   int length = 0;
-  MPI_Get_library_version(mpi, &length);
-  std::string library(mpi, static_cast<std::size_t>(length));
-  library = library.substr(0, library.find(','));
-  return fmt::format("lockstep {} (LibTorch {}, {})", LOCKSTEP_VERSION, TORCH_VERSION, library);
+  MPI_Get_library_version(text, &length);
+  const std::string version(text, static_cast<std::size_t>(length));
+  return version.substr(0, version.find(','));
+}
+
+std::string version_text() {
+  return fmt::format("lockstep {} (LibTorch {}, {})", LOCKSTEP_VERSION, TORCH_VERSION,
+                     mpi_version());
 }
 
 std::string program_help(std::span<const Command> commands) {
@@ -39,7 +82,9 @@ std::string program_help(std::span<const Command> commands) {
     text += fmt::format("  {:<10} {}\n", command.name, command.summary);
   }
   text +=
-      "\nlockstep COMMAND --help lists a command's settings; lockstep --version the versions.\n\n"
+      "\nlockstep COMMAND --help lists a command's settings; lockstep --version the versions;\n"
+      "lockstep --man is the manual page, lockstep --bash-completion a script for bash to "
+      "source.\n\n"
       "Exit codes:\n";
   return text + exit_codes_help();
 }
@@ -47,10 +92,11 @@ std::string program_help(std::span<const Command> commands) {
 std::string command_help(const Command& command) {
   const std::string arguments = positional_usage(command.accepts.positional);
   std::string text = fmt::format(
-      "lockstep {0}: {1}\n\nUsage: {2}lockstep {0}{3}{4} [--config FILE] [--SETTING "
+      "lockstep {0}: {1}\n\nUsage: {2}lockstep {0}{3}{4}{5}{6} [--config FILE] [--SETTING "
       "VALUE]...\n\n",
       command.name, command.summary, command.alone ? "" : "[mpirun -n RANKS] ",
-      arguments.empty() ? "" : " ", arguments);
+      command.kinds.empty() ? "" : " ", fmt::join(command.kinds, "|"), arguments.empty() ? "" : " ",
+      arguments);
   text += settings_help(help_width(), command.accepts);
   if (std::ranges::find(command.accepts.settings, "model") != command.accepts.settings.end() ||
       command.accepts.settings.empty()) {

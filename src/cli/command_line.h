@@ -14,6 +14,8 @@ struct Command {
   std::string name;
   std::string summary;  ///< one line
   CommandLine accepts;
+  /// The words of which its first argument is one; empty: it has none.
+  std::vector<std::string> kinds{};
   /// Arguments after the subcommand's name.
   ExitCode (*run)(const Command& command, std::span<const std::string> arguments);
   /// It is started without mpirun.
@@ -31,6 +33,18 @@ Command predict_command();
 std::string program_help(std::span<const Command> commands);
 /// `lockstep COMMAND --help`.
 std::string command_help(const Command& command);
+/// Takes the word that says which of the command's kinds is meant out of `arguments`: the first
+/// one, known or not, unless it is an option; else a known one that is no option's value. Empty:
+/// none.
+std::string take_kind(const Command& command, std::vector<std::string>& arguments);
+/// Throws Error{kUsage} unless it is one of the command's kinds.
+void require_kind(const Command& command, const std::string& kind);
+
+/// To standard output, at once. Throws Error{kInputOutput} when it cannot be written.
+void print_or_fail(const std::string& text);
+
+/// "Open MPI v4.1.4": what this process is linked with.
+std::string mpi_version();
 /// "lockstep 0.1.0 (LibTorch 2.11.0, Open MPI ...)": what is needed to reproduce a result.
 std::string version_text();
 

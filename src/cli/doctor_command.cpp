@@ -2,11 +2,10 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
-#include <mpi.h>
 #include <torch/version.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <functional>
 
 #include "cli/doctor_report.h"
 #include "command_line.h"
@@ -29,19 +28,6 @@ constexpr double kTimeout = 20;
 constexpr std::int64_t kMostLinkBytes = 1 << 20;
 constexpr double kLongestLinkMessage = 0.1;
 
-void print(const std::string& text) {
-  std::fputs(text.c_str(), stdout);
-  if (std::fflush(stdout) != 0) fail(ExitCode::kInputOutput, "standard output: cannot be written");
-}
-
-std::string mpi_version() {
-  char text[MPI_MAX_LIBRARY_VERSION_STRING];
-  int length = 0;
-  MPI_Get_library_version(text, &length);
-  const std::string version(text, static_cast<std::size_t>(length));
-  return version.substr(0, version.find(','));
-}
-
 void find_versions(RankFacts& facts) {
   // The compiled-in version is equal wherever the binary is; what it was linked with at its start
   // may be another one.
@@ -56,15 +42,18 @@ void find_versions(RankFacts& facts) {
   facts.versions["lockstep"] = LOCKSTEP_VERSION;
 }
 
-void find_data(RankFacts& facts, const DataOptions& options) {
+void find_data(RankFacts& facts, const DataOptions& options,
+               const std::function<void()>& progress) {
   try {
-    const Dataset training = load_training(options);
+    const Dataset training = load_training(options, progress);
     facts.data = fmt::format("{} images of {}, {}", format_count(training.count),
                              shape_text(training), training.source);
     facts.data_sha256 = training.sha256();
-    if (const auto test = load_test(options)) {
+    progress();
+    if (const auto test = load_test(options, progress)) {
       require_same_shape(*test, training);
       facts.test_sha256 = test->sha256();
+      progress();
     }
   } catch (const Error& error) {
     facts.data_code = static_cast<int>(error.code());
@@ -87,7 +76,9 @@ class Doctor {
     if (facts_.ledger.tested.empty()) {
       facts_.ledger = probe_directory(world_.ledger().path().parent_path());
     }
-    find_system_facts(facts_);
+    world_.publish_progress();
+    find_system_facts(facts_);  // with the program's SHA-256
+    world_.publish_progress();
     find_versions(facts_);
     facts_.settings = settings_to_ini(settings_);
     const bool comparable = settings_are_equal();
@@ -102,11 +93,14 @@ class Doctor {
     }
     world_.enter_phase(Phase::kDataCheck);
     faults_.reach(FaultPlace::kLoad, world_.rank());
-    find_data(facts_, settings_.data);
+    find_data(facts_, settings_.data, [this] { world_.publish_progress(); });
     for (const std::string& text : world_.gather_text(to_text(facts_))) {
       seen.ranks.push_back(facts_from_text(text));
     }
-    if (world_.is_root()) seen.out = probe_directory(output_directory());
+    if (world_.is_root()) {
+      seen.out = probe_directory(output_directory());
+      find_refusals();
+    }
     world_.enter_phase(Phase::kEvaluation);
     seen.clocks = read_clocks(world_);
     if (comparable) {
@@ -128,6 +122,29 @@ class Doctor {
 
   std::filesystem::path output_directory() const {
     return settings_.train.out.empty() ? std::filesystem::path("runs") : settings_.train.out;
+  }
+
+  // What a training with these settings would refuse on this world and in this place.
+  void find_refusals() {
+    const auto refuse = [this](ExitCode code, std::string text) {
+      seen.findings.push_back({Finding::Level::kFailure, code, std::move(text)});
+    };
+    const TrainOptions& train = settings_.train;
+    if (const std::string problem = virtual_ranks_problem(train.virtual_ranks, world_.size());
+        !problem.empty()) {
+      refuse(ExitCode::kUsage, problem);
+    }
+    if (train.out.empty() || train.resume != "none") return;
+    for (const char* name : {"config.ini", "metrics.jsonl", "checkpoints"}) {
+      std::error_code ignored;
+      if (!std::filesystem::exists(std::filesystem::symlink_status(train.out / name, ignored))) {
+        continue;
+      }
+      return refuse(ExitCode::kCannotCreate,
+                    fmt::format("--out on rank {} ({}): {} holds a run already ({}): train needs "
+                                "--resume auto or another --out",
+                                world_.rank(), world_.host(), train.out.string(), name));
+    }
   }
 
   void measure() {
@@ -165,10 +182,11 @@ ExitCode examine(const Command& command, std::span<const std::string> arguments)
   if (parsed.sources.empty() || parsed.sources.at("collective-timeout") == Source::kDefault) {
     options.collective_timeout = kTimeout;
   }
-  // A ledger directory that cannot be used is a finding: this job's ledgers go elsewhere then.
+  // Whether the directory for ledgers can be used is a finding. This job's own go elsewhere: those
+  // in it are another job's, alive or dead, and may be what someone is about to read.
   DiskProbe ledger;
   if (!options.ledger_dir.empty()) ledger = probe_directory(options.ledger_dir);
-  if (ledger.code != 0) options.ledger_dir.clear();
+  options.ledger_dir.clear();
 
   const bool launched = launched_rank() >= 0;  // asked before MPI, which pretends to be a launcher
   FaultPlan faults = FaultPlan::parse(options.inject_fault);
@@ -181,7 +199,8 @@ ExitCode examine(const Command& command, std::span<const std::string> arguments)
 
   Doctor doctor(world, settings, faults, ledger);
   const auto report = [&] {
-    print(parsed.options.contains("json") ? report_json(doctor.seen) : report_text(doctor.seen));
+    print_or_fail(parsed.options.contains("json") ? report_json(doctor.seen)
+                                                  : report_text(doctor.seen));
   };
   if (!launched) {
     doctor.seen.notes.push_back(fmt::format(
@@ -215,7 +234,7 @@ ExitCode run_doctor(const Command& command, std::span<const std::string> argumen
     const ParsedSettings parsed = parse_settings(arguments, command.accepts);
     // Under mpirun every rank would say the same.
     if (launched_rank() > 0) return ExitCode::kDone;
-    print(explain_ledgers(parsed.options.at("ledger"), parsed.options.contains("json")));
+    print_or_fail(explain_ledgers(parsed.options.at("ledger"), parsed.options.contains("json")));
     return ExitCode::kDone;
   }
   return examine(command, arguments);

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <bit>
 #include <map>
 #include <set>
 
@@ -31,6 +32,13 @@ std::vector<int> Findings::first_of_hosts() const {
   return first;
 }
 
+std::string from_to(const std::vector<double>& values, int digits) {
+  const auto [least, most] = std::ranges::minmax(values);
+  const std::string low = fmt::format("{:.{}f}", least, digits);
+  const std::string high = fmt::format("{:.{}f}", most, digits);
+  return low == high ? low : low + " to " + high;
+}
+
 Comparison compare(const std::vector<std::string>& values) {
   std::map<std::string, std::vector<int>> ranks_of;
   for (std::size_t rank = 0; rank < values.size(); ++rank) {
@@ -54,6 +62,16 @@ Comparison compare(const std::vector<std::string>& values) {
         .push_back(static_cast<int>(rank));
   }
   return comparison;
+}
+
+std::string virtual_ranks_problem(int virtual_ranks, int ranks) {
+  const bool fit = std::has_single_bit(static_cast<unsigned>(ranks)) && ranks <= virtual_ranks;
+  if (virtual_ranks == 0 || fit) return "";
+  return fmt::format(
+      "--virtual-ranks {} with {} ranks cannot be trained: the ranks must be a power of two, and "
+      "no "
+      "more than the virtual ranks",
+      virtual_ranks, ranks);
 }
 
 std::vector<Finding> find_problems(const Examination& examination) {

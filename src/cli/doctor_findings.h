@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,9 @@
 #include "cli/doctor_report.h"
 
 namespace lockstep {
+
+/// A rank that had its cores for less of the time shares them with something.
+inline constexpr double kLeastShare = 0.7;
 
 /// Looks at an examination (not owned) and collects what is found.
 class Findings {
@@ -37,9 +41,15 @@ class Findings {
 
   const Examination& e;
   std::vector<Finding> found;
+  std::set<int> slow;                          ///< ranks said to be slow
+  std::set<std::string> oversubscribed_hosts;  ///< said to have too few cores for their threads
 };
 
-// Each adds what it finds, in the order of its checks.
+/// "2.5", or "2.5 to 4.0", with so many digits after the point. Not of none.
+std::string from_to(const std::vector<double>& values, int digits);
+
+// Each adds what it finds, in the order of its checks; check_resources after check_exchange, whose
+// slow ranks it says nothing more of.
 void compare_ranks(Findings& findings);    ///< binary, versions, settings, data
 void check_disks(Findings& findings);      ///< --out and the ledgers' directories
 void check_exchange(Findings& findings);   ///< wrong or slow: all-reduce, links, computing

@@ -31,6 +31,7 @@ constexpr double kLongest = 1.0;
 constexpr int kShortMessages = 25;
 constexpr int kLongMessages = 5;
 constexpr int kTournaments = 2;
+constexpr double kSecondsForLinks = 10;  // of many ranks or slow links; less work a pair beyond
 constexpr std::int64_t kShortBytes = 8;
 
 double median(std::vector<double> values) {
@@ -152,18 +153,28 @@ class LinkProbe {
         long_send_(bytes, device),
         long_receive_(bytes, device) {}
 
+  /// Equal on both sides. From 1, all messages, to 0, the fewest from which a median says
+  /// something.
+  void set_effort(double effort) {
+    const auto scaled = [effort](int most, int least) {
+      return std::clamp(static_cast<int>(effort * most), least, most);
+    };
+    short_messages_ = scaled(kShortMessages, 5);
+    long_messages_ = scaled(kLongMessages, 1);
+  }
+
   PeerTime measure(int peer) {
     PeerTime time;
     time.peer = peer;
     exchange(short_send_, short_receive_, time);  // the pair meets, and connects if it has not yet
     std::vector<double> seconds;
-    for (int i = 0; i < kShortMessages; ++i) {
+    for (int i = 0; i < short_messages_; ++i) {
       seconds.push_back(exchange(short_send_, short_receive_, time));
     }
     time.latency = median(seconds);
     exchange(long_send_, long_receive_, time);
     seconds.clear();
-    for (int i = 0; i < kLongMessages; ++i) {
+    for (int i = 0; i < long_messages_; ++i) {
       exchange(short_send_, short_receive_, time);  // both begin together
       seconds.push_back(exchange(long_send_, long_receive_, time));
     }
@@ -199,6 +210,8 @@ class LinkProbe {
   Collectives& collectives_;
   Memory<std::uint8_t> short_send_, short_receive_, long_send_, long_receive_;
   std::map<int, int> round_;
+  int short_messages_ = kShortMessages;
+  int long_messages_ = kLongMessages;
 };
 
 // The opponent in round `round` of a tournament in which everyone meets everyone: the circle method
@@ -299,12 +312,24 @@ std::vector<LinkTime> time_links(World& world, Collectives& collectives,
   LinkProbe probe(world, collectives, device, bytes);
   // The better of several tournaments: what disturbs a link once is not the link's.
   std::vector<PeerTime> own;
-  for (int tournament = 0; tournament < kTournaments; ++tournament) {
+  const int rounds = world.size() - 1 + world.size() % 2;
+  int tournaments = kTournaments;
+  for (int tournament = 0; tournament < tournaments; ++tournament) {
     std::size_t match = 0;
-    for (int round = 0; round < world.size() - 1 + world.size() % 2; ++round) {
+    for (int round = 0; round < rounds; ++round) {
       const int peer = opponent(world.rank(), round, world.size());
+      const Stopwatch stopwatch;
+      PeerTime time;
+      if (peer >= 0) time = probe.measure(peer);
+      if (tournament == 0 && round == 0) {
+        // What all take is agreed from the slowest of the first pairs.
+        const double all = greatest(world, stopwatch.seconds()) * rounds * kTournaments;
+        if (all > kSecondsForLinks) {
+          tournaments = 1;
+          probe.set_effort(kTournaments * kSecondsForLinks / all);
+        }
+      }
       if (peer < 0) continue;
-      const PeerTime time = probe.measure(peer);
       if (tournament == 0) {
         own.push_back(time);
       } else {

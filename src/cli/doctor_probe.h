@@ -25,7 +25,8 @@ std::vector<ComputeTime> time_computing(World& world, const ComputeDevice& devic
 std::vector<AllReduceTime> time_all_reduce(World& world, Collectives& collectives,
                                            const ComputeDevice& device);
 
-/// Every pair of ranks, on the root. Large messages have `bytes`.
+/// Every pair of ranks, on the root. Large messages have `bytes`. Of many ranks or slow links each
+/// pair exchanges fewer messages, so that all together take about ten seconds where they can.
 std::vector<LinkTime> time_links(World& world, Collectives& collectives,
                                  const ComputeDevice& device, std::int64_t bytes);
 

@@ -28,29 +28,6 @@ std::string limit_text(std::uint64_t limit, bool bytes) {
   return bytes ? format_bytes(limit) : format_count(static_cast<std::int64_t>(limit));
 }
 
-// Breaks at blanks; all lines but the first are indented by `indent`.
-std::string wrapped(const std::string& text, std::size_t indent) {
-  std::string result;
-  std::size_t column = 0;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find_first_of(" \n", begin), text.size());
-    const std::size_t length = end - begin;
-    const bool new_line = begin > 0 && text[begin - 1] == '\n';
-    if (new_line || (column > indent && column + 1 + length > kColumns)) {
-      result += '\n';
-      result.append(indent, ' ');
-      column = indent;
-    } else if (begin > 0) {
-      result += ' ';
-      ++column;
-    }
-    result.append(text, begin, length);
-    column += length;
-    begin = end + 1;
-  }
-  return result + "\n";
-}
-
 // 0: not known, as when the settings that decide it differ.
 std::string count_text(int count) { return count > 0 ? std::to_string(count) : "-"; }
 
@@ -100,7 +77,7 @@ std::string common_line(const Examination& e, const std::string& name,
   const RankFacts& common = e.ranks[static_cast<std::size_t>(comparison.majority.front())];
   const std::string others =
       comparison.equal ? "" : fmt::format(" | NOT on {}", describe_ranks(comparison.minority));
-  return wrapped(fmt::format("{:<11} {}{}", name, shown(common), others), 12);
+  return wrapped(fmt::format("{:<11} {}{}", name, shown(common), others), 12, kColumns);
 }
 
 std::string hash_text(const std::string& hash) {
@@ -147,7 +124,7 @@ std::string identity_lines(const Examination& e) {
                 : fmt::format("{} free, fsync {}{}", format_bytes(e.out->free_bytes),
                               milliseconds(e.out->fsync_seconds),
                               e.out->tested == e.out->path ? "" : " (in " + e.out->tested + ")")),
-        12);
+        12, kColumns);
   }
   return text;
 }
@@ -278,7 +255,7 @@ std::string report_text(const Examination& e) {
   } else {
     text += "\n";
   }
-  for (const std::string& note : e.notes) text += wrapped(note, 2);
+  for (const std::string& note : e.notes) text += wrapped(note, 2, kColumns);
   if (!e.ranks.empty()) {
     text += '\n';
     text += identity_lines(e) + host_table(e) + rank_table(e);
@@ -288,7 +265,8 @@ std::string report_text(const Examination& e) {
   text += "\n";
   for (const Finding& finding : findings) {
     text += wrapped(
-        (finding.level == Finding::Level::kFailure ? "FAILURE: " : "warning: ") + finding.text, 2);
+        (finding.level == Finding::Level::kFailure ? "FAILURE: " : "warning: ") + finding.text, 2,
+        kColumns);
   }
   return text + verdict(findings) + "\n";
 }

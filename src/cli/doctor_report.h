@@ -75,6 +75,9 @@ struct Examination {
 std::vector<Finding> find_problems(const Examination& examination);
 inline constexpr double kSlowFactor = 2.5;
 
+/// Why --virtual-ranks cannot be trained with on so many ranks; empty: they can, or are 0.
+std::string virtual_ranks_problem(int virtual_ranks, int ranks);
+
 /// Ranks whose values differ, in the order of the ranks' numbers: the ranks of the most frequent
 /// value, and all others; no majority when two values are the most frequent.
 struct Comparison {

@@ -3,6 +3,9 @@
 #include <cmath>
 #include <map>
 #include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "cli/doctor_findings.h"
 #include "lockstep/base/text.h"
@@ -36,6 +39,7 @@ void check_quotas(Findings& f, const std::string& host, const std::vector<int>& 
     for (const int rank : members) threads += f.facts(rank).threads;
     const double quota = f.facts(members.front()).cgroup_cores;
     if (quota <= 0 || threads <= quota + 0.01) continue;
+    f.oversubscribed_hosts.insert(host);
     f.warn(
         "oversubscribed: {} compute threads of {} on {}, whose control group {} allows {:.2g} "
         "cores",
@@ -64,11 +68,31 @@ void check_cores(Findings& f) {
         threads += f.facts(rank).threads;
       }
       if (threads <= static_cast<int>(cores.size())) continue;
+      f.oversubscribed_hosts.insert(host);
       f.warn("oversubscribed: {} compute threads of {} share core{} {} of {}", threads,
              describe_ranks(inside), cores.size() == 1 ? "" : "s", describe_cores(cores), host);
     }
     check_quotas(f, host, ranks);
   }
+}
+
+// Their own threads do not explain it: something else runs on their cores.
+void check_shares(Findings& f) {
+  std::vector<int> ranks;
+  std::vector<double> shares;
+  for (std::size_t i = 0; i < f.e.computing.size(); ++i) {
+    const int rank = static_cast<int>(i);
+    const double share = f.e.computing[i].cpu_share;
+    if (share <= 0 || share >= kLeastShare || f.slow.contains(rank) ||
+        f.oversubscribed_hosts.contains(f.facts(rank).host)) {
+      continue;
+    }
+    ranks.push_back(rank);
+    shares.push_back(100 * share);
+  }
+  if (ranks.empty()) return;
+  f.warn("{} had {} cores for {} % of the time: something else runs on them", f.name(ranks),
+         ranks.size() == 1 ? "its" : "their", from_to(shares, 0));
 }
 
 void check_hosts(Findings& f) {
@@ -109,9 +133,15 @@ void check_disks(Findings& f) {
              format_bytes(f.e.out->free_bytes));
     }
   }
+  // Every rank has tried its own; a host's ranks share what they find.
+  std::map<std::pair<int, std::string>, std::vector<int>> failed;
   for (const RankFacts& rank : f.e.ranks) {
-    // Every rank has tried its own; a host's ranks share what they find.
-    if (rank.ledger.code != 0) check_disk(f, rank.ledger, "ledgers on " + f.name(rank.rank));
+    if (rank.ledger.code != 0) {
+      failed[{rank.ledger.code, rank.ledger.problem}].push_back(rank.rank);
+    }
+  }
+  for (const auto& [why, ranks] : failed) {
+    f.fault(static_cast<ExitCode>(why.first), "ledgers on {}: {}", f.name(ranks), why.second);
   }
   for (const int rank : f.first_of_hosts()) {
     if (f.facts(rank).ledger.code != 0) continue;
@@ -121,6 +151,7 @@ void check_disks(Findings& f) {
 
 void check_resources(Findings& findings) {
   check_cores(findings);
+  check_shares(findings);
   check_hosts(findings);
   check_clocks(findings);
 }

@@ -13,8 +13,6 @@ namespace {
 // Differences below these are noise, whatever their ratio.
 constexpr double kLeastLatencyExcess = 200e-6;
 constexpr double kLeastComputeExcess = 2e-3;
-// A rank that had its cores for less of the time shares them with something.
-constexpr double kLeastShare = 0.7;
 
 // The lower of the two middle values: half of the ranks may be slow and still stand out.
 double lower_median(std::vector<double> values) {
@@ -115,17 +113,25 @@ void check_computing(Findings& f) {
   std::vector<double> seconds;
   for (const ComputeTime& time : f.e.computing) seconds.push_back(time.seconds);
   const double median = lower_median(seconds);
+  std::vector<int> slow;
+  std::vector<double> factors, shares;
   for (std::size_t rank = 0; rank < seconds.size(); ++rank) {
     if (seconds[rank] <= kSlowFactor * median || seconds[rank] - median < kLeastComputeExcess) {
       continue;
     }
+    slow.push_back(static_cast<int>(rank));
+    factors.push_back(seconds[rank] / median);
     const double share = f.e.computing[rank].cpu_share;
-    f.warn("{} is slow: it computes {:.1f} times longer than the median rank{}",
-           f.name(static_cast<int>(rank)), seconds[rank] / median,
-           share > 0 && share < kLeastShare
-               ? fmt::format(" and had its cores for {:.0f} % of the time", 100 * share)
-               : "");
+    if (share > 0 && share < kLeastShare) shares.push_back(100 * share);
   }
+  if (slow.empty()) return;
+  f.slow.insert(slow.begin(), slow.end());
+  const bool one = slow.size() == 1;
+  f.warn("{} {} slow: {} {} times longer than the median rank{}", f.name(slow), one ? "is" : "are",
+         one ? "it computes" : "they compute", from_to(factors, 1),
+         shares.size() == slow.size() ? fmt::format(" and had {} cores for {} % of the time",
+                                                    one ? "its" : "their", from_to(shares, 0))
+                                      : "");
 }
 
 }  // namespace

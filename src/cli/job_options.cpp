@@ -1,5 +1,6 @@
 #include "job_options.h"
 
+#include <algorithm>
 #include <charconv>
 #include <system_error>
 
@@ -17,6 +18,14 @@ int gpus_for(const Settings& settings) {
 int rank_places(const Settings& settings) {
   const int gpus = gpus_for(settings);
   return gpus > 0 ? gpus : available_cores();
+}
+
+std::vector<std::string> settings_except(const std::vector<std::string>& names) {
+  std::vector<std::string> accepted;
+  for (const auto& [name, source] : parse_settings({}).sources) {
+    if (std::ranges::find(names, name) == names.end()) accepted.push_back(name);
+  }
+  return accepted;
 }
 
 int to_int(const std::string& text, const std::string& name, int low, int high) {

@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <fstream>
 #include <string_view>
 #include <system_error>
 #include <tuple>
@@ -19,6 +20,7 @@
 #include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
 #include "lockstep/base/file.h"
+#include "lockstep/comm/launcher.h"
 
 namespace lockstep {
 
@@ -28,6 +30,8 @@ constexpr std::size_t kKeptOutput = 64 * 1024;
 constexpr double kSecondsToEnd = 10;  // mpirun itself gives its ranks about one
 
 bool belongs_to_a_job(std::string_view variable) {
+  // Settings of Open MPI are the user's own, unless an outer mpirun has set some for its ranks.
+  if (variable.starts_with("OMPI_MCA_") && mpi_job_rank() < 0) return false;
   for (const std::string_view prefix : {"OMPI_", "PMIX_", "PMI_", "PRTE_", "SLURM_"}) {
     if (variable.starts_with(prefix)) return true;
   }
@@ -65,7 +69,8 @@ class Signals {
   Signals() {
     sigset_t set;
     sigemptyset(&set);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&set, signal);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD})
+      sigaddset(&set, signal);
     ::pthread_sigmask(SIG_BLOCK, &set, &before_);
     descriptor_ = FileDescriptor(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
     LOCKSTEP_CHECK(descriptor_.valid(), "signalfd: {}", errno_text(errno));
@@ -89,6 +94,33 @@ class Signals {
   sigset_t before_{};
   FileDescriptor descriptor_;
 };
+
+// The state of a process, as 'S' or 'Z'; 0: there is none.
+char state_of(const std::string& pid) {
+  std::ifstream file("/proc/" + pid + "/stat");
+  std::string text;
+  std::getline(file, text);
+  // The name before it may hold anything.
+  const std::size_t end = text.rfind(") ");
+  return end == std::string::npos || end + 2 >= text.size() ? '\0' : text[end + 2];
+}
+
+// Whether a process has a child that has not ended; true where the kernel does not tell.
+bool has_living_children(pid_t pid) {
+  std::error_code error;
+  const std::filesystem::path tasks = "/proc/" + std::to_string(pid) + "/task";
+  bool known = false;
+  for (std::filesystem::directory_iterator task(tasks, error), end; !error && task != end;
+       task.increment(error)) {
+    std::ifstream children(task->path() / "children");
+    known |= children.is_open();
+    for (std::string child; children >> child;) {
+      const char state = state_of(child);
+      if (state != '\0' && state != 'Z' && state != 'X') return true;
+    }
+  }
+  return !known;
+}
 
 // mpirun in a process group of its own, so that a Ctrl-C reaches it only through this process.
 class Child {
@@ -144,6 +176,7 @@ class Child {
     return ended_;
   }
   int exit_code() const { return exit_code_; }
+  bool has_living_child() const { return has_living_children(pid_); }
 
  private:
   pid_t pid_ = 0;
@@ -170,7 +203,8 @@ std::filesystem::path own_program() {
   return program;
 }
 
-JobResult run_job(int ranks, const std::vector<std::string>& arguments, JobOutput output) {
+JobResult run_job(int ranks, const std::vector<std::string>& arguments, JobOutput output,
+                  double seconds_without_process) {
   std::vector<std::string> words{"mpirun",          "-n",        std::to_string(ranks),
                                  "--oversubscribe", "--bind-to", "none"};
   // A job that ends with a code of its own has said why; mpirun would add a screen of its own.
@@ -186,12 +220,21 @@ JobResult run_job(int ranks, const std::vector<std::string>& arguments, JobOutpu
   JobResult result;
   int stopped_by = 0;
   Stopwatch since_stop;
+  Stopwatch since_life;
+  std::error_code no_directory;
   bool open = reader.valid();
   while (!child.ended() || open) {
     std::array<pollfd, 2> waits{{{signals.descriptor(), POLLIN, 0}, {reader.get(), POLLIN, 0}}};
-    ::poll(waits.data(), open ? 2 : 1, stopped_by != 0 ? 100 : -1);
+    ::poll(waits.data(), open ? 2 : 1, stopped_by != 0 ? 100 : 500);
     if (open && waits[1].revents != 0) open = read_some(reader.get(), result.output);
     const int signal = signals.next_stop();
+    if (child.ended() || child.has_living_child()) since_life.lap();
+    if (stopped_by == 0 && since_life.seconds() > seconds_without_process) {
+      fail(ExitCode::kUnavailable,
+           "mpirun has had no process of its job for {:.0f} s and does not end: it was killed; is "
+           "there space in {}?",
+           seconds_without_process, std::filesystem::temp_directory_path(no_directory).string());
+    }
     const bool late = stopped_by != 0 && since_stop.seconds() > kSecondsToEnd;
     if ((signal != 0 && stopped_by != 0) || late) {
       child.end(SIGKILL);

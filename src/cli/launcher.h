@@ -17,12 +17,18 @@ struct JobResult {
 
 enum class JobOutput { kCaptured, kInherited };
 
+/// mpirun may hang when it could not start the ranks (a full disk) or cannot see that they have
+/// ended.
+constexpr double kSecondsWithoutProcess = 20;
+
 /// Runs `mpirun -n ranks lockstep arguments...` on this machine to its end, unbound, with more
-/// ranks than cores if need be, and with none of an outer job's variables in its environment. MPI
-/// must not have been started in this process, and no other thread may want its signals. The job
-/// does not outlive this process: SIGINT, SIGTERM and SIGHUP end it first (a second one at once),
-/// and then throw Error{kUnavailable}, which is also thrown when mpirun cannot be started.
+/// ranks than cores if need be, and with none of an outer job's variables in its environment; the
+/// user's own OMPI_MCA_* stay. MPI must not have been started in this process, and no other thread
+/// may want its signals. The job does not outlive this process: SIGINT, SIGTERM, SIGHUP, SIGUSR1
+/// and SIGUSR2 end it first (a second one at once), and then throw Error{kUnavailable}, which is
+/// also thrown when mpirun cannot be started, or has had no living process for so many seconds.
 JobResult run_job(int ranks, const std::vector<std::string>& arguments,
-                  JobOutput output = JobOutput::kCaptured);
+                  JobOutput output = JobOutput::kCaptured,
+                  double seconds_without_process = kSecondsWithoutProcess);
 
 }  // namespace lockstep

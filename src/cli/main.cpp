@@ -11,6 +11,7 @@
 #include "lockstep/comm/launcher.h"
 #include "lockstep/comm/world.h"
 #include "lockstep/train/stop_signal.h"
+#include "manual.h"
 
 namespace lockstep {
 
@@ -33,6 +34,11 @@ ExitCode dispatch(const std::vector<std::string>& arguments) {
   }
   if (arguments[0] == "--version") {
     print(version_text() + "\n");
+    return ExitCode::kDone;
+  }
+  if (arguments[0] == "--man" || arguments[0] == "--bash-completion") {
+    print(arguments[0] == "--man" ? manual_page(commands, LOCKSTEP_VERSION)
+                                  : bash_completion(commands));
     return ExitCode::kDone;
   }
   std::vector<std::string> names;

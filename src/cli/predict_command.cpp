@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <limits>
 
 #include "command_line.h"
@@ -91,9 +90,7 @@ ExitCode predict(Session& session) {
       fail(ExitCode::kDiverged, "{}: the network gives no finite number",
            predictions.files[image.file]);
     }
-    std::fputs(formatted(predictions, plan).c_str(), stdout);
-    if (std::fflush(stdout) != 0)
-      fail(ExitCode::kInputOutput, "standard output: cannot be written");
+    print_or_fail(formatted(predictions, plan));
   });
   return predictor.code();
 }

@@ -2,7 +2,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <bit>
 
 #include "command_line.h"
 #include "job_options.h"
@@ -21,22 +21,34 @@ namespace {
 
 constexpr int kMostSteps = 1'000'000;
 
-// Powers of two up to as many ranks as there are places and, with virtual ranks, shards.
+// Powers of two up to as many ranks as there are places and, with virtual ranks, shards; a resume
+// takes all places, or with virtual ranks the largest power of two.
 std::vector<int> default_ranks(bool resume, int places, int virtual_ranks) {
-  if (virtual_ranks > 0) places = std::min(places, virtual_ranks);
+  if (virtual_ranks > 0) {
+    places =
+        static_cast<int>(std::bit_floor(static_cast<unsigned>(std::min(places, virtual_ranks))));
+  }
   if (resume) return {places};
   std::vector<int> ranks{1};
   while (ranks.back() <= places / 2) ranks.push_back(2 * ranks.back());
   return ranks;
 }
 
-/// world_size: of the job this process is in; 0: it is in none.
-ProofPlan make_plan(const std::string& kind, const ParsedSettings& parsed, int world_size) {
-  ProofPlan plan;
-  plan.resume = kind == "resume";
-  if (!plan.resume && kind != "ranks") {
-    fail(ExitCode::kUsage, "lockstep prove: name what to prove: resume or ranks");
+// Why there is only one number of ranks to choose from.
+std::string why_one(const Settings& settings, int world_size) {
+  if (settings.train.virtual_ranks == 1) {
+    return "--virtual-ranks 1 allows one rank only: set more of them";
   }
+  if (world_size > 0) return "this job has one rank: start it with mpirun -n 2 or more";
+  return "this machine has one GPU, which ranks cannot share: set --device cpu";
+}
+
+/// world_size: of the job this process is in; 0: it is in none.
+ProofPlan make_plan(const Command& command, const std::string& kind, const ParsedSettings& parsed,
+                    int world_size) {
+  ProofPlan plan;
+  require_kind(command, kind);
+  plan.resume = kind == "resume";
   const auto option = [&](const char* name) -> const std::string* {
     const auto found = parsed.options.find(name);
     return found == parsed.options.end() ? nullptr : &found->second;
@@ -56,6 +68,10 @@ ProofPlan make_plan(const std::string& kind, const ParsedSettings& parsed, int w
     const int own = gpus_for(parsed.settings) == 1 ? 1 : 2;
     plan.ranks = default_ranks(plan.resume, world_size > 0 ? world_size : own,
                                parsed.settings.train.virtual_ranks);
+    if (!plan.resume && plan.ranks.size() < 2) {
+      fail(ExitCode::kUsage, "lockstep prove ranks: nothing to compare: {}",
+           why_one(parsed.settings, world_size));
+    }
   }
   if (plan.resume && plan.ranks.size() > 2) {
     fail(ExitCode::kUsage,
@@ -73,17 +89,13 @@ ProofPlan make_plan(const std::string& kind, const ParsedSettings& parsed, int w
   return plan;
 }
 
-ExitCode prove(Session& session, const std::string& kind) {
+ExitCode prove(Session& session, const Command& command, const std::string& kind) {
   World& world = session.world();
   ProofPlan plan;
-  together(world, [&] { plan = make_plan(kind, session.parsed(), world.size()); });
+  together(world, [&] { plan = make_plan(command, kind, session.parsed(), world.size()); });
   const Proof proof = make_proof(session, plan);
   together(world, [&] {
-    if (!world.is_root()) return;
-    const std::string text = plan.json ? proof_json(proof) : proof_table(proof);
-    std::fputs(text.c_str(), stdout);
-    if (std::fflush(stdout) != 0)
-      fail(ExitCode::kInputOutput, "standard output: cannot be written");
+    if (world.is_root()) print_or_fail(plan.json ? proof_json(proof) : proof_table(proof));
   });
   return world.broadcast_value(proof.holds()) ? ExitCode::kDone : ExitCode::kDiverged;
 }
@@ -91,8 +103,9 @@ ExitCode prove(Session& session, const std::string& kind) {
 // From outside of any job: starts one of as many ranks as the largest run has.
 ExitCode prove_in_a_job(const std::string& kind, std::span<const std::string> arguments,
                         const Command& command) {
+  require_kind(command, kind);  // before options that may be those of something else
   const ParsedSettings parsed = parse_settings(arguments, command.accepts);
-  const ProofPlan plan = make_plan(kind, parsed, 0);
+  const ProofPlan plan = make_plan(command, kind, parsed, 0);
   std::vector<std::string> words{"prove", kind};
   words.insert(words.end(), arguments.begin(), arguments.end());
   if (!parsed.options.contains("ranks")) {
@@ -112,28 +125,11 @@ ExitCode prove_in_a_job(const std::string& kind, std::span<const std::string> ar
 }
 
 ExitCode run_prove(const Command& command, std::span<const std::string> arguments) {
-  const bool named = !arguments.empty() && !arguments[0].starts_with("--");
-  const std::string kind = named ? arguments[0] : "";
-  const auto rest = arguments.subspan(named ? 1 : 0);
+  std::vector<std::string> rest(arguments.begin(), arguments.end());
+  const std::string kind = take_kind(command, rest);
   if (mpi_job_rank() < 0) return prove_in_a_job(kind, rest, command);
   Session session(command, rest);
-  return reporting(session.world(), [&] { return prove(session, kind); });
-}
-
-// Everything that has a meaning in a run that is bounded, begins anew and writes elsewhere.
-std::vector<std::string> accepted_settings() {
-  const std::vector<std::string> others{"resume",
-                                        "out",
-                                        "max-steps",
-                                        "max-minutes",
-                                        "log-every-steps",
-                                        "keep-checkpoints",
-                                        "checkpoint-every-epochs"};
-  std::vector<std::string> accepted;
-  for (const auto& [name, source] : parse_settings({}).sources) {
-    if (std::ranges::find(others, name) == others.end()) accepted.push_back(name);
-  }
-  return accepted;
+  return reporting(session.world(), [&] { return prove(session, command, kind); });
 }
 
 }  // namespace
@@ -142,21 +138,28 @@ Command prove_command() {
   CommandLine accepts;
   accepts.options = {
       {"steps", "N",
-       "length of the runs, in two epochs that are cut short (an epoch's first steps and its last "
-       "one), each with its validation; default 20"},
+       "length of the runs: two epochs that are cut short (an epoch's first steps and its last "
+       "one), each with its validation; one epoch with --epochs 1, more epochs where they are "
+       "shorter than half of it; default 20"},
       {"stop-at", "N",
-       "resume: the step after which the run is stopped; default: in the second "
-       "epoch's middle"},
+       "resume: the step after which the run is stopped; default: in the middle of what follows "
+       "the first epoch, or of the only one"},
       {"ranks", "LIST",
        "ranks: numbers of ranks to compare, e.g. 1,2,4; resume: the number of ranks, and if it "
        "changes that of the resumed part, e.g. 4,1"},
-      {"keep", "DIR", "keep the runs there, in a directory that is new or empty"},
+      {"keep", "DIR",
+       "keep the runs there, in a directory that is new or empty; default: below $TMPDIR or /tmp, "
+       "and removed at the end. Each run takes a checkpoint a step"},
       {"json", "", "print one JSON object"}};
-  accepts.settings = accepted_settings();
+  // Everything that has a meaning in a run that is bounded, begins anew and writes elsewhere.
+  accepts.settings = settings_except(
+      {"resume", "out", "max-steps", "max-minutes", "log-every-steps", "keep-checkpoints",
+       "checkpoint-every-epochs", "checkpoint-every-steps", "ledger-dir"});
   for (const NetworkEntry& entry : registered_networks()) accepts.models.push_back(entry.name);
   return {.name = "prove",
           .summary = "show that a stop, or the number of ranks, changes no bit: resume, ranks",
           .accepts = std::move(accepts),
+          .kinds = {"resume", "ranks"},
           .run = run_prove};
 }
 

@@ -113,24 +113,51 @@ std::optional<Difference> compare_safetensors(const std::string& name,
 }
 
 std::string value_text(const Json& value) {
-  if (!value.is_number_float()) return value.dump();
-  return fmt::format("{:a}", value.get<double>());
+  if (value.is_number_float()) return fmt::format("{:a}", value.get<double>());
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-std::optional<Difference> compare_json(const Json& first, const Json& second) {
-  if (first == second) return std::nullopt;
-  const Json one = first.flatten(), two = second.flatten();
-  std::set<std::string> keys;
-  for (const Json& flat : {one, two}) {
-    for (const auto& [key, value] : flat.items()) keys.insert(key);
+// Of one kind and, as numbers, of the same bits: to nlohmann 0.0 is -0.0, and 1 is 1.0.
+bool same_value(const Json& first, const Json& second) {
+  if (first.type() != second.type()) return false;
+  if (!first.is_number_float()) return first == second;
+  return std::bit_cast<std::uint64_t>(first.get<double>()) ==
+         std::bit_cast<std::uint64_t>(second.get<double>());
+}
+
+std::optional<Difference> compare_json(const Json& first, const Json& second,
+                                       const std::string& place = "") {
+  const auto compare_parts = [&](const Json* one, const Json* two, const std::string& part) {
+    if (one != nullptr && two != nullptr) return compare_json(*one, *two, part);
+    return std::optional(Difference{.place = part,
+                                    .first = one != nullptr ? value_text(*one) : kAbsent,
+                                    .second = two != nullptr ? value_text(*two) : kAbsent});
+  };
+  if (first.is_object() && second.is_object()) {
+    std::set<std::string> keys;
+    for (const Json* object : {&first, &second}) {
+      for (const auto& [key, value] : object->items()) keys.insert(key);
+    }
+    for (const std::string& key : keys) {
+      const auto find = [&](const Json& object) {
+        const auto found = object.find(key);
+        return found == object.end() ? nullptr : &*found;
+      };
+      auto found = compare_parts(find(first), find(second), place + "/" + key);
+      if (found) return found;
+    }
+    return std::nullopt;
   }
-  for (const std::string& key : keys) {
-    if (one.contains(key) && two.contains(key) && one[key] == two[key]) continue;
-    return Difference{.place = key,
-                      .first = one.contains(key) ? value_text(one[key]) : kAbsent,
-                      .second = two.contains(key) ? value_text(two[key]) : kAbsent};
+  if (first.is_array() && second.is_array()) {
+    for (std::size_t i = 0; i < std::max(first.size(), second.size()); ++i) {
+      const auto at = [&](const Json& array) { return i < array.size() ? &array[i] : nullptr; };
+      auto found = compare_parts(at(first), at(second), fmt::format("{}/{}", place, i));
+      if (found) return found;
+    }
+    return std::nullopt;
   }
-  return std::nullopt;
+  if (same_value(first, second)) return std::nullopt;
+  return Difference{.place = place, .first = value_text(first), .second = value_text(second)};
 }
 
 // What may differ between equal runs: why they stopped, and what they were computed with.
@@ -173,7 +200,11 @@ std::vector<Json> records_in(const std::filesystem::path& file) {
   const std::string text = read_text_file(file);
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
-    Json record = Json::parse(text.substr(begin, end - begin));
+    Json record = Json::parse(text.substr(begin, end - begin), nullptr, /*allow_exceptions=*/false);
+    if (!record.is_object()) {
+      fail(ExitCode::kBadData, "{}: record {}: expected a JSON object", file.string(),
+           records.size() + 1);
+    }
     record.erase("seconds");
     record.erase("samples_per_second");
     records.push_back(std::move(record));
@@ -194,20 +225,22 @@ RecordComparison compare_records(const std::filesystem::path& first,
   RecordComparison result;
   for (std::size_t i = 0; i < std::max(one.size(), two.size()); ++i) {
     const bool both = i < one.size() && i < two.size();
-    if (both && one[i] == two[i]) {
-      ++result.equal;
-      continue;
+    std::optional<Difference> difference;
+    if (both) {
+      difference = compare_json(one[i], two[i]);
+      if (!difference) {
+        ++result.equal;
+        continue;
+      }
+    } else {
+      difference = Difference{.place = "the record",
+                              .first = i < one.size() ? "there" : kAbsent,
+                              .second = i < two.size() ? "there" : kAbsent};
     }
     const Json& record = i < one.size() ? one[i] : two[i];
     result.step = record.value("step", std::int64_t{0});
-    if (both) {
-      result.difference = compare_json(one[i], two[i]);
-      result.step = std::min(result.step, two[i].value("step", std::int64_t{0}));
-    } else {
-      result.difference = Difference{.place = "the record",
-                                     .first = i < one.size() ? "there" : kAbsent,
-                                     .second = i < two.size() ? "there" : kAbsent};
-    }
+    if (both) result.step = std::min(result.step, two[i].value("step", std::int64_t{0}));
+    result.difference = std::move(difference);
     result.difference->file = name;
     result.difference->place =
         fmt::format("{} record, {}", record.value("kind", "decision"), result.difference->place);

@@ -18,12 +18,20 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr std::size_t kColumns = 80;
+
 std::string ranks_text(const ProofRun& run) { return fmt::format("{}", fmt::join(run.ranks, ",")); }
 
 int most_ranks(const Proof& proof) {
   int most = 1;
   for (const ProofRun& run : proof.runs) most = std::max(most, std::ranges::max(run.ranks));
   return most;
+}
+
+int least_ranks(const Proof& proof) {
+  int least = proof.runs[0].ranks[0];
+  for (const ProofRun& run : proof.runs) least = std::min(least, std::ranges::min(run.ranks));
+  return least;
 }
 
 // "threads=1" and the like, where the two have something else.
@@ -46,6 +54,7 @@ std::vector<std::string> words_not_in(const std::string& text, const std::string
 void add_reasons_of_the_computation(const Proof& proof, const ProofRun& run,
                                     std::vector<std::string>& reasons) {
   const Settings& settings = proof.settings;
+  const auto shards = std::bit_ceil(static_cast<unsigned>(most_ranks(proof)));
   if (run.numerics.starts_with("cpu")) {
     if (settings.train.virtual_ranks == 0 && settings.model.threads != 1) {
       reasons.emplace_back("sums over several threads may depend on timing: try --threads 1");
@@ -53,25 +62,16 @@ void add_reasons_of_the_computation(const Proof& proof, const ProofRun& run,
   } else {
     reasons.emplace_back(
         "a kernel of the GPU may have no deterministic form: look for one in the network");
+    if (settings.train.virtual_ranks == 0 && shards > 1 && settings.comm.backend != "mpi") {
+      reasons.push_back(fmt::format(
+          "NCCL chooses the order in which it sums, and may choose another one in another run: try "
+          "--virtual-ranks {}",
+          shards));
+    }
   }
   reasons.emplace_back(
       "the network may keep something between two forward passes, or draw random numbers from "
       "elsewhere than its StepContext or LibTorch's default generator");
-}
-
-// An item of a list, in lines of at most 100 columns.
-std::string item(const std::string& sentence) {
-  constexpr std::size_t kColumns = 100;
-  std::istringstream words(sentence);
-  std::string text, line = "  -";
-  for (std::string word; words >> word;) {
-    if (line.size() + 1 + word.size() > kColumns) {
-      text += line + "\n";
-      line = "   ";
-    }
-    line += " " + word;
-  }
-  return text + line + "\n";
 }
 
 Json to_json(const ProofRun& run, const Difference& difference) {
@@ -89,7 +89,7 @@ Json to_json(const ProofRun& run, const Difference& difference) {
   return json;
 }
 
-// The runs that have the same file, a line a content.
+// The runs that have the same file, and its content, in two lines.
 std::string sha256_lines(const Proof& proof) {
   std::map<std::string, std::vector<std::pair<std::string, std::string>>> groups;
   for (const ProofRun& run : proof.runs) {
@@ -107,7 +107,7 @@ std::string sha256_lines(const Proof& proof) {
   std::string text;
   for (const auto& [file, contents] : groups) {
     for (const auto& [names, digest] : contents) {
-      text += fmt::format("{:<22}  {:<9}  {}\n", file, names, digest);
+      text += fmt::format("{} of {}\n  {}\n", file, names, digest);
     }
   }
   return text;
@@ -118,14 +118,20 @@ std::string difference_text(const Proof& proof, const ProofRun& run) {
   const Comparison& comparison = run.comparison;
   std::string text;
   if (!run.failure.empty()) {
-    text += fmt::format("{} ended after step {}: {}\n", run.name, run.last_step, run.failure);
+    text += wrapped(fmt::format("{} ended after step {}: {}", run.name, run.last_step, run.failure),
+                    2, kColumns);
+  }
+  if (&run == &proof.runs[0]) {
+    if (!run.failure.empty()) text += "  so that there is nothing to compare with\n";
+    return text;
   }
   if (comparison.equal()) return text;
   text +=
       fmt::format("{} differs from {}, first after step {}:\n", run.name, first, comparison.step);
   for (const Difference& difference : comparison.differences) {
-    text += fmt::format("  {}: {}: {} in {}, {} in {}\n", difference.file, difference.place,
-                        difference.first, first, difference.second, run.name);
+    text += wrapped(fmt::format("  {}: {}: {} in {}, {} in {}", difference.file, difference.place,
+                                difference.first, first, difference.second, run.name),
+                    4, kColumns);
     if (difference.elements > 0) {
       text += fmt::format("    {} of the tensor's {} elements differ; {} of {} tensors\n",
                           format_count(difference.differing), format_count(difference.elements),
@@ -133,7 +139,8 @@ std::string difference_text(const Proof& proof, const ProofRun& run) {
     }
   }
   text += "  likely because\n";
-  for (const std::string& reason : likely_reasons(proof, run)) text += item(reason);
+  for (const std::string& reason : likely_reasons(proof, run))
+    text += wrapped("  - " + reason, 4, kColumns);
   return text;
 }
 
@@ -166,7 +173,9 @@ std::vector<std::string> likely_reasons(const Proof& proof, const ProofRun& run)
   }
   const auto ours = words_not_in(first.numerics, run.numerics);
   const auto theirs = words_not_in(run.numerics, first.numerics);
-  if (!ours.empty() || !theirs.empty()) {
+  // A run that diverged before its first checkpoint says nothing of what computed it.
+  const bool both_known = !first.numerics.empty() && !run.numerics.empty();
+  if (both_known && (!ours.empty() || !theirs.empty())) {
     reasons.push_back(fmt::format("{} was computed with {}, {} with {}", first.name,
                                   fmt::join(ours, " "), run.name, fmt::join(theirs, " ")));
   }
@@ -194,42 +203,46 @@ std::vector<std::string> likely_reasons(const Proof& proof, const ProofRun& run)
         "numbers is in memory and not in the checkpoint, for example a network with state outside "
         "its parameters",
         proof.stop_at, run.name));
-  } else {
-    if (proof.resume) {
-      reasons.push_back(fmt::format(
-          "{} had not been stopped yet: the same run made twice differs, not its resume",
-          run.name));
-    }
-    add_reasons_of_the_computation(proof, run, reasons);
+  } else if (proof.resume) {
+    reasons.push_back(fmt::format(
+        "{} had not been stopped yet: the same run made twice differs, not its resume", run.name));
   }
+  add_reasons_of_the_computation(proof, run, reasons);
   return reasons;
 }
 
 std::string proof_table(const Proof& proof) {
   const Settings& settings = proof.settings;
-  std::string text = fmt::format("lockstep prove {}: {}, {} steps, {} an epoch, {}, {}\n\n",
-                                 proof.resume ? "resume" : "ranks", settings.model.name,
-                                 proof.steps, proof.epoch_steps,
-                                 settings.train.virtual_ranks > 0
-                                     ? fmt::format("{} virtual ranks", settings.train.virtual_ranks)
-                                     : std::string("no virtual ranks"),
-                                 fmt::join(words_not_in(proof.runs[0].numerics, ""), " "));
+  std::string text =
+      wrapped(fmt::format("lockstep prove {}: {}, {} steps, {} an epoch, {}, {}",
+                          proof.resume ? "resume" : "ranks", settings.model.name, proof.steps,
+                          proof.epoch_steps,
+                          settings.train.virtual_ranks > 0
+                              ? fmt::format("{} virtual ranks", settings.train.virtual_ranks)
+                              : std::string("no virtual ranks"),
+                          fmt::join(words_not_in(proof.runs[0].numerics, ""), " ")),
+              2, kColumns);
+  if (settings.model.threads == 0 && most_ranks(proof) > least_ranks(proof)) {
+    text += wrapped(
+        "  Every run has as many threads a rank as this job's ranks leave to each. A job of fewer "
+        "ranks would take more by itself and have other numbers: --threads sets them for good.",
+        2, kColumns);
+  }
+  text += "\n";
   text += fmt::format("run  {:<40}  {:>7}  {:>6}  {:>8}\n", "what", "ranks", "steps", "seconds");
   for (const ProofRun& run : proof.runs) {
     text += fmt::format("{:<3}  {:<40}  {:>7}  {:>6}  {:>8.1f}\n", run.name, run.what,
                         ranks_text(run), run.last_step, run.seconds);
   }
-  text +=
-      fmt::format("\n{:<22}  {:<9}  SHA-256\n", "at the end", "run") + sha256_lines(proof) + "\n";
-  for (std::size_t i = 1; i < proof.runs.size(); ++i) {
-    text += difference_text(proof, proof.runs[i]);
-  }
+  text += "\nSHA-256 at the end\n" + sha256_lines(proof) + "\n";
+  for (const ProofRun& run : proof.runs) text += difference_text(proof, run);
   if (!proof.holds()) return text + "not proved\n";
   const Comparison& compared = proof.runs[1].comparison;
-  return text + fmt::format(
-                    "equal in every bit: all tensors and the state of {} checkpoints, {} metrics, "
-                    "{} decisions\n",
-                    compared.checkpoints, compared.metrics, compared.decisions);
+  return text +
+         wrapped(fmt::format("equal in every bit: all tensors and the state of {} checkpoints, {} "
+                             "metrics, {} decisions",
+                             compared.checkpoints, compared.metrics, compared.decisions),
+                 2, kColumns);
 }
 
 std::string proof_json(const Proof& proof) {
@@ -257,11 +270,12 @@ std::string proof_json(const Proof& proof) {
   if (proof.resume) json["stopped_at"] = proof.stop_at;
   json["runs"] = std::move(runs);
   json["differences"] = std::move(differences);
-  const Comparison& compared = proof.runs[1].comparison;
+  const Comparison& compared = proof.runs[proof.runs.size() > 1 ? 1 : 0].comparison;
   json["equal"] = {{"checkpoints", compared.checkpoints},
                    {"metrics", compared.metrics},
                    {"decisions", compared.decisions}};
-  return json.dump(2) + "\n";
+  // Texts of the user's own, as an injected fault, may be no UTF-8.
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace lockstep

@@ -20,7 +20,8 @@ struct ProofRun {
   std::vector<int> ranks;
   std::filesystem::path directory;
   double seconds = 0;
-  /// The message it ended with because it diverged; empty: it came to its end.
+  /// The message it ended with because it diverged; empty: it came to its end. Of the first run:
+  /// there is nothing to compare with, and no further run.
   std::string failure;
   std::int64_t last_step = 0;
   std::string numerics;                       ///< what its last checkpoint was computed with
@@ -46,7 +47,7 @@ void read_facts(ProofRun& run);
 /// from what the runs were computed with, and from where they differ.
 std::vector<std::string> likely_reasons(const Proof& proof, const ProofRun& run);
 
-/// For people; at most 100 columns but for messages.
+/// For people; at most 80 columns where words fit.
 std::string proof_table(const Proof& proof);
 /// One JSON object.
 std::string proof_json(const Proof& proof);

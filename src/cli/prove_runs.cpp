@@ -6,6 +6,7 @@
 #include "lockstep/base/cast.h"
 #include "lockstep/base/clock.h"
 #include "lockstep/base/log.h"
+#include "lockstep/base/text.h"
 #include "lockstep/comm/together.h"
 #include "lockstep/data/sampler.h"
 #include "scratch_directory.h"
@@ -26,10 +27,23 @@ Settings base_settings(const Session& session, const ProofPlan& plan) {
   train.log_every_steps = 1;
   train.log_level = "warning";
   train.checkpoint_every_epochs = 1;
-  if (train.checkpoint_every_steps == 0) train.checkpoint_every_steps = 1;
+  train.checkpoint_every_steps = 1;
   train.keep_checkpoints = std::numeric_limits<int>::max();
   settings.comm.inject_fault.clear();
   return settings;
+}
+
+// Bytes of a checkpoint of tensors: float32 of the weights, of each of the optimizer's states, and
+// of the average.
+double checkpoint_bytes(const Settings& settings, std::int64_t parameters) {
+  const OptimizerOptions& optimizer = settings.optimizer;
+  int copies = settings.train.ema_decay > 0 ? 2 : 1;
+  if (optimizer.name == "adamw") {
+    copies += 2;
+  } else {
+    copies += (optimizer.name == "rmsprop" ? 1 : 0) + (optimizer.momentum > 0 ? 1 : 0);
+  }
+  return 4.0 * copies * static_cast<double>(parameters);
 }
 
 // One proof, made by the ranks of a job; each run is made by the first ones of them.
@@ -64,10 +78,17 @@ class Prover {
   // Two epochs, both cut short: a validation and a decision before the stop, and after it.
   void fit_to_the_data() {
     const TrainOptions& train = settings_.train;
-    const Sampler sampler(
-        checked_cast<std::int64_t>(data_.split.training.size()),
-        train.batch_size_per_rank > 0 ? train.batch_size_per_rank : train.batch_size,
-        train.last_batch == "drop" ? LastBatch::kDrop : LastBatch::kKeep, train.seed);
+    const bool per_rank = train.batch_size_per_rank > 0;
+    const auto samples = checked_cast<std::int64_t>(data_.split.training.size());
+    // The largest of the runs' batches, so that no run's epoch is shorter than is reckoned here; a
+    // batch of more samples than there are is like any other one of that kind.
+    const std::int64_t batch =
+        per_rank
+            ? std::min<std::int64_t>(train.batch_size_per_rank, samples + 1) * plan_.most_ranks()
+            : train.batch_size;
+    const Sampler sampler(samples, batch,
+                          train.last_batch == "drop" ? LastBatch::kDrop : LastBatch::kKeep,
+                          train.seed);
     const std::int64_t most = sampler.steps_per_epoch();
     std::int64_t& steps = proof_.steps;
     steps = plan_.steps;
@@ -75,10 +96,18 @@ class Prover {
     proof_.epoch_steps = std::min(most, train.epochs > 1 ? (steps + 1) / 2 : steps);
     settings_.train.max_steps = steps;
     if (!plan_.resume) return;
-    const std::int64_t last_epoch = steps - proof_.epoch_steps;
-    proof_.stop_at = last_epoch > 0 ? steps - std::max<std::int64_t>(1, last_epoch / 2) : steps / 2;
+    if (steps < 2) {
+      fail(ExitCode::kUsage,
+           "{} epoch{} of batches of {} samples {} 1 step in all, and a run that is stopped and "
+           "resumed needs two: set a smaller --batch-size{} or more --epochs",
+           train.epochs, train.epochs == 1 ? "" : "s", batch, train.epochs == 1 ? "is" : "are",
+           per_rank ? "-per-rank" : "");
+    }
+    const std::int64_t after_first = steps - proof_.epoch_steps;
+    proof_.stop_at =
+        after_first > 0 ? steps - std::max<std::int64_t>(1, after_first / 2) : steps / 2;
     if (plan_.stop_at) proof_.stop_at = *plan_.stop_at;
-    if (proof_.stop_at < 1 || proof_.stop_at >= steps) {
+    if (proof_.stop_at >= steps) {
       fail(ExitCode::kUsage, "--stop-at {}: the run has {} steps: expected 1 to {}", proof_.stop_at,
            steps, steps - 1);
     }
@@ -92,8 +121,11 @@ class Prover {
     }
     directory_ = plan_.keep;
     std::error_code ignored;
-    if (std::filesystem::exists(directory_, ignored) &&
-        !std::filesystem::is_empty(directory_, ignored)) {
+    if (!std::filesystem::exists(directory_, ignored)) return;
+    if (!std::filesystem::is_directory(directory_, ignored)) {
+      fail(ExitCode::kCannotCreate, "--keep {}: is not a directory", directory_.string());
+    }
+    if (!std::filesystem::is_empty(directory_, ignored)) {
       fail(ExitCode::kCannotCreate, "{}: is not empty: proofs go into a directory of their own",
            directory_.string());
     }
@@ -102,13 +134,15 @@ class Prover {
   void prove_resume() {
     const int ranks = plan_.ranks.front();
     add_run("uninterrupted");
-    train(settings_, ranks);
+    if (!train(settings_, ranks)) return;
     const int resumed_ranks = plan_.ranks.back();
     add_run(fmt::format("stopped after step {}, resumed", proof_.stop_at));
     Settings part = settings_;
     part.comm.inject_fault = session_.settings().comm.inject_fault;
     part.train.max_steps = proof_.stop_at;
     if (!train(part, ranks)) return;
+    // Where it did not stop there, it is another run than the first, as the comparison will say.
+    if (!world_.broadcast_value(stopped_at(proof_.stop_at))) return;
     part.train.max_steps = settings_.train.max_steps;
     part.train.resume = "auto";
     train(part, resumed_ranks);
@@ -121,8 +155,26 @@ class Prover {
         settings.comm.inject_fault = session_.settings().comm.inject_fault;
       }
       add_run(fmt::format("{} rank{}", ranks, ranks == 1 ? "" : "s"));
-      train(settings, ranks);
+      if (!train(settings, ranks) && proof_.runs.size() == 1) return;
     }
+  }
+
+  // On the root: whether the latest part of a run was stopped there, and by its limit.
+  bool stopped_at(std::int64_t step) const {
+    return outcome_.reason == StopReason::kLimit && outcome_.cursor.global_step == step;
+  }
+
+  // A first run that ends before its time shows nothing of what was to be shown.
+  void require_full_length() {
+    const std::int64_t step = outcome_.cursor.global_step;
+    if (step == proof_.steps) return;
+    const int patience = settings_.train.early_stopping;
+    fail(ExitCode::kUsage, "run {} ended after step {} of {}{}", proof_.runs[0].name, step,
+         proof_.steps,
+         patience > 0 ? fmt::format(": --early-stopping {} ended it; set --early-stopping 0, or "
+                                    "--steps to at most {}",
+                                    patience, step)
+                      : "");
   }
 
   void add_run(std::string what) {
@@ -147,7 +199,8 @@ class Prover {
         try {
           TrainingJob job(part, settings, session_.device(), data_, run.directory,
                           proof_.epoch_steps);
-          job.trainer().run();
+          require_space(part, job.trainer());
+          outcome_ = job.trainer().run();
         } catch (const AgreedError& error) {
           failure = World::Failure{error.code(), error.what()};
         }
@@ -159,12 +212,36 @@ class Prover {
     if (!agreed) {
       log_info("{}: {} rank{} to step {}: {:.1f} s", run.name, ranks, ranks == 1 ? "" : "s",
                settings.train.max_steps, watch.seconds());
+      if (proof_.runs.size() == 1) {
+        together(world_, [this] {
+          if (world_.is_root()) require_full_length();
+        });
+      }
       return true;
     }
     const std::string& message = world_.is_root() ? failure->second : agreed->second;
     if (agreed->first != ExitCode::kDiverged) throw AgreedError(agreed->first, message);
     run.failure = message;
     return false;
+  }
+
+  // Before the first step: all of a proof's checkpoints are there at its end.
+  void require_space(World& part, const Trainer& trainer) {
+    if (proof_.runs.size() > 1) return;
+    together(part, [&] {
+      if (!part.is_root()) return;
+      const double runs = plan_.resume ? 2 : static_cast<double>(plan_.ranks.size());
+      const double needed = runs * static_cast<double>(proof_.steps) *
+                            checkpoint_bytes(settings_, trainer.parameters().parameter_count());
+      std::error_code error;
+      const auto space = std::filesystem::space(directory_, error);
+      if (error || static_cast<double>(space.available) >= needed) return;
+      fail(ExitCode::kInputOutput,
+           "{}: {} free, but {} runs of {} steps, with a checkpoint after each, take {}: set fewer "
+           "--steps, or --keep or TMPDIR to a place with more",
+           directory_.string(), format_bytes(space.available), runs, proof_.steps,
+           format_bytes(static_cast<std::uint64_t>(needed)));
+    });
   }
 
   // Ranks without a part wait until it is done. Each of its steps has a deadline of its own.
@@ -175,14 +252,13 @@ class Prover {
 
   void compare() {
     const auto progress = [this] { world_.publish_progress(); };
+    const ProofRun& first = proof_.runs[0];
     for (ProofRun& run : proof_.runs) {
       read_facts(run);
-      run.comparison = compare_runs(proof_.runs[0].directory, run.directory, progress);
-    }
-    if (!proof_.runs[0].failure.empty()) {
-      fail(ExitCode::kDiverged,
-           "{} ({}) did not come to its end, so that nothing can be proved: {}",
-           proof_.runs[0].name, proof_.runs[0].what, proof_.runs[0].failure);
+      // Of a first run that did not come to its end there is nothing to compare with.
+      if (first.failure.empty()) {
+        run.comparison = compare_runs(first.directory, run.directory, progress);
+      }
     }
   }
 
@@ -193,6 +269,7 @@ class Prover {
   TrainingData data_;
   std::optional<ScratchDirectory> scratch_;
   std::filesystem::path directory_;
+  Outcome outcome_;  // of the latest part of a run, on the ranks that had one
   Proof proof_;
 };
 

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <boost/program_options.hpp>
+#include <filesystem>
 #include <iterator>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "cli/settings_file.h"
@@ -46,7 +48,11 @@ class Parser {
     check_positional();
     std::optional<Error> missing_file;
     if (const auto config = command_line_.find("config"); config != command_line_.end()) {
-      missing_file = read_settings_file(config->second.value);
+      if (const auto problem = utf8_problem(config->second.value)) {
+        report("--config={}: {}", config->second.value, *problem);
+      } else {
+        missing_file = read_settings_file(config->second.value);
+      }
     }
     choose_batch_size();
     ParsedSettings parsed = resolve();
@@ -146,6 +152,9 @@ class Parser {
         if (option.position_key >= 0) {
           take_argument(option.value[0]);
         } else if (is_repeatable(name)) {
+          if (const auto problem = utf8_problem(option.value[0])) {
+            report("{}={}: {}", shown, option.value[0], *problem);
+          }
           lists_[name].push_back(option.value[0]);
         } else {
           add(command_line_, name, {option.value.empty() ? implied : option.value[0], shown});
@@ -210,6 +219,11 @@ class Parser {
   /// Returns the error when the file cannot be opened; other faults are reported.
   std::optional<Error> read_settings_file(const std::string& path) {
     std::string text;
+    std::error_code ignored;
+    if (std::filesystem::is_directory(path, ignored)) {
+      return Error(ExitCode::kInputMissing,
+                   fmt::format("--config {}: is a directory, not a settings file", path));
+    }
     try {
       text = read_text_file(path, kLargestFile);
     } catch (const Error& error) {
@@ -265,9 +279,12 @@ class Parser {
         const auto given = values->find(setting.name);
         if (given == values->end()) continue;
         if (source == Source::kCommandLine && is_own(setting.name)) continue;
-        parsed.sources[setting.name] = source;
         const auto& [value, place] = given->second;
-        if (const auto problem = set_value(setting, value, parsed.settings)) {
+        // A file may be another command's; what this one has no use for is checked, and has no say.
+        const bool counts = source == Source::kCommandLine || accepts(setting.name);
+        Settings unused;
+        if (counts) parsed.sources[setting.name] = source;
+        if (const auto problem = set_value(setting, value, counts ? parsed.settings : unused)) {
           report("{}{}{}: {}", place,
                  value.empty()             ? ""
                  : source == Source::kFile ? " = "
@@ -282,7 +299,10 @@ class Parser {
     parsed.lists = lists_;
     for (const CommandOption& option : accepted_.options) {
       const auto given = command_line_.find(option.name);
-      if (given != command_line_.end()) parsed.options[option.name] = given->second.value;
+      if (given == command_line_.end()) continue;
+      const auto& [value, place] = given->second;
+      if (const auto problem = utf8_problem(value)) report("{}={}: {}", place, value, *problem);
+      parsed.options[option.name] = value;
     }
     return parsed;
   }
@@ -301,7 +321,7 @@ class Parser {
       problems_.resize(kMostProblems);
       report("and {} more problems", all - kMostProblems);
     }
-    fail(ExitCode::kUsage, "{}", fmt::join(problems_, "\n"));
+    fail(ExitCode::kUsage, "{}", with_valid_utf8(fmt::format("{}", fmt::join(problems_, "\n"))));
   }
 
   const CommandLine& accepted_;

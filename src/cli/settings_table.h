@@ -28,6 +28,9 @@ enum class SettingGroup {
   kOutput,
 };
 
+/// "Data", "Model and machine".
+std::string_view title(SettingGroup group);
+
 /// What a resumed run may do with a setting.
 enum class OnResume {
   kFree,               ///< takes no part in the numbers
@@ -79,6 +82,9 @@ std::string default_text(const Setting& setting);
 /// Stores a value; returns what is wrong with the text ("is not an integer; ..."), or nothing.
 std::optional<std::string> set_value(const Setting& setting, std::string_view text,
                                      Settings& settings);
+
+/// What is wrong with a text that is not UTF-8, or nothing.
+std::optional<std::string> utf8_problem(std::string_view text);
 
 bool is_flag(const Setting& setting);
 /// Placeholder in help: N, NUMBER, PATH, TEXT, or the choices.

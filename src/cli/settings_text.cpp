@@ -19,30 +19,6 @@ constexpr std::array kExitCodes{
     ExitCode::kStopped,     ExitCode::kDiverged, ExitCode::kSettings,
 };
 
-std::string_view title(SettingGroup group) {
-  switch (group) {
-    case SettingGroup::kData:
-      return "Data";
-    case SettingGroup::kAugmentation:
-      return "Augmentation";
-    case SettingGroup::kModel:
-      return "Model and machine";
-    case SettingGroup::kTraining:
-      return "Training";
-    case SettingGroup::kOptimizer:
-      return "Optimizer";
-    case SettingGroup::kSchedule:
-      return "Learning rate";
-    case SettingGroup::kCommunication:
-      return "Communication";
-    case SettingGroup::kCheckpoints:
-      return "Checkpoints and resume";
-    case SettingGroup::kOutput:
-      return "Output";
-  }
-  return "";
-}
-
 // A blank at which no line is broken: "[0, 1)" stays together.
 constexpr char kFixedBlank = '\x1f';
 
@@ -131,6 +107,30 @@ void for_each_in_groups(const std::vector<Setting>& table, Start group_start, Ro
 }
 
 }  // namespace
+
+std::string_view title(SettingGroup group) {
+  switch (group) {
+    case SettingGroup::kData:
+      return "Data";
+    case SettingGroup::kAugmentation:
+      return "Augmentation";
+    case SettingGroup::kModel:
+      return "Model and machine";
+    case SettingGroup::kTraining:
+      return "Training";
+    case SettingGroup::kOptimizer:
+      return "Optimizer";
+    case SettingGroup::kSchedule:
+      return "Learning rate";
+    case SettingGroup::kCommunication:
+      return "Communication";
+    case SettingGroup::kCheckpoints:
+      return "Checkpoints and resume";
+    case SettingGroup::kOutput:
+      return "Output";
+  }
+  return "";
+}
 
 AugmentationOptions Settings::effective_augmentation() const {
   return augment ? augmentation

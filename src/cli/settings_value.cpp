@@ -80,6 +80,7 @@ std::optional<std::string> check_text(const Setting& setting, std::string_view t
   }
   const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
   if (std::ranges::any_of(text, control)) return "contains a control character";
+  if (auto problem = utf8_problem(text)) return problem;
   if (!setting.choices.empty() &&
       std::ranges::find(setting.choices, text) == setting.choices.end()) {
     return fmt::format("must be one of {}{}", join(setting.choices), hint(text, setting.choices));
@@ -96,6 +97,14 @@ requires std::same_as<T, std::string> || std::same_as<T, std::filesystem::path>
 }
 
 }  // namespace
+
+std::optional<std::string> utf8_problem(std::string_view text) {
+  const auto at = find_invalid_utf8(text);
+  if (!at) return std::nullopt;
+  // The records, which are JSON, could not hold it.
+  return fmt::format("is not UTF-8: byte {} of it is 0x{:02X}", *at + 1,
+                     static_cast<unsigned char>(text[*at]));
+}
 
 std::string value_text(const Setting& setting, const Settings& settings) {
   return std::visit([&](const auto& field) { return to_text(field.see(settings)); }, setting.field);

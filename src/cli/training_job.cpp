@@ -72,7 +72,7 @@ std::optional<CheckpointStore::Loaded> newest_good(const std::filesystem::path& 
                                                    const Progress& progress) {
   std::vector<CheckpointStore::Skipped> skipped;
   std::optional<CheckpointStore::Loaded> loaded;
-  if (std::filesystem::is_directory(checkpoints)) {
+  if (has_store(checkpoints)) {
     loaded = CheckpointStore(checkpoints).load_latest(skipped, progress);
   }
   for (const auto& [directory, reason] : skipped) {
@@ -84,6 +84,17 @@ std::optional<CheckpointStore::Loaded> newest_good(const std::filesystem::path& 
   return loaded;
 }
 
+// A run that has decided has had its `checkpoints`: without them it is not one that has yet to
+// begin.
+void require_not_begun(const std::filesystem::path& out) {
+  const std::filesystem::path decisions = out / "decisions.jsonl";
+  std::error_code ignored;
+  const auto size = std::filesystem::file_size(decisions, ignored);
+  if (ignored || size == 0 || has_store(out / "checkpoints")) return;
+  fail(ExitCode::kInputMissing, "{}: its checkpoints are not there, though {} tells of some",
+       (out / "checkpoints").string(), decisions.string());
+}
+
 // On the root alone: the checkpoint to go on from, if any, checked against the settings.
 std::optional<CheckpointStore::Loaded> find_checkpoint(const Settings& settings,
                                                        const std::filesystem::path& out,
@@ -93,8 +104,11 @@ std::optional<CheckpointStore::Loaded> find_checkpoint(const Settings& settings,
   if (resume == "none") return loaded;
   if (resume == "auto") {
     loaded = newest_good(out / "checkpoints", progress);
-    if (!loaded) return loaded;
-  } else if (std::filesystem::is_directory(resume / "checkpoints")) {
+    if (!loaded) {
+      require_not_begun(out);
+      return loaded;
+    }
+  } else if (has_store(resume / "checkpoints")) {
     loaded = newest_good(resume / "checkpoints", progress);
     if (!loaded) fail(ExitCode::kInputMissing, "{}: this run has no checkpoint", resume.string());
   } else {
@@ -138,18 +152,53 @@ std::vector<CheckpointFile> files_of(const CheckpointStore::Loaded& loaded) {
   return files;
 }
 
-// A run that goes on in a new directory takes along where it begins, and the best so far.
-void take_along(const CheckpointStore::Loaded& loaded, const std::optional<Best>& best,
-                CheckpointStore& store) {
-  if (best && best->global_step != loaded.global_step) {
-    if (const auto directory = CheckpointStore(store_of(loaded)).find(best->global_step)) {
-      store.save(best->global_step, files_of(load_checkpoint(*directory)), /*best=*/true);
-    } else {
-      log_warning("{}: the best checkpoint so far, of step {}, is not beside it",
-                  loaded.directory.string(), best->global_step);
+// None where it is the checkpoint itself, or cannot be read: a run can do without it.
+std::optional<CheckpointStore::Loaded> older_best(const CheckpointStore::Loaded& loaded,
+                                                  const std::optional<Best>& best,
+                                                  const Progress& progress) {
+  if (!best || best->global_step == loaded.global_step) return std::nullopt;
+  std::string reason = "is not beside it";
+  if (const auto directory = CheckpointStore(store_of(loaded)).find(best->global_step)) {
+    try {
+      return load_checkpoint(*directory, progress);
+    } catch (const Error& error) {
+      reason = fmt::format("cannot be taken along: {}", error.what());
     }
   }
-  store.save(loaded.global_step, files_of(loaded), best && best->global_step == loaded.global_step);
+  log_warning("{}: the best checkpoint so far, of step {}, {}", loaded.directory.string(),
+              best->global_step, reason);
+  return std::nullopt;
+}
+
+// A run that goes on in a new directory takes along where it begins, and the best so far; all of it
+// or nothing, so that the same start can be made again.
+void take_along(const CheckpointStore::Loaded& loaded, const std::optional<Best>& best,
+                const RunDirectory& run, CheckpointStore& store, const Progress& progress) {
+  try {
+    store.save(loaded.global_step, files_of(loaded), std::nullopt, progress);
+    if (const auto older = older_best(loaded, best, progress)) {
+      store.save(older->global_step, files_of(*older), older->global_step, progress);
+    }
+  } catch (...) {
+    run.require_held();  // or else it is another run's by now
+    std::error_code ignored;
+    if (!run.existed()) std::filesystem::remove_all(run.checkpoints(), ignored);
+    throw;
+  }
+}
+
+// What is in a store, by name.
+using Listing = std::vector<std::pair<std::int64_t, std::filesystem::path>>;
+
+// A start reads before it holds the lock, so that one that is refused changes nothing: another run
+// may have gone on meanwhile.
+void require_unchanged(const Listing& seen, const CheckpointStore& store,
+                       const std::filesystem::path& out) {
+  if (store.list() == seen) return;
+  fail(ExitCode::kCannotCreate,
+       "{}: its checkpoints changed while this start was reading them: another run was writing "
+       "there; start again",
+       out.string());
 }
 
 }  // namespace
@@ -178,21 +227,26 @@ TrainingData load_training_data(Session& session) {
 struct TrainingJob::RootFiles {
   RootFiles(RunDirectory directory, const Settings& settings)
       : run(std::move(directory)),
-        records(run, settings.train.log_level != "info" && settings.train.log_level != "debug"),
-        store(run.checkpoints(), {.keep = settings.train.keep_checkpoints}) {}
+        store(run.checkpoints(), {.keep = settings.train.keep_checkpoints,
+                                  .require_owned = [this] { run.require_held(); }}) {}
   RunDirectory run;
-  RunRecords records;
   CheckpointStore store;
+  std::optional<RunRecords> records;
 };
 
 TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDevice& device,
                          const TrainingData& data, const std::filesystem::path& out,
                          std::int64_t epoch_steps) {
   std::optional<CheckpointStore::Loaded> loaded;
+  Listing seen;
   // The other ranks wait while the root reads and verifies.
   const Progress progress = [&world] { world.publish_progress(); };
   together(world, [&] {
-    if (world.is_root()) loaded = find_checkpoint(settings, out, progress);
+    if (!world.is_root()) return;
+    if (settings.train.resume != "none" && has_store(out / "checkpoints")) {
+      seen = CheckpointStore(out / "checkpoints").list();
+    }
+    loaded = find_checkpoint(settings, out, progress);
   });
   collectives_ = make_collectives(world, settings.comm, device.is_cuda(), device.stream);
   const std::string numerics = job_numerics(world, device, settings);
@@ -213,13 +267,22 @@ TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDe
     using Mode = RunDirectory::Mode;
     files_ = std::make_unique<RootFiles>(
         RunDirectory::open(out, own ? Mode::kResumeOrNew : Mode::kNew), settings);
+    CheckpointStore& store = files_->store;
+    if (own) require_unchanged(seen, store, out);
+    // Checkpoints first: what holds nothing else is not yet a run that could be gone on with.
+    if (loaded && !lies_in(*loaded, files_->run.checkpoints())) {
+      take_along(*loaded, trainer_->state().best, files_->run, store, progress);
+    } else if (loaded && !store.find(loaded->global_step)) {
+      // It has another name, step-00000020.superseded perhaps, under which nothing finds it again.
+      store.save(loaded->global_step, files_of(*loaded), std::nullopt, progress);
+    }
+    store.create();  // from now on a run without it has lost its checkpoints
     files_->run.write_config(settings_to_ini(settings));
     const Json launch = launch_record(world, numerics, data, collectives_->backend(), hosts);
     files_->run.write_launch(launch.dump(2) + "\n");
-    if (loaded && !lies_in(*loaded, files_->run.checkpoints())) {
-      take_along(*loaded, trainer_->state().best, files_->store);
-    }
-    trainer_->attach(&files_->records, &files_->store);
+    const bool quiet = settings.train.log_level != "info" && settings.train.log_level != "debug";
+    files_->records.emplace(files_->run, quiet);
+    trainer_->attach(&*files_->records, &store);
     if (loaded) resumed_from_ = loaded->directory;
   });
 }

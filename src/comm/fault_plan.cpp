@@ -9,6 +9,7 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <optional>
 #include <stdexcept>
 #include <thread>
@@ -150,6 +151,10 @@ std::optional<std::string> read_key(std::string_view key, std::string_view value
     const auto pass = number<std::int64_t>(value);
     if (!pass || *pass < 1) return wrong("an integer >= 1");
     fault.pass = *pass;
+  } else if (key == "try") {
+    const auto attempt = number<int>(value);
+    if (!attempt || *attempt < 1) return wrong("an integer >= 1");
+    fault.attempt = *attempt;
   } else if (key == "seconds" && fault.kind == FaultKind::kSlow) {
     const auto seconds = number<double>(value);
     if (!seconds || !std::isfinite(*seconds) || *seconds <= 0) return wrong("a number > 0");
@@ -282,6 +287,10 @@ FaultPlan FaultPlan::parse(std::string_view text) {
   if (!found.empty()) fail(ExitCode::kUsage, "{}", fmt::join(found, "\n"));
   plan.text_ = trimmed(text);
   plan.passages_.resize(plan.faults_.size());
+  plan.struck_ = std::make_shared<std::vector<char>>(plan.faults_.size());
+  if (const char* attempt = std::getenv("LOCKSTEP_TRY")) {
+    plan.attempt_ = number<int>(attempt).value_or(1);
+  }
   return plan;
 }
 
@@ -299,10 +308,25 @@ void FaultPlan::check_ranks(int world_size) const {
   }
 }
 
+bool FaultPlan::concerns(const PlannedFault& fault, int rank) const {
+  return (fault.rank == PlannedFault::kAllRanks || fault.rank == rank) &&
+         (fault.attempt == 0 || fault.attempt == attempt_);
+}
+
+std::vector<std::string> FaultPlan::never_struck(int rank) const {
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < faults_.size(); ++i) {
+    if ((*struck_)[i] == 0 && has_steps(faults_[i].place) && concerns(faults_[i], rank)) {
+      names.push_back(faults_[i].name());
+    }
+  }
+  return names;
+}
+
 bool FaultPlan::strikes(std::size_t i, FaultPlace place, int rank, std::int64_t step) {
   const PlannedFault& fault = faults_[i];
   if (fault.place != place) return false;
-  if (fault.rank != PlannedFault::kAllRanks && fault.rank != rank) return false;
+  if (!concerns(fault, rank)) return false;
   if (has_steps(place) && (step < fault.first_step || step > fault.last_step)) return false;
   Passage& passage = passages_[i];
   // A slow rank would say so at every step.
@@ -310,6 +334,7 @@ bool FaultPlan::strikes(std::size_t i, FaultPlace place, int rank, std::int64_t 
   if (passage.step != step) passage = {step, 0, keep};
   ++passage.count;
   if (fault.pass > 0 && passage.count != fault.pass) return false;
+  (*struck_)[i] = 1;
   if (!std::exchange(passage.announced, true)) {
     log_warning("injected fault on rank {}: {}", rank, describe(fault, step));
   }

@@ -62,9 +62,7 @@ std::uint64_t ByteSource::content_limit() const {
 std::size_t ByteSource::read_file(std::span<std::byte> out) {
   std::size_t have = 0;
   while (have < out.size()) {
-    const std::size_t room = std::min(out.size() - have, kMostAtOnce);
-    const ssize_t got = ::read(file_.get(), out.data() + have, room);
-    if (got < 0 && errno == EINTR) continue;
+    const ssize_t got = read_some(file_.get(), out.subspan(have));
     if (got < 0) {
       fail(ExitCode::kInputOutput, "{}: cannot be read: {}", name(), errno_text(errno));
     }

@@ -39,33 +39,13 @@ std::optional<std::int64_t> step_in(const Json& record) {
   return value >= 0 ? std::optional(value) : std::nullopt;
 }
 
-json read_record(std::string_view line, std::size_t number, const std::filesystem::path& path) {
+// The line's record; null when it is none.
+json read_record(std::string_view line) {
   // The parser takes a NUL for the end of its input.
-  json record = line.find('\0') == std::string_view::npos
-                    ? json::parse(line.begin(), line.end(), nullptr, false)
-                    : json(json::value_t::discarded);
-  if (record.is_discarded()) {
-    fail(ExitCode::kBadData, "{}: line {}: is not valid JSON", path.string(), number);
-  }
-  if (!step_in(record)) {
-    fail(ExitCode::kBadData, "{}: line {}: expected an object with a whole number \"step\" >= 0",
-         path.string(), number);
-  }
-  return record;
-}
-
-// Calls visit(line with its newline, its record) for every whole line; returns their bytes.
-template <typename Visit>
-std::size_t for_each_line(std::string_view content, const std::filesystem::path& path,
-                          Visit&& visit) {
-  std::size_t begin = 0;
-  std::size_t number = 1;
-  for (std::size_t end; (end = content.find('\n', begin)) != std::string_view::npos; ++number) {
-    const json record = read_record(content.substr(begin, end - begin), number, path);
-    visit(content.substr(begin, end + 1 - begin), record);
-    begin = end + 1;
-  }
-  return begin;
+  if (line.find('\0') != std::string_view::npos) return nullptr;
+  json record = json::parse(line.begin(), line.end(), nullptr, false);
+  if (!step_in(record)) return nullptr;
+  return record;  // moved: a copy would recurse as deep as it is nested
 }
 
 bool has_kind(const json& record, std::string_view kind) {
@@ -79,7 +59,7 @@ bool has_kind(const json& record, std::string_view kind) {
 MetricsFile::MetricsFile(std::filesystem::path path) : path_(std::move(path)) {
   open();
   const std::string content = read_text_file(path_, std::uint64_t{1} << 40);
-  const std::size_t whole = for_each_line(content, path_, [](std::string_view, const json&) {});
+  const std::size_t whole = content.rfind('\n') + 1;  // npos + 1 is 0
   if (whole != content.size()) {
     log_warning("{}: its last line was cut short ({} bytes without a newline) and is dropped",
                 path_.string(), content.size() - whole);
@@ -94,8 +74,8 @@ MetricsFile::MetricsFile(std::filesystem::path path) : path_(std::move(path)) {
 void MetricsFile::open() {
   file_ = FileDescriptor(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
   if (!file_.valid()) {
-    fail(errno == ENOSPC || errno == EDQUOT ? ExitCode::kInputOutput : ExitCode::kCannotCreate,
-         "{}: cannot be opened for writing: {}", path_.string(), errno_text(errno));
+    fail(creation_failure(errno), "{}: cannot be opened for writing: {}", path_.string(),
+         errno_text(errno));
   }
 }
 
@@ -116,10 +96,28 @@ void MetricsFile::append(const ordered_json& record) {
 void MetricsFile::cut_back(std::int64_t global_step, std::string_view dropped_kind) {
   const std::string content = read_text_file(path_, std::uint64_t{1} << 40);
   std::string kept;
-  for_each_line(content, path_, [&](std::string_view line, const json& record) {
+  std::size_t bad = 0;  // the first line that is no record
+  std::size_t number = 1;
+  for (std::size_t begin = 0, end; (end = content.find('\n', begin)) != std::string::npos;
+       begin = end + 1, ++number) {
+    const std::string_view line(content.data() + begin, end - begin);
+    const json record = read_record(line);
+    if (record.is_null()) {
+      if (bad == 0) bad = number;
+      continue;
+    }
     const bool dropped = !dropped_kind.empty() && has_kind(record, dropped_kind);
-    if (!dropped && *step_in(record) <= global_step) kept += line;
-  });
+    if (dropped || *step_in(record) > global_step) continue;
+    if (bad > 0) {
+      fail(ExitCode::kBadData, "{}: line {}: is no JSON object with a whole number \"step\" >= 0",
+           path_.string(), bad);
+    }
+    kept.append(line) += '\n';
+  }
+  if (bad > 0) {
+    log_warning("{}: line {} is no record and lies behind step {}: it is dropped with what follows",
+                path_.string(), bad, global_step);
+  }
   if (kept.size() == content.size()) return;
   replace_file(path_, kept);
   open();
@@ -131,6 +129,9 @@ void MetricsFile::sync() {
     fail(ExitCode::kInputOutput, "{}: cannot be made durable: {}", path_.string(),
          errno_text(errno));
   }
+  if (named_) return;
+  fsync_directory(path_.has_parent_path() ? path_.parent_path() : std::filesystem::path("."));
+  named_ = true;
 }
 
 }  // namespace lockstep

@@ -25,11 +25,6 @@ namespace {
 
 constexpr std::string_view kLockName = ".lock";
 
-ExitCode creation_failure(int error_number) {
-  return error_number == ENOSPC || error_number == EDQUOT ? ExitCode::kInputOutput
-                                                          : ExitCode::kCannotCreate;
-}
-
 bool holds_run(const fs::path& path) {
   for (const char* name : {"config.ini", "metrics.jsonl", "checkpoints"}) {
     std::error_code ignored;
@@ -59,18 +54,18 @@ class Undo {
 };
 
 void make_directories(const fs::path& path, Undo& undo) {
-  if (::mkdir(path.c_str(), 0755) == 0) {
-    undo.made(path);
-    return;
+  // A name that ends in '/' has itself for its parent.
+  const fs::path parent =
+      path.has_filename() ? path.parent_path() : path.parent_path().parent_path();
+  int reason = ::mkdir(path.c_str(), 0755) == 0 ? 0 : errno;
+  if (reason == ENOENT && !parent.empty() && parent != path) {
+    make_directories(parent, undo);
+    reason = ::mkdir(path.c_str(), 0755) == 0 ? 0 : errno;
   }
-  int reason = errno;
-  if (reason == ENOENT && path.has_parent_path() && path.parent_path() != path) {
-    make_directories(path.parent_path(), undo);
-    if (::mkdir(path.c_str(), 0755) == 0) {
-      undo.made(path);
-      return;
-    }
-    reason = errno;
+  if (reason == 0) {
+    undo.made(path);
+    // The run's own name, without which all that is durable in it would be lost.
+    return fsync_directory(parent.empty() ? fs::path(".") : parent);
   }
   std::error_code ignored;
   if (reason == EEXIST && fs::is_directory(path, ignored)) return;
@@ -183,6 +178,13 @@ RunDirectory RunDirectory::open(const fs::path& path, Mode mode) {
   write_holder(lock.get());
   undo.keep();
   return RunDirectory(path, std::move(lock), holds);
+}
+
+void RunDirectory::require_held() const {
+  if (is_file_at(lock_.get(), path_ / kLockName)) return;
+  fail(ExitCode::kCannotCreate,
+       "{}: was removed or replaced while this run was writing to it: its lock is gone",
+       path_.string());
 }
 
 void RunDirectory::write_config(std::string_view ini) const {

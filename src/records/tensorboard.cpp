@@ -70,8 +70,7 @@ EventWriter::EventWriter(const std::filesystem::path& directory,
     file_ = FileDescriptor(
         ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644));
     if (!file_.valid() && errno != EEXIST) {
-      fail(errno == ENOSPC || errno == EDQUOT ? ExitCode::kInputOutput : ExitCode::kCannotCreate,
-           "{}: cannot be created: {}", path_.string(), errno_text(errno));
+      fail(creation_failure(errno), "{}: cannot be created: {}", path_.string(), errno_text(errno));
     }
   }
   std::string version = begin_event(0);

@@ -140,9 +140,11 @@ void check_replicas(World& world, const std::vector<FlatParameters::View>& views
   fail_together(
       world, ExitCode::kDiverged,
       fmt::format(
-          "{}: the {} of {} differ from rank {}'s{}; tensors: {}{}", moment,
+          "{}: the {} of {} {} from rank {}'s{}; tensors: {}{}", moment,
           found.kinds.empty() ? "padding" : fmt::format("{}", fmt::join(found.kinds, " and ")),
-          world.name_ranks(wrong_ranks), reference_rank,
+          world.name_ranks(wrong_ranks),
+          found.kinds.size() == 1 && found.kinds[0].ends_with("state") ? "differs" : "differ",
+          reference_rank,
           has_rival(digests, reference) ? " (no majority: which is right is not known)" : "",
           found.tensors.empty() ? "none" : fmt::format("{}", fmt::join(found.tensors, ", ")),
           found.detail));

@@ -9,6 +9,7 @@
 
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
+#include "lockstep/base/log.h"
 #include "lockstep/base/random.h"
 #include "lockstep/comm/decorators.h"
 #include "lockstep/comm/together.h"
@@ -143,6 +144,9 @@ Outcome Trainer::run() {
     }
   }
   world_.enter_phase(Phase::kShutdown);
+  for (const std::string& name : config_.faults.never_struck(world_.rank())) {
+    log_warning("--inject-fault: {} has not struck rank {} in this start", name, world_.rank());
+  }
   if (reason == StopReason::kNone) reason = StopReason::kDone;
   return {.reason = reason, .cursor = state_.cursor, .best = state_.best};
 }

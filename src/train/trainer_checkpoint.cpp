@@ -31,9 +31,10 @@ HostBuffers host_copies(const FlatParameters& parameters, Optimizer& optimizer,
 void Trainer::attach(RunRecords* records, CheckpointStore* store) {
   records_ = records;
   store_ = store;
+  // First: checkpoints that are still there need all of their records.
+  if (store_ != nullptr) store_->rewind(state_.cursor.global_step);
   if (records_ != nullptr) records_->cut_back(state_.cursor);
   if (store_ == nullptr) return;
-  store_->rewind(state_.cursor.global_step);
   // The hint may be that of another course, or of the moment before a crash.
   if (state_.best && store_->find(state_.best->global_step)) {
     store_->mark_best(state_.best->global_step);
@@ -52,6 +53,8 @@ TrainingState Trainer::check_state(const CheckpointStore::Loaded& loaded) const 
          "the checkpoint was trained on other data ({} training samples, SHA-256 {}; now {}, {})",
          stored.training_samples, stored.data_sha256, state_.training_samples, state_.data_sha256);
   }
+  require_position(stored, loaded.global_step, steps_per_epoch(),
+                   (loaded.directory / kStateFile).string());
   if (stored.numerics != state_.numerics) {
     log_warning(
         "this resume is not bit-exact: the checkpoint was written with \"{}\", this is \"{}\"",
@@ -124,8 +127,11 @@ void Trainer::save_checkpoint(StopReason reason, bool best) {
     state_.schedule = schedule_->save();
     state_.optimizer_steps = optimizer_->step_count();
     const HostBuffers buffers = host_copies(parameters_, *optimizer_, average_);
+    std::optional<std::int64_t> best_step;
+    if (state_.best) best_step = state_.best->global_step;
+    LOCKSTEP_CHECK(!best || best_step == state_.cursor.global_step, "another step is the best");
     store_->save(state_.cursor.global_step, encode_checkpoint(state_, parameters_.views(), buffers),
-                 best, [&] {
+                 best_step, [&] {
                    reach_checkpoint();
                    world_.publish_progress();
                  });

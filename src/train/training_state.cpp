@@ -59,8 +59,10 @@ std::vector<std::int64_t> decode_shape(const Json& json) {
 TrainingState decode_checked(const Json& json) {
   const int schema = whole<int>(json.at("schema"));
   if (schema != TrainingState::kSchema) {
-    fail(ExitCode::kBadData, "schema {} (this program reads schema {})", schema,
-         TrainingState::kSchema);
+    fail(ExitCode::kBadData,
+         "written by another version of lockstep (schema {}, this is {}); --resume DIR with an "
+         "older checkpoint goes back",
+         schema, TrainingState::kSchema);
   }
   TrainingState state;
   const Json& cursor = json.at("cursor");
@@ -147,8 +149,8 @@ std::string encode_state(const TrainingState& state) {
 }
 
 TrainingState decode_state(std::string_view text, const std::string& origin) {
+  parse_strict_json(text, origin);  // bounds the nesting, on which what follows recurses
   try {
-    parse_strict_json(text, origin);  // bounds the nesting, on which what follows recurses
     const Json json = Json::parse(text);
     TrainingState state = decode_checked(json);
     // Unknown keys, and numbers that only nearly are what is expected, do not survive the way back.
@@ -160,6 +162,31 @@ TrainingState decode_state(std::string_view text, const std::string& origin) {
     fail(ExitCode::kBadData, "{}: {}", origin, error.what());
   } catch (const Error& error) {
     fail(error.code(), "{}: {}", origin, error.what());
+  }
+}
+
+void require_position(const TrainingState& state, std::int64_t global_step,
+                      std::int64_t steps_per_epoch, const std::string& origin) {
+  const auto impossible = [](const LossSums& sums) {
+    return sums.loss < 0 || sums.correct < 0 || sums.samples < sums.correct;
+  };
+  const Cursor& at = state.cursor;
+  if (at.global_step != global_step) {
+    fail(ExitCode::kBadData, "{}: its cursor is at step {}, but the checkpoint is of step {}",
+         origin, at.global_step, global_step);
+  }
+  // By division: the product of what anyone may have written could overflow.
+  if (at.step_in_epoch >= steps_per_epoch || at.epoch != at.global_step / steps_per_epoch ||
+      at.step_in_epoch != at.global_step % steps_per_epoch) {
+    fail(ExitCode::kBadData, "{}: epoch {} and step {} of it are not step {} at {} steps an epoch",
+         origin, at.epoch, at.step_in_epoch, at.global_step, steps_per_epoch);
+  }
+  if (state.best && (state.best->global_step < 0 || state.best->global_step > at.global_step)) {
+    fail(ExitCode::kBadData, "{}: its best step {} is not one of the {} that were made", origin,
+         state.best->global_step, at.global_step);
+  }
+  if (impossible(state.epoch_sums) || impossible(state.window_sums)) {
+    fail(ExitCode::kBadData, "{}: its sums of the training loss are impossible", origin);
   }
 }
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "program"))
@@ -63,6 +64,7 @@ class Job:
     NOTE = 'trap "" TERM; "$@"; code=$?; echo $code >"$0/$OMPI_COMM_WORLD_RANK"; exit $code'
 
     def __init__(self, ranks, out, *arguments):
+        self.seconds = None  # from count_from_now(), or the start, to the end
         self.errors = tempfile.TemporaryFile("w+")
         self.codes = tempfile.TemporaryDirectory()
         mpirun, n, count, *program = command(ranks, "train", "--out", out, "--threads", 1,
@@ -71,6 +73,7 @@ class Job:
             [mpirun, n, count, "bash", "-c", self.NOTE, self.codes.name, *program],
             stdout=subprocess.DEVNULL, stderr=self.errors,
             env={**os.environ, "LOCKSTEP_TEST_GRACE": "2"})
+        self.count_from_now()
 
     def __enter__(self):
         return self
@@ -79,6 +82,9 @@ class Job:
         self.kill_all()
         self.errors.close()
         self.codes.cleanup()
+
+    def count_from_now(self):
+        self.began = time.monotonic()
 
     def rank_processes(self):
         """Process ids by rank, as far as they have started."""
@@ -104,7 +110,7 @@ class Job:
         return self.end()
 
     def kill_all(self):
-        """SIGKILL to every process of the job, as when the machine loses its power."""
+        """SIGKILL to every process of the job; what they wrote stays written."""
         pids = [*children(self.process.pid), self.process.pid]
         for pid in pids:
             try:
@@ -125,7 +131,9 @@ class Job:
 
     def end(self):
         """Waits for the job's own end; returns mpirun's code."""
-        return self.process.wait(timeout=DEADLINE)
+        code = self.process.wait(timeout=DEADLINE)
+        self.seconds = time.monotonic() - self.began
+        return code
 
     def end_by_rank(self):
         """Likewise; returns the codes of the ranks, of mpirun last."""

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Damaged checkpoints and --resume auto: the newest good one is taken, what was passed over is
 named, and the run goes on with the exact weights."""
 
@@ -79,6 +80,43 @@ class DamageTest(AttackTest):
         self.expect(train(2, out, *self.settings, "--resume", "auto"), 65)
         self.assertEqual({p: b for p, b in before.items() if "checkpoints/step-" not in str(p)},
                          {p: p.read_bytes() for p in out.rglob("*") if p.is_file()})
+
+    def test_lost_checkpoints_are_no_new_run(self):
+        """A disk that is not mounted, most likely: the records stay as they are."""
+        for name, lose in {"gone": lambda path: None,
+                           "a link to nothing": lambda path: path.symlink_to("elsewhere"),
+                           "a link to itself": lambda path: path.symlink_to(path.name),
+                           "a file": lambda path: path.write_bytes(b"")}.items():
+            with self.subTest(name):
+                out = self.directory / "out"
+                shutil.copytree(self.run_to(10), out)  # an epoch has 9 steps
+                shutil.rmtree(out / "checkpoints")
+                lose(out / "checkpoints")
+                before = {p: p.read_bytes() for p in out.glob("*.*") if p.is_file()}
+                for resume in ["auto", *([out] if name != "gone" else [])]:
+                    result = train(1, out, *self.settings, "--resume", resume)
+                    self.expect(result, 66)
+                    self.assertIn(f"{out}", result.stderr)
+                self.assertEqual(before, {p: p.read_bytes() for p in before})
+                shutil.rmtree(out)
+
+    def test_records_behind_the_last_sync(self):
+        """A machine that lost its power may leave anything there."""
+        out = self.directory / "out"
+        shutil.copytree(self.run_to(4), out)
+        with open(out / "metrics.jsonl", "ab") as file:
+            file.write(bytes(200) + b'\n{"kind":"step","step":6}\n' + bytes(50) + b"\n")
+        result = self.expect(
+            train(2, out, *self.settings, "--max-steps", 5, "--resume", "auto"), 75)
+        self.assertRegex(result.stderr, "warning: .*metrics.jsonl: line 5 is no record")
+        self.expect_same_records(out, self.run_to(5))
+        # In what the checkpoint covers it is damage, and nothing is cut.
+        lines = (out / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+        (out / "metrics.jsonl").write_bytes(b"".join([lines[0], b"{\n", *lines[2:]]))
+        before = {p: p.read_bytes() for p in out.rglob("*.jsonl")}
+        result = self.expect(train(2, out, *self.settings, "--resume", "auto"), 65)
+        self.assertIn("metrics.jsonl: line 2", result.stderr)
+        self.assertEqual(before, {p: p.read_bytes() for p in before})
 
 
 for name, arguments in DAMAGES.items():

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """SIGKILL at random moments of a run that checkpoints every step: [--kills N] [--seed N]."""
 
 import argparse

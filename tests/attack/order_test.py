@@ -1,16 +1,15 @@
+#!/usr/bin/env python3
 """The order of writes and fsyncs of a real run's checkpoints, read from strace."""
 
 import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from attack import AttackTest
-from harness import MPIRUN, PROGRAM, main
+from harness import MPIRUN, PROGRAM, main, skip_all
 
-SKIPPED = 77  # exit status
 CALLS = ("openat,open,creat,write,pwrite64,writev,fsync,fdatasync,"
          "rename,renameat,renameat2,mkdir,mkdirat,close")
 
@@ -104,9 +103,7 @@ class OrderTest(AttackTest):
 
 if __name__ == "__main__":
     if not shutil.which("strace"):
-        print("skipped: strace is not installed")
-        sys.exit(SKIPPED)
+        skip_all("strace is not installed")
     if subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode:
-        print("skipped: strace may not trace here")
-        sys.exit(SKIPPED)
+        skip_all("strace may not trace here")
     main()

@@ -167,6 +167,35 @@ TEST_F(Files, AFailedReplacementLeavesTheOldContentAndNothingElse) {
   EXPECT_EQ(entries(), 2u);
 }
 
+TEST_F(Files, AReplacementFollowsNoLink) {
+  const fs::path path = directory_ / "LATEST";
+  write_file_durably(directory_ / "precious", bytes("mine"));
+  fs::create_symlink("precious", directory_ / "LATEST.tmp");
+  EXPECT_EQ(failure([&] { replace_file(path, "x"); }).code, ExitCode::kCannotCreate);
+  EXPECT_EQ(read_text_file(directory_ / "precious"), "mine");
+  replace_file(path, "x");  // the link is gone by now
+  EXPECT_EQ(read_text_file(path), "x");
+  EXPECT_EQ(read_text_file(directory_ / "precious"), "mine");
+}
+
+TEST_F(Files, ANewFileReplacesNoneAndReportsItsProgress) {
+  const auto calls_for = [&](std::size_t size) {
+    const std::string content(size, 'x');
+    int calls = 0;
+    const fs::path path = directory_ / fmt::format("new-{}", size);
+    write_new_file_durably(path, bytes(content), [&] { ++calls; });
+    EXPECT_EQ(read_text_file(path), content);
+    return calls;
+  };
+  const int least = calls_for(1);
+  constexpr std::size_t kMiB = std::size_t{1} << 20;
+  EXPECT_GE(calls_for(40 * kMiB), least + 2);
+  EXPECT_GE(calls_for(129 * kMiB), least + 8 + 2);  // and twice for what is synced on the way
+  expect_failure([&] { write_new_file_durably(directory_ / "new-1", bytes("y"), {}); },
+                 ExitCode::kCannotCreate, directory_ / "new-1", "cannot be created: File exists");
+  EXPECT_EQ(read_text_file(directory_ / "new-1"), "x");
+}
+
 TEST_F(Files, DirectoriesAreCreatedWithTheirParentsOrNamed) {
   lockstep::create_directories(directory_ / "a" / "b");
   lockstep::create_directories(directory_ / "a" / "b");

@@ -57,6 +57,33 @@ TEST(FormatBytes, ChangesUnitWhereTheDigitsDo) {
   EXPECT_EQ(format_bytes(std::numeric_limits<std::uint64_t>::max()), "16777216.0 TiB");
 }
 
+TEST(FindInvalidUtf8, FindsTheFirstByteThatIsNone) {
+  for (const char* good :
+       {"", "caf\xC3\xA9", "\xC2\x80", "\xDF\xBF", "\xE0\xA0\x80", "\xED\x9F\xBF", "\xEE\x80\x80",
+        "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"}) {
+    EXPECT_EQ(find_invalid_utf8(good), std::nullopt) << good;
+    const std::string again = std::string(good) + good + "\xFF";
+    EXPECT_EQ(find_invalid_utf8(again), again.size() - 1);
+    for (std::size_t cut = 1; cut < std::string_view(good).size(); ++cut) {
+      const auto part = std::string_view(good).substr(0, cut);
+      if (static_cast<unsigned char>(good[0]) >= 0x80) {
+        EXPECT_EQ(find_invalid_utf8(part), 0U);
+      }
+    }
+  }
+  for (const char* bad :
+       {"\xE9", "\x80", "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xF0\x8F\xBF\xBF",
+        "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xC3(", "\xE2\x82(", "\xE2(\x82"}) {
+    EXPECT_EQ(find_invalid_utf8(bad), 0U) << bad;
+    EXPECT_EQ(find_invalid_utf8(std::string("/x/") + bad), 3U);
+  }
+}
+
+TEST(WithValidUtf8, ReplacesOnlyWhatIsNone) {
+  EXPECT_EQ(with_valid_utf8("caf\xC3\xA9 caf\xE9 \xE2\x82."), "caf\xC3\xA9 caf? ??.");
+  EXPECT_EQ(with_valid_utf8(""), "");
+}
+
 TEST(FormatDuration, RoundsWithoutSixtySeconds) {
   EXPECT_EQ(format_duration(0), "0.0 s");
   EXPECT_EQ(format_duration(4.16), "4.2 s");

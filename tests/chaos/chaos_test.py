@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Random ranks, or mpirun, are killed every few seconds under launch/train --restarts, and the run
 still ends in the weights, metrics and decisions of a quiet one.
 
@@ -24,7 +25,7 @@ KILLING_SECONDS, LONGEST_PAUSE = (300, 8.0) if LONG else (12, 3.0)
 
 class ChaosTest(launched.LaunchTest):
     def candidates(self, job):
-        mpirun = [pid for pid, name in launched.children(job.pid) if name in ("mpirun", "orterun")]
+        mpirun = launched.mpirun_of(job)
         ranks = [pid for parent in mpirun for pid, name in launched.children(parent) if name == "lockstep"]
         # Each rank, and mpirun, about as often.
         return mpirun + ranks if len(ranks) == RANKS else ranks
@@ -68,10 +69,13 @@ class ChaosTest(launched.LaunchTest):
                 time.sleep(0.01)
             barren = harness.checkpoints(out) == before
             kills += self.kill_one(job, draw)
+        killing = time.monotonic() - started
         self.finish(job, 0, timeout=600)
         restarts = job.log.read_text().count(": restart ")
         print(f"seed {seed}: {kills} kills, {restarts} restarts, {time.monotonic() - started:.0f} s",
               file=sys.stderr)
+        if LONG:
+            self.assertGreaterEqual(killing, KILLING_SECONDS, "the job ended before the killing")
         self.assertGreaterEqual(kills, 30 if LONG else 2)
 
         self.expect(harness.run(RANKS, "train", "--out", quiet, *self.settings, *settings,

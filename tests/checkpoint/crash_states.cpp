@@ -105,7 +105,7 @@ void DiskModel::apply(const std::string& call, const std::string& written) {
     }
   } else if (verb == "write") {
     nodes_[static_cast<std::size_t>(node)].newest += written;
-  } else if (verb == "fsync") {
+  } else if (verb == "fsync" || verb == "fdatasync") {
     Node& synced = nodes_[static_cast<std::size_t>(node)];
     synced.durable = synced.newest;
     if (!synced.directory) return;

@@ -135,6 +135,11 @@ int fsync(int fd) {
   return errno != 0 ? -1 : 0;
 }
 
+int fdatasync(int fd) {
+  errno = meet("fdatasync " + path_of(fd), true);
+  return errno != 0 ? -1 : 0;
+}
+
 int ftruncate(int fd, off_t size) noexcept {
   return call(meet("truncate " + path_of(fd), false), SYS_ftruncate, fd, size);
 }

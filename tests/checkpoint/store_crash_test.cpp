@@ -52,7 +52,7 @@ class StoreCrash : public testing::TestWithParam<Scenario> {
       EXPECT_TRUE(loaded_best.global_step == 1 ||
                   (GetParam().best && loaded_best.global_step == 3));
     }
-    store.save(3, files_of(3), GetParam().best);
+    store.save(3, files_of(3), GetParam().best_step());
     skipped.clear();
     EXPECT_TRUE(holds_files_of(*store.load_latest(skipped), 3));
     EXPECT_TRUE(skipped.empty());
@@ -66,7 +66,7 @@ TEST_P(StoreCrash, AnyStateOfTheDiskHoldsTheOlderOrTheNewCheckpoint) {
   std::vector<std::string> calls, written;
   {
     const FaultScope recording;
-    CheckpointStore(run / "checkpoints", kKeepOne).save(3, files_of(3), GetParam().best);
+    CheckpointStore(run / "checkpoints", kKeepOne).save(3, files_of(3), GetParam().best_step());
     calls = recording.calls();
     written = recording.written();
   }
@@ -98,6 +98,84 @@ INSTANTIATE_TEST_SUITE_P(, StoreCrash, testing::ValuesIn(test::kScenarios),
                            std::replace(name.begin(), name.end(), ' ', '_');
                            return name;
                          });
+
+// A process that died may have made the store's directory and not synced its name.
+TEST(StoreCrashBefore, TheDirectoryItselfIsDurable) {
+  const test::TemporaryDirectory run;
+  DiskModel disk(run.path());
+  fs::create_directory(run / "checkpoints");
+  disk.apply("mkdir " + (run / "checkpoints").string(), "");
+  {
+    const FaultScope recording;
+    CheckpointStore(run / "checkpoints", kKeepOne).save(3, files_of(3), {});
+    for (std::size_t i = 0; i < recording.calls().size(); ++i) {
+      disk.apply(recording.calls()[i], recording.written()[i]);
+    }
+  }
+  int states = 0;
+  disk.for_each_state([&](const DiskModel::Tree& tree) {
+    ++states;
+    const test::TemporaryDirectory after;
+    test::materialise(tree, after.path());
+    std::vector<CheckpointStore::Skipped> skipped;
+    const auto loaded = CheckpointStore(after / "checkpoints").load_latest(skipped);
+    EXPECT_TRUE(loaded && holds_files_of(*loaded, 3));
+  });
+  EXPECT_GE(states, 1);
+}
+
+// Until all of the later checkpoints are set aside, durably, the newest that is left is one of the
+// course that is given up, with all before it: nothing else may be cut back before.
+TEST(StoreCrashWhileGoingBack, EveryStateIsABeginningOfTheCourse) {
+  const StoreOptions kKeepAll{.keep = 9};
+  const test::TemporaryDirectory run;
+  const fs::path directory = run / "checkpoints";
+  CheckpointStore store(directory, kKeepAll);
+  for (std::int64_t step = 1; step <= 5; ++step) store.save(step, files_of(step), 1);
+  DiskModel disk(run.path());
+  std::vector<std::string> calls, written;
+  {
+    const FaultScope recording;
+    store.rewind(2);
+    calls = recording.calls();
+    written = recording.written();
+  }
+  const auto steps_of = [](const CheckpointStore& read) {
+    std::vector<std::int64_t> steps;
+    for (const auto& [step, path] : read.list()) steps.push_back(step);
+    return steps;
+  };
+  bool durable = false;
+  for (std::size_t done = 0;; ++done) {
+    bool newest_by_now = true;  // of a process that dies here: all changes are there
+    disk.for_each_state([&](const DiskModel::Tree& tree) {
+      const test::TemporaryDirectory after;
+      test::materialise(tree, after.path());
+      const CheckpointStore left(after / "checkpoints", kKeepAll);
+      std::vector<CheckpointStore::Skipped> skipped;
+      const auto loaded = left.load_latest(skipped);
+      ASSERT_TRUE(loaded.has_value());
+      EXPECT_TRUE(holds_files_of(*loaded, loaded->global_step));
+      EXPECT_GE(loaded->global_step, 2);
+      if (durable) {
+        EXPECT_EQ(loaded->global_step, 2) << "after call " << done;
+      }
+      const auto steps = steps_of(left);
+      newest_by_now = steps.size() == static_cast<std::size_t>(steps.back());
+    });
+    EXPECT_TRUE(newest_by_now) << "after call " << done;
+    if (done == calls.size()) break;
+    disk.apply(calls[done], written[done]);
+    durable = durable || calls[done] == "fsync " + directory.string();
+  }
+  EXPECT_TRUE(durable);
+  ASSERT_GE(calls.size(), 4U);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_TRUE(calls[i].starts_with("rename " + (directory / "step-0000000").string() +
+                                     std::to_string(5 - i) + ' '))
+        << calls[i];
+  }
+}
 
 }  // namespace
 }  // namespace lockstep

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <ostream>
 
 #include "checkpoint_samples.h"
@@ -13,13 +14,19 @@ namespace lockstep::test {
 
 namespace fs = std::filesystem;
 
-inline constexpr StoreOptions kKeepOne{.keep = 1};
+inline const StoreOptions kKeepOne{.keep = 1};
 
 struct Scenario {
   const char* name;
   bool best;   // whether step 3 becomes the best
   bool older;  // whether there are steps 1 (best) and 2
   std::function<void(const fs::path&)> prepare;
+
+  // Of step 3: the best so far.
+  std::optional<std::int64_t> best_step() const {
+    if (best) return 3;
+    return older ? std::optional<std::int64_t>(1) : std::nullopt;
+  }
 
   friend std::ostream& operator<<(std::ostream& out, const Scenario& scenario) {
     return out << scenario.name;
@@ -29,8 +36,8 @@ struct Scenario {
 // Steps 1 (best) and 2; the save of step 3 retires one or both.
 inline void two_steps(const fs::path& directory) {
   CheckpointStore store(directory, kKeepOne);
-  store.save(1, files_of(1), true);
-  store.save(2, files_of(2), false);
+  store.save(1, files_of(1), 1);
+  store.save(2, files_of(2), 1);
 }
 
 inline const Scenario kScenarios[] = {

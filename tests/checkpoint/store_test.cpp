@@ -53,7 +53,7 @@ TEST_F(CheckpointStoreTest, AnEmptyOrMissingStoreHasNothing) {
 }
 
 TEST_F(CheckpointStoreTest, LoadsWhatItSaved) {
-  const fs::path saved = store_.save(628, files_of(628), true);
+  const fs::path saved = store_.save(628, files_of(628), 628);
   EXPECT_EQ(saved, directory_ / "step-00000628");
   EXPECT_THAT(names_in(saved), ElementsAre("MANIFEST.json", "model.safetensors", "state.json"));
   EXPECT_THAT(names_in(directory_), ElementsAre("BEST", "LATEST", "step-00000628"));
@@ -69,16 +69,16 @@ TEST_F(CheckpointStoreTest, LoadsWhatItSaved) {
 }
 
 TEST_F(CheckpointStoreTest, EmptyFilesAndNoFilesAreCheckpoints) {
-  store_.save(1, {{"empty", {}}}, false);
+  store_.save(1, {{"empty", {}}}, {});
   EXPECT_EQ(store_.load_latest(skipped_)->files.at("empty").size(), 0U);
-  store_.save(2, {}, false);
+  store_.save(2, {}, {});
   EXPECT_TRUE(store_.load_latest(skipped_)->files.empty());
 }
 
 TEST_F(CheckpointStoreTest, StepsSortAsNumbers) {
   CheckpointStore store(directory_, {.keep = 10});
   for (const std::int64_t step : {100'000'000LL, 99'999'999LL, 0LL, 123'456'789'012LL}) {
-    store.save(step, files_of(step), false);
+    store.save(step, files_of(step), {});
   }
   std::vector<std::int64_t> steps;
   for (const auto& [step, path] : store.list()) steps.push_back(step);
@@ -87,7 +87,7 @@ TEST_F(CheckpointStoreTest, StepsSortAsNumbers) {
 }
 
 TEST_F(CheckpointStoreTest, OtherNamesAreNotCheckpoints) {
-  store_.save(5, files_of(5), false);
+  store_.save(5, files_of(5), {});
   for (const char* name :
        {"step-6", "step-+0000007", "step--0000007", "step-00000008x", "step-000000009", "step-",
         "step-00000009.damaged", "Step-00000009", "step-99999999999999999999"}) {
@@ -99,21 +99,118 @@ TEST_F(CheckpointStoreTest, OtherNamesAreNotCheckpoints) {
 }
 
 TEST_F(CheckpointStoreTest, KeepsTheNewestAndTheBest) {
-  store_.save(1, files_of(1), true);
-  for (std::int64_t step = 2; step <= 6; ++step) store_.save(step, files_of(step), false);
+  store_.save(1, files_of(1), 1);
+  for (std::int64_t step = 2; step <= 6; ++step) store_.save(step, files_of(step), {});
   EXPECT_THAT(names_in(directory_), ElementsAre("BEST", "LATEST", "step-00000001", "step-00000004",
                                                 "step-00000005", "step-00000006"));
   EXPECT_TRUE(holds_files_of(load_checkpoint(*store_.best()), 1));
-  store_.save(7, files_of(7), true);
+  store_.save(7, files_of(7), 7);
   EXPECT_THAT(names_in(directory_),
               ElementsAre("BEST", "LATEST", "step-00000005", "step-00000006", "step-00000007"));
   EXPECT_EQ(store_.best(), directory_ / "step-00000007");
 }
 
+// BEST is a hint that may be lost; what the run says is kept all the same, and BEST made anew.
+TEST_F(CheckpointStoreTest, KeepsTheBestOfTheRunWhateverBestSays) {
+  CheckpointStore store(directory_, {.keep = 1});
+  for (const char* hint : {"", "step-00000002\n"}) {
+    fs::remove_all(directory_);
+    store.save(1, files_of(1), 1);
+    store.save(2, files_of(2), 1);
+    overwrite(directory_ / "BEST", hint);
+    if (*hint == '\0') fs::remove(directory_ / "BEST");
+    store.save(3, files_of(3), 1);
+    EXPECT_THAT(names_in(directory_),
+                ElementsAre("BEST", "LATEST", "step-00000001", "step-00000003"));
+    EXPECT_EQ(store.best(), directory_ / "step-00000001");
+  }
+  fs::remove_all(directory_ / "step-00000001");
+  store.save(4, files_of(4), 1);  // gone for good: no hint at nothing
+  EXPECT_THAT(names_in(directory_), ElementsAre("BEST", "LATEST", "step-00000004"));
+}
+
+TEST_F(CheckpointStoreTest, WritesNothingIntoWhatIsNoLongerItsOwn) {
+  int checks = 0;
+  int owned = 0;  // so many times
+  CheckpointStore store(directory_, {.require_owned = [&] {
+                          if (checks++ >= owned) fail(ExitCode::kCannotCreate, "not ours");
+                        }});
+  expect_error(ExitCode::kCannotCreate, "not ours", [&] { store.save(1, files_of(1), {}); });
+  EXPECT_FALSE(fs::exists(directory_));
+  checks = 0;
+  owned = 1;  // lost while it was being written
+  expect_error(ExitCode::kCannotCreate, "not ours", [&] { store.save(1, files_of(1), {}); });
+  EXPECT_TRUE(names_in(directory_).empty());
+  checks = 0;
+  owned = 2;
+  store.save(1, files_of(1), {});
+  EXPECT_TRUE(holds_files_of(*store.load_latest(skipped_), 1));
+}
+
+// A run goes on while its checkpoints are read: what it retires meanwhile is no damage.
+TEST_F(CheckpointStoreTest, AReaderKeepsUpWithAWriter) {
+  CheckpointStore writer(directory_, {.keep = 1});
+  writer.save(1, files_of(1), {});
+  std::int64_t step = 1;
+  int calls = 0;
+  for (int stride = 1; stride < 12; ++stride) {
+    const auto loaded = store_.load_latest(skipped_, [&] {
+      // Ten times, each time removing what is being read.
+      if (++calls % stride == 0 && step % 11 != 0) {
+        ++step;
+        writer.save(step, files_of(step), {});
+      }
+    });
+    ASSERT_TRUE(loaded.has_value()) << "stride " << stride;
+    EXPECT_TRUE(holds_files_of(*loaded, loaded->global_step));
+    EXPECT_TRUE(skipped_.empty()) << skipped_.at(0).reason;
+    ++step;
+    writer.save(step, files_of(step), {});
+  }
+}
+
+TEST_F(CheckpointStoreTest, TheEndOfAnotherCourseIsSetAside) {
+  CheckpointStore store(directory_, {.keep = 9});
+  for (std::int64_t step = 1; step <= 4; ++step) store.save(step, files_of(step), step);
+  overwrite(directory_ / "LATEST", "step-00000009\n");
+  store.rewind(4);  // nothing to set aside, but the hint was wrong
+  EXPECT_EQ(store.latest(), directory_ / "step-00000004");
+  store.rewind(2);
+  EXPECT_THAT(names_in(directory_),
+              ElementsAre("BEST", "LATEST", "step-00000001", "step-00000002",
+                          "step-00000003.superseded", "step-00000004.superseded"));
+  EXPECT_EQ(store.latest(), directory_ / "step-00000002");
+  EXPECT_TRUE(holds_files_of(*store.load_latest(skipped_), 2));
+  EXPECT_TRUE(skipped_.empty());
+}
+
+TEST_F(CheckpointStoreTest, AReaderIsToldWhatIsNoStore) {
+  EXPECT_FALSE(has_store(directory_));
+  EXPECT_FALSE(has_store(run_ / "no/checkpoints"));
+  fs::create_directory(run_ / "elsewhere");
+  fs::create_directory_symlink("elsewhere", directory_);
+  EXPECT_TRUE(has_store(directory_));
+  EXPECT_TRUE(has_store(run_ / "elsewhere"));
+  fs::remove(run_ / "elsewhere");
+  expect_error(ExitCode::kInputMissing, directory_.string() + ": is a link to nothing",
+               [&] { has_store(directory_); });
+  fs::remove(directory_);
+  overwrite(directory_, "a file");
+  expect_error(ExitCode::kInputMissing, directory_.string() + ": is not a directory",
+               [&] { has_store(directory_); });
+  EXPECT_FALSE(has_store(directory_ / "checkpoints"));  // below a file there is nothing
+  fs::remove(directory_);
+  fs::create_symlink("checkpoints", directory_);
+  for (const fs::path& path : {directory_, directory_ / "checkpoints"}) {
+    expect_error(ExitCode::kInputMissing, "Too many levels of symbolic links",
+                 [&] { has_store(path); });
+  }
+}
+
 TEST_F(CheckpointStoreTest, KeepsWhatItJustSavedEvenBelowNewerOnes) {
   CheckpointStore store(directory_, {.keep = 1});
-  store.save(9, files_of(9), false);
-  const fs::path saved = store.save(4, files_of(4), false);
+  store.save(9, files_of(9), {});
+  const fs::path saved = store.save(4, files_of(4), {});
   EXPECT_TRUE(holds_files_of(load_checkpoint(saved), 4));
   EXPECT_TRUE(holds_files_of(*store.load_latest(skipped_), 9));
   EXPECT_EQ(store.latest(), saved);  // a hint at the last one written, not at the highest step
@@ -121,10 +218,10 @@ TEST_F(CheckpointStoreTest, KeepsWhatItJustSavedEvenBelowNewerOnes) {
 
 TEST_F(CheckpointStoreTest, DamagedOnesDoNotPushOutGoodOnes) {
   CheckpointStore store(directory_, {.keep = 2});
-  store.save(1, files_of(1), false);
-  store.save(2, files_of(2), false);
+  store.save(1, files_of(1), {});
+  store.save(2, files_of(2), {});
   fs::resize_file(directory_ / "step-00000002" / "state.json", 3);
-  store.save(3, files_of(3), false);
+  store.save(3, files_of(3), {});
   EXPECT_THAT(names_in(directory_),
               ElementsAre("LATEST", "step-00000001", "step-00000002", "step-00000003"));
 }
@@ -134,7 +231,7 @@ TEST_F(CheckpointStoreTest, RefusesToKeepNone) {
 }
 
 TEST_F(CheckpointStoreTest, FallsBackToTheNewestGoodOne) {
-  for (std::int64_t step = 1; step <= 3; ++step) store_.save(step, files_of(step), false);
+  for (std::int64_t step = 1; step <= 3; ++step) store_.save(step, files_of(step), {});
   overwrite(directory_ / "step-00000003" / "state.json", "{\"step\":4}");
   fs::remove(directory_ / "step-00000002" / "MANIFEST.json");
   const auto loaded = store_.load_latest(skipped_);
@@ -150,7 +247,7 @@ TEST_F(CheckpointStoreTest, FallsBackToTheNewestGoodOne) {
 }
 
 TEST_F(CheckpointStoreTest, ANameThatLiesAboutTheStepIsSkipped) {
-  store_.save(1, files_of(1), false);
+  store_.save(1, files_of(1), {});
   fs::rename(directory_ / "step-00000001", directory_ / "step-00000009");
   EXPECT_FALSE(store_.load_latest(skipped_).has_value());
   ASSERT_EQ(skipped_.size(), 1U);
@@ -160,10 +257,10 @@ TEST_F(CheckpointStoreTest, ANameThatLiesAboutTheStepIsSkipped) {
 }
 
 TEST_F(CheckpointStoreTest, AGoodOneOfThatStepIsKept) {
-  const fs::path saved = store_.save(1, files_of(1), false);
-  store_.save(2, files_of(2), true);
+  const fs::path saved = store_.save(1, files_of(1), {});
+  store_.save(2, files_of(2), 2);
   const auto before = fs::last_write_time(saved / "state.json");
-  EXPECT_EQ(store_.save(1, {{"state.json", bytes_of("other")}}, true), saved);
+  EXPECT_EQ(store_.save(1, {{"state.json", bytes_of("other")}}, 1), saved);
   EXPECT_TRUE(holds_files_of(load_checkpoint(saved), 1));
   EXPECT_EQ(fs::last_write_time(saved / "state.json"), before);
   EXPECT_EQ(store_.latest(), saved);
@@ -173,11 +270,11 @@ TEST_F(CheckpointStoreTest, AGoodOneOfThatStepIsKept) {
 TEST_F(CheckpointStoreTest, DamagedOnesOfThatStepAreMovedAside) {
   const fs::path saved = directory_ / "step-00000001";
   for (int round = 0; round < 3; ++round) {
-    store_.save(1, files_of(1), false);
+    store_.save(1, files_of(1), {});
     EXPECT_TRUE(holds_files_of(load_checkpoint(saved), 1));
     overwrite(saved / "state.json", "round " + std::to_string(round));
   }
-  store_.save(1, files_of(1), false);
+  store_.save(1, files_of(1), {});
   EXPECT_THAT(names_in(directory_),
               ElementsAre("LATEST", "step-00000001", "step-00000001.2.damaged",
                           "step-00000001.3.damaged", "step-00000001.damaged"));
@@ -189,7 +286,7 @@ TEST_F(CheckpointStoreTest, DamagedOnesOfThatStepAreMovedAside) {
   fs::create_symlink("nowhere", directory_ / "step-00000003");
   fs::copy(saved, directory_ / "step-00000004");
   for (const std::int64_t step : {2, 3, 4}) {
-    EXPECT_TRUE(holds_files_of(load_checkpoint(store_.save(step, files_of(step), false)), step));
+    EXPECT_TRUE(holds_files_of(load_checkpoint(store_.save(step, files_of(step), {})), step));
   }
 }
 
@@ -199,12 +296,12 @@ TEST_F(CheckpointStoreTest, RemovesWhatDeadRunsLeft) {
   overwrite(directory_ / ".tmp-step-9", "not even a directory");
   overwrite(directory_ / "notes.txt", "mine");
   EXPECT_FALSE(store_.load_latest(skipped_).has_value());
-  store_.save(1, files_of(1), false);
+  store_.save(1, files_of(1), {});
   EXPECT_THAT(names_in(directory_), ElementsAre("LATEST", "notes.txt", "step-00000001"));
 }
 
 TEST_F(CheckpointStoreTest, HintsAreNotBelieved) {
-  store_.save(1, files_of(1), true);
+  store_.save(1, files_of(1), 1);
   for (const char* hint : {"", "\n", "step-00000002\n", "../checkpoints/step-00000001", "step-1",
                            "step-00000001/..", "step-00000001\nstep-00000001\n", "."}) {
     overwrite(directory_ / "BEST", hint);
@@ -219,8 +316,8 @@ TEST_F(CheckpointStoreTest, HintsAreNotBelieved) {
 }
 
 TEST_F(CheckpointStoreTest, MarksOnlyWhatIsThere) {
-  store_.save(1, files_of(1), false);
-  store_.save(2, files_of(2), false);
+  store_.save(1, files_of(1), {});
+  store_.save(2, files_of(2), {});
   store_.mark_best(1);
   EXPECT_EQ(store_.best(), directory_ / "step-00000001");
   expect_error(ExitCode::kInputMissing, "step-00000003", [&] { store_.mark_best(3); });
@@ -228,14 +325,27 @@ TEST_F(CheckpointStoreTest, MarksOnlyWhatIsThere) {
 }
 
 TEST_F(CheckpointStoreTest, ProgressIsReportedAndMayStopIt) {
-  std::vector<CheckpointFile> files = files_of(1);
-  files.push_back({"large", std::vector<std::byte>(std::size_t{40} << 20)});
   int calls = 0;
-  store_.save(1, files, false, [&] { ++calls; });
-  EXPECT_GT(calls, 12);  // three of them for the large file's chunks
+  const auto calls_of_save = [&](std::int64_t step, std::size_t size) {
+    calls = 0;
+    store_.save(step, {{"file", std::vector<std::byte>(size)}}, {}, [&] { ++calls; });
+    return calls;
+  };
+  const auto calls_of_load = [&](std::int64_t step) {
+    calls = 0;
+    load_checkpoint(*store_.find(step), [&] { ++calls; });
+    return calls;
+  };
+  const int small_save = calls_of_save(3, 1);
+  const int small_load = calls_of_load(3);
+  // Three chunks for one: hashed and written, or read and hashed.
+  EXPECT_GE(calls_of_save(4, std::size_t{40} << 20), small_save + 4);
+  EXPECT_GE(calls_of_load(4), small_load + 4);
+  fs::remove_all(directory_);
+  store_.save(1, files_of(1), {});
   for (int at = 0; at < 8; ++at) {
     calls = 0;
-    EXPECT_THROW(store_.save(2, files_of(2), false,
+    EXPECT_THROW(store_.save(2, files_of(2), {},
                              [&] {
                                if (calls++ == at) throw std::runtime_error("stop");
                              }),
@@ -245,34 +355,34 @@ TEST_F(CheckpointStoreTest, ProgressIsReportedAndMayStopIt) {
 }
 
 TEST_F(CheckpointStoreTest, DoesNotMakeTheRunDirectoryAgain) {
-  store_.save(1, files_of(1), false);
+  store_.save(1, files_of(1), {});
   fs::remove_all(run_.path());
   expect_error(ExitCode::kCannotCreate, directory_.string(),
-               [&] { store_.save(2, files_of(2), false); });
+               [&] { store_.save(2, files_of(2), {}); });
   EXPECT_FALSE(fs::exists(run_.path()));
 }
 
 TEST_F(CheckpointStoreTest, ItsDirectoryMustBeOne) {
   overwrite(directory_, "a file");
   expect_error(ExitCode::kInputOutput, directory_.string(),
-               [&] { store_.save(1, files_of(1), false); });
+               [&] { store_.save(1, files_of(1), {}); });
 }
 
 TEST_F(CheckpointStoreTest, WritesOnlyPlainNames) {
   for (const char* name : {"../state.json", "a/b", "", ".hidden", "MANIFEST.json", "/tmp/x"}) {
-    expect_error(ExitCode::kInternal, "", [&] { store_.save(1, {{name, bytes_of("x")}}, false); });
+    expect_error(ExitCode::kInternal, "", [&] { store_.save(1, {{name, bytes_of("x")}}, {}); });
     EXPECT_TRUE(names_in(directory_).empty()) << name;
     EXPECT_THAT(names_in(run_.path()), ElementsAre("checkpoints"));
   }
   expect_error(ExitCode::kInternal, "is taken", [&] {
-    store_.save(1, {{"a", bytes_of("x")}, {"a", bytes_of("y")}}, false);
+    store_.save(1, {{"a", bytes_of("x")}, {"a", bytes_of("y")}}, {});
   });
   EXPECT_TRUE(names_in(directory_).empty());
 }
 
 class LoadCheckpointTest : public CheckpointStoreTest {
  protected:
-  const fs::path saved_ = store_.save(3, files_of(3), false);
+  const fs::path saved_ = store_.save(3, files_of(3), {});
 
   void refused(const std::string& reason) {
     expect_error(ExitCode::kBadData, reason, [&] { load_checkpoint(saved_); });

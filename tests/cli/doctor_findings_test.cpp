@@ -145,6 +145,47 @@ TEST(DoctorFindings, ASlowRankIsNamedFromTwoRanksOn) {
   }
 }
 
+TEST(DoctorFindings, SlowRanksShareALine) {
+  Examination e = healthy(4);
+  e.computing[2] = {7e-3, 14, 0.25};
+  e.computing[3] = {8e-3, 12, 0.3};
+  EXPECT_THAT(texts(e), ElementsAre("warning ranks 2, 3 (node2) are slow: they compute 3.5 to 4.0 "
+                                    "times longer than the median rank and had their cores for 25 "
+                                    "to 30 % of the time"));
+}
+
+TEST(DoctorFindings, RanksThatHadNotTheirCoresAreNamedUnlessTheyAreTooManyThemselves) {
+  Examination e = healthy(4);
+  for (ComputeTime& time : e.computing) time.cpu_share = 0.22;
+  EXPECT_THAT(texts(e),
+              ElementsAre("warning ranks 0-3 (node1, node2) had their cores for 22 % of the "
+                          "time: something else runs on them"));
+  e.ranks[0].cores = e.ranks[1].cores = {4};
+  EXPECT_THAT(texts(e), ElementsAre(HasSubstr("oversubscribed"),
+                                    HasSubstr("ranks 2, 3 (node2) had their cores for 22 %")));
+  e = healthy(2);
+  e.computing[1].cpu_share = 0;  // a GPU
+  EXPECT_THAT(texts(e), IsEmpty());
+}
+
+TEST(DoctorFindings, EqualProblemsOfLedgersShareALine) {
+  Examination e = healthy(8);
+  for (RankFacts& rank : e.ranks) {
+    rank.ledger.code = 74;
+    rank.ledger.problem = "/l: No space left on device";
+  }
+  EXPECT_THAT(texts(e), ElementsAre("74 ledgers on ranks 0-7 (node1, node2): "
+                                    "/l: No space left on device"));
+}
+
+TEST(DoctorFindings, VirtualRanksFitTheWorldOrNot) {
+  EXPECT_EQ(virtual_ranks_problem(0, 3), "");
+  EXPECT_EQ(virtual_ranks_problem(4, 1), "");
+  EXPECT_EQ(virtual_ranks_problem(4, 4), "");
+  EXPECT_THAT(virtual_ranks_problem(4, 3), HasSubstr("--virtual-ranks 4 with 3 ranks"));
+  EXPECT_THAT(virtual_ranks_problem(4, 8), HasSubstr("--virtual-ranks 4 with 8 ranks"));
+}
+
 TEST(DoctorFindings, ASlowLinkIsToldFromASlowRank) {
   Examination e = healthy(6);
   for (LinkTime& link : e.links) {

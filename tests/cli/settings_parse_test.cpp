@@ -139,6 +139,8 @@ TEST(ParseSettings, EveryWrongInputHasItsMessage) {
        {"--optimizer=rmsporp: must be one of rmsprop, sgd, adamw; did you mean rmsprop?"}},
       {{"--optimizer", "Adam"}, {"--optimizer=Adam: must be one of rmsprop, sgd, adamw"}},
       {{"--out", "a\nb"}, {"--out=a\nb: contains a control character"}},
+      {{"--data", "/x/caf\xE9"}, {"--data=/x/caf?: is not UTF-8: byte 7 of it is 0xE9"}},
+      {{"--config", "\xC3"}, {"--config=?: is not UTF-8: byte 1 of it is 0xC3"}},
       {{"--epochs", "3", "--epochs", "3"}, {"--epochs: given twice, as '3' and '3'"}},
       {{"--epochs=3", "--epochs", "4"}, {"--epochs: given twice, as '3' and '4'"}},
       {{"--batch-size=8", "--batch-size-per-rank=4"},
@@ -391,6 +393,30 @@ TEST_F(SettingsFile, AFileOfSomethingElseGivesAShortMessage) {
   EXPECT_EQ(code, ExitCode::kUsage);
   EXPECT_LE(std::ranges::count(message, '\n'), 40);
   EXPECT_EQ(refusal({"--config", write(std::string(2 << 20, 'x'))}).code, ExitCode::kUsage);
+}
+
+// A run's config.ini is a file for every command.
+TEST_F(SettingsFile, ValuesOfSettingsThatACommandDoesNotAcceptAreCheckedAndNotTaken) {
+  const CommandLine accepted{.options = {}, .settings = {"seed"}, .models = {}};
+  const std::string path = write("resume = auto\nseed = 7\nepochs = 3\n");
+  const ParsedSettings parsed =
+      parse_settings(std::vector<std::string>{"--config", path}, accepted);
+  EXPECT_EQ(parsed.settings.train.seed, 7u);
+  EXPECT_EQ(parsed.settings.train.resume, Settings{}.train.resume);
+  EXPECT_EQ(parsed.settings.train.epochs, Settings{}.train.epochs);
+  EXPECT_EQ(parsed.sources.at("epochs"), Source::kDefault);
+  write("seed = 7\nepochs = none\n");
+  try {
+    parse_settings(std::vector<std::string>{"--config", path}, accepted);
+    FAIL() << "epochs = none was taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_THAT(error.what(), HasSubstr("run.ini:2: epochs = none"));
+  }
+}
+
+TEST_F(SettingsFile, ADirectoryIsNone) {
+  EXPECT_THAT(refusal({"--config", directory_.string()}).message, HasSubstr("is a directory"));
 }
 
 }  // namespace

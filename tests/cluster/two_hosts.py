@@ -40,13 +40,18 @@ def missing():
     """Why this machine cannot have two hosts, or None."""
     if os.geteuid() != 0:
         return "namespaces need root"
-    probe = ["unshare", "--net", "--mount", "--uts", "sh", "-c",
-             "hostname probe && mount -t tmpfs tmpfs /mnt && ip link add a0 type veth peer name a1"
-             " && tc -V >/dev/null"]
+    # All that the tests do to their hosts, in a host that ends with this.
+    probe = ("hostname probe && mount -t tmpfs tmpfs /mnt && sysctl -w net.ipv4.tcp_retries2=5"
+             " && ip link add a0 type veth peer name a1"
+             " && tc qdisc add dev a0 root tbf rate 1mbit burst 32kb latency 400ms"
+             " && nsenter --target=$$ --net --mount --uts true")
     try:
-        result = subprocess.run(probe, capture_output=True, text=True, timeout=30)
+        result = subprocess.run(["unshare", "--net", "--mount", "--uts", "--propagation", "private",
+                                 "sh", "-c", probe], capture_output=True, text=True, timeout=30)
     except OSError as error:
         return f"unshare: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        return "no namespaces: no answer within 30 s"
     return None if result.returncode == 0 else "no namespaces: " + result.stderr.strip()
 
 

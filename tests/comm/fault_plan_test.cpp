@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <stdexcept>
 
 #include "lockstep/base/clock.h"
@@ -157,6 +158,27 @@ TEST(FaultPlan, KillsAndStopsItsOwnProcess) {
   EXPECT_TRUE(WIFSIGNALED(killed) && WTERMSIG(killed) == SIGKILL);
   const int stopped = status_of_child("stop@load:rank=0");
   EXPECT_TRUE(WIFSTOPPED(stopped) && WSTOPSIG(stopped) == SIGSTOP);
+}
+
+TEST(FaultPlan, StrikesOnlyInItsTry) {
+  const char* text = "nan@gradient:rank=1,step=3,try=2";
+  ::unsetenv("LOCKSTEP_TRY");
+  EXPECT_THAT(FaultPlan::parse(text).due(FaultKind::kNan, FaultPlace::kGradient, 1, 3), SizeIs(0));
+  ::setenv("LOCKSTEP_TRY", "2", 1);
+  EXPECT_THAT(FaultPlan::parse(text).due(FaultKind::kNan, FaultPlace::kGradient, 1, 3), SizeIs(1));
+  ::unsetenv("LOCKSTEP_TRY");
+  EXPECT_THAT(FaultPlan::problems("nan@gradient:rank=1,step=3,try=0"), SizeIs(1));
+}
+
+TEST(FaultPlan, TellsWhatHasNotStruck) {
+  FaultPlan plan = FaultPlan::parse(
+      "nan@gradient:rank=1,step=3; throw@validation:rank=all; kill@forward:rank=0; "
+      "inf@gradient:rank=1,try=2; throw@load:rank=1");
+  EXPECT_THAT(plan.never_struck(1), ElementsAre("nan@gradient", "throw@validation"));
+  FaultPlan copy = plan;
+  copy.due(FaultKind::kNan, FaultPlace::kGradient, 1, 3);
+  EXPECT_THAT(plan.never_struck(1), ElementsAre("throw@validation"));
+  EXPECT_THAT(FaultPlan().never_struck(0), SizeIs(0));
 }
 
 }  // namespace

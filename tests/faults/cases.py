@@ -12,8 +12,9 @@ class Case:
     name: str
     faults: str         # --inject-fault; {last}: the highest rank
     code: int           # of bare mpirun
-    message: str        # regular expression of the essential message, by whomever; {last} as above; "": no alarm
-    launched: int = 69  # code of launch/train; None: it cannot start such a job
+    message: str        # regular expression of the essential message (or its groups), by whomever; {last} as above;
+                        # "": no alarm
+    launched: int = 69  # code of launch/train
     saved: int = 6      # the newest checkpoint that is left; 0: none; None: the job reaches its end
     settings: tuple = ()
     special: str = ""   # what is done to one rank without --inject-fault; see special.py
@@ -30,7 +31,7 @@ class Case:
 # A rank that waits, or a watchdog, ends the job 4 to 6 s after the fault.
 DEADLINE = {"timeout": 4}
 # Nothing is injected into a rank that is started differently: time counts from the start.
-DIFFERENT = {"launched": None, "faults": "", "within": 30}
+DIFFERENT = {"faults": "", "within": 30}
 
 CASES = [
     Case("SIGKILL in forward", "kill@forward:rank={last},step=7", 137,
@@ -65,9 +66,10 @@ CASES = [
     Case("exception while a checkpoint is written", "throw@checkpoint:rank=0,step=7,pass=9", 70,
          r"error: rank 0 \(host\), in phase checkpoint of step 7, .*: injected fault: throw@checkpoint, step 7", 70, quick=False),
     Case("one rank with other settings", code=64, message=r"rank {last} \(host\) had other settings than rank 0.*",
-         special="settings", shown="`--seed 2` on rank 1 only", saved=0, **DIFFERENT),
+         launched=64, special="settings", shown="`--seed 2` on rank 1 only", saved=0, **DIFFERENT),
     Case("one rank with other data", code=65, message=r"rank {last} \(host\) had other training data than rank 0.*",
-         special="data", shown="one label changed in rank 1's `--data`", saved=0, quick=False, **DIFFERENT),
+         launched=65, special="data", shown="one label changed in rank 1's `--data`", saved=0, quick=False,
+         **DIFFERENT),
     Case("NaN in one rank's gradient", "nan@gradient:rank={last},step=7", 76,
          r"step 7: the reduced gradient is not finite: .* from rank {last} \(host\); the weights are those of step 6",
          76),
@@ -82,10 +84,10 @@ CASES = [
          76, r"step 7: the weights of rank {last} \(host\) differ .* on rank {last} and .*", 76),
     Case("bit flipped in one replica's optimizer state",
          "flip@weights:rank={last},step=7,tensor=square_average.dense2.weight,element=5",
-         76, r"step 7: the optimizer state of rank {last} \(host\) differ .* on rank {last} and .*", 76, quick=False),
+         76, r"step 7: the optimizer state of rank {last} \(host\) differs .* on rank {last} and .*", 76, quick=False),
     Case("bit flipped in what one rank receives", "flip@all-reduce:rank={last},step=7,bit=30", 76,
          r"step 7: the weights and optimizer state of rank {last} \(host\) differ .* on rank {last} and .*", 76, quick=False),
-    Case("out of memory on one rank", code=69, message=r"rank {last} \(host\), in phase training.*: out of memory",
-         saved=0, special="memory", shown="`prlimit --as` on rank 1",
+    Case("out of memory on one rank", code=69, saved=0, special="memory",
+         message=r"(rank {last} \(host\), in phase training of step 1).*: (out of memory)", shown="`prlimit --as` on rank 1",
          settings=(("model", "lenet"), ("batch-size", 2700), ("epochs", 1)), **DIFFERENT),
 ]

@@ -4,14 +4,16 @@ when, and the run that goes on from its checkpoints ends in the weights of the r
 
 faults_test.py                     a choice of cases at 2 ranks
 faults_test.py --long              every case, also at 4 ranks and under launch/train
-faults_test.py --write README.md   all of that, then puts the README's table right
+faults_test.py --only TEXT         all of that for the cases with this text in their names, and shows each run
+faults_test.py --write README.md   as --long, or as --only if given too, then puts the README's table right
 
-The first two also compare what they find with the README's table, but for the times.
+Unless it writes, it compares what it finds with the README's table, but for the times.
 """
 
 import argparse
 import concurrent.futures
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -22,7 +24,8 @@ from pathlib import Path
 import special
 import table
 from cases import CASES, SETTINGS
-from job import Job, explain, harness, launcher_copy, options, shape
+from job import Job, explain, harness, launched, options
+from readme_table import essence
 
 # Most of a job's time is spent in waiting.
 AT_ONCE = 4
@@ -34,7 +37,7 @@ class Runs:
     def __init__(self):
         self.directory = Path(tempfile.mkdtemp(prefix="lockstep-faults-"))
         self.data = harness.write_small_mnist(self.directory / "data")
-        self.launch = launcher_copy(self.directory)
+        self.launch = launched.make_root(self.directory / "root")
         self.lock = threading.Lock()
         self.references = {}
 
@@ -73,7 +76,7 @@ class Run:
         self.name = f"{words}_{ranks}_ranks" + ("_under_launch_train" if launched else "")
         self.directory = runs.directory / self.name
         self.out = self.directory / "out"
-        self.message, self.seconds = "", 0.0
+        self.words, self.code, self.message, self.seconds = [], None, "", 0.0
 
     def command(self):
         case = self.case
@@ -81,16 +84,21 @@ class Run:
                     "ledger-dir": self.directory / "ledgers", "log-level": "warning"}
         if case.faults:
             settings["inject-fault"] = case.faults.format(last=self.ranks - 1)
+        program, launch = harness.PROGRAM, self.runs.launch
         if case.special:
-            return special.command(case.special, self.ranks, settings, self.directory)
-        if self.launched:
-            return [str(self.runs.launch), "--ranks", str(self.ranks), *options(settings)]
-        return harness.command(self.ranks, "train", *options(settings))
+            program, settings = special.program(case.special, self.ranks, settings, self.directory)
+        if not self.launched:
+            return harness.command(self.ranks, "train", *options(settings), program=program)
+        if case.special:
+            launch = launched.make_root(self.directory / "root", program)
+        return [str(launch), "--config", str(launch.parents[1] / "empty.ini"), "--ranks", str(self.ranks),
+                *options(settings)]
 
     def execute(self):
         self.directory.mkdir()
-        job = Job(self.command()).wait()
-        self.seconds = job.seconds
+        self.words = self.command()
+        job = Job(self.words).wait()
+        self.code, self.seconds = job.code, job.seconds
         text = job.text
         if not self.launched and (self.directory / "ledgers").is_dir():
             text += explain(self.directory / "ledgers")
@@ -111,10 +119,10 @@ class Run:
             return
         assert self.seconds <= case.within, f"{self.seconds:.1f} s, expected {case.within} s at most"
         pattern = case.message.replace("{last}", str(self.ranks - 1))
-        for line in map(shape, text.splitlines()):
+        for line in map(harness.shape, text.splitlines()):
             found = None if "warning: injected fault" in line else re.search(pattern, line)
             if found:
-                self.message = found.group(0)
+                self.message = essence(found)
                 return
         raise AssertionError(f"nothing says '{pattern}'")
 
@@ -128,14 +136,20 @@ class Run:
         assert harness.weights(self.out) == self.runs.reference(case, self.ranks), "other weights"
 
 
-def choose(runs, everything):
-    for case in CASES:
+    def __str__(self):
+        said = self.message or "nothing: the run goes on"
+        return f"{self.case.name}, {self.ranks} ranks: {shlex.join(self.words)}\n" \
+               f"    code {self.code} after {self.seconds:.1f} s: {said}"
+
+
+def choose(runs, cases, everything):
+    for case in cases:
         if everything or case.quick:
             yield Run(runs, case, 2, launched=False)
         if everything:
             yield Run(runs, case, 4, launched=False)
-            if case.launched is not None:
-                yield Run(runs, case, 2, launched=True)
+            yield Run(runs, case, 2, launched=True)
+            yield Run(runs, case, 4, launched=True)
 
 
 def make_tests(futures):
@@ -152,27 +166,33 @@ def make_tests(futures):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--long", action="store_true")
+    parser.add_argument("--only", metavar="TEXT")
     parser.add_argument("--write", metavar="README", type=Path)
     arguments = parser.parse_args()
+    cases = [case for case in CASES if arguments.only is None or arguments.only.lower() in case.name.lower()]
+    if not cases:
+        parser.error(f"no failure has '{arguments.only}' in its name; there are {[case.name for case in CASES]}")
     if not harness.PROGRAM.exists():
         sys.exit(f"{harness.PROGRAM}: not built")
     runs = Runs()
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         futures = {run.name: pool.submit(run.execute)
-                   for run in choose(runs, arguments.long or arguments.write)}
-        good = unittest.TextTestRunner(verbosity=2).run(make_tests(futures)).wasSuccessful()
-    shown = {}
-    for future in futures.values():
-        if future.exception() is None and not future.result().launched and future.result().ranks == 2:
-            shown[future.result().case.name] = future.result()
+                   for run in choose(runs, cases, arguments.long or arguments.only or arguments.write)}
+        code = harness.report(unittest.TextTestRunner(verbosity=2).run(make_tests(futures)))
+    good, shown = code != 1, {}
+    for run in (future.result() for future in futures.values() if future.exception() is None):
+        if arguments.only:
+            print(run)
+        if not run.launched and run.ranks == 2:
+            shown[run.case.name] = run
     if arguments.write and good:
         table.write(arguments.write, CASES, shown)
     elif not arguments.write:
-        for fault in table.faults(harness.SOURCE / "README.md", CASES, shown):
+        for fault in table.faults(cases, shown, whole=cases == CASES):
             print(fault, file=sys.stderr)
             good = False
     shutil.rmtree(runs.directory, ignore_errors=True)
-    sys.exit(0 if good else 1)
+    sys.exit(code if good else 1)
 
 
 if __name__ == "__main__":

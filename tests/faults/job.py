@@ -2,9 +2,7 @@
 
 import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -12,18 +10,12 @@ import time
 import uuid
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "program"))
+for place in ("launch", "program"):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / place))
 import harness  # noqa: E402  (the path comes first)
+import launched  # noqa: E402, F401
 
-HOST = socket.gethostname()
 INJECTED = re.compile(r"warning: injected fault on rank")
-
-
-def shape(text):
-    """A message without what differs from run to run and from machine to machine."""
-    text = re.sub(rf"\b{re.escape(HOST)}\b", "host", text)
-    text = re.sub(r"\b\d+(\.\d+)? s\b", "N s", text)
-    return re.sub(r"\s+", " ", text).strip()
 
 
 def options(settings):
@@ -72,20 +64,6 @@ class Job:
         if left:
             raise AssertionError(f"{len(left)} processes were left behind:\n{self.text[-4000:]}")
         return self
-
-
-def launcher_copy(directory):
-    """launch/ beside the program under test, with nothing to set up or build."""
-    root = directory / "checkout"
-    if not root.exists():
-        shutil.copytree(harness.SOURCE / "launch", root / "launch")
-        (root / "launch" / "setup").write_text("#!/bin/sh\n")
-        (root / "build").mkdir()
-        (root / "build" / "CMakeCache.txt").write_text("LOCKSTEP_CUDA:BOOL=OFF\n")
-        (root / "build" / "lockstep").symlink_to(harness.PROGRAM)
-        (root / "configs").mkdir()
-        (root / "configs" / "digits.ini").write_text("model = mlp\n")
-    return root / "launch" / "train"
 
 
 def explain(ledgers):

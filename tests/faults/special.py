@@ -1,5 +1,6 @@
-"""Jobs of which one rank is started differently from the others (mpirun -n 1 ... : -n 1 ...)."""
+"""Jobs of which one rank is started differently from the others: by a script in the program's place."""
 
+import shlex
 import shutil
 import subprocess
 import time
@@ -10,6 +11,14 @@ from job import harness, options
 
 MEBIBYTE = 2 ** 20
 FSYNC = ["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=fsync"]
+
+# $1: what comes before the program's name; $2: what comes after its arguments; $3: where it runs.
+SCRIPT = """#!/bin/bash
+start() {{ cd "$3" && exec $1 {program} "${{words[@]}}" $2; }}
+words=("$@")
+if [[ "${{OMPI_COMM_WORLD_RANK:-}}" == {rank} ]]; then start {odd}; fi
+start "" "" {place}
+"""
 
 
 def require(words):
@@ -41,27 +50,28 @@ def changed_copy(data, directory):
     labels.write_bytes(content)
 
 
-def command(special, ranks, settings, directory):
-    """The whole command line of a job with these settings."""
-    program = [str(harness.PROGRAM), "train"]
-    plain = [*program, *options(settings)]
+def program(special, ranks, settings, directory):
+    """What to start instead of the program, with the settings that come back; all in `directory`."""
+    rank, before, after, place, odd_place = ranks - 1, [], "", directory, directory
     if special == "settings":
-        first, last = plain, [*plain, "--seed", "2"]
+        after = "--seed 2"
     elif special == "memory":
         require(["prlimit", "--as=1000000000", "true"])
         small = {**settings, "model": "mlp", "batch-size": 225, "out": directory / "small"}
-        usual = address_space([*program, *options(small)])
-        first, last = plain, ["prlimit", f"--as={usual + 90 * MEBIBYTE}", *plain]
+        usual = address_space([str(harness.PROGRAM), "train", *options(small)])
+        before = ["prlimit", f"--as={usual + 90 * MEBIBYTE}"]
     elif special == "fsync":
         require([*FSYNC, "-e", "inject=fsync:delay_enter=1:when=1", "true"])
-        first, last = [*FSYNC, "-e", "inject=fsync:delay_enter=60s:when=40", *plain], plain
+        rank, before = 0, [*FSYNC, "-e", "inject=fsync:delay_enter=60s:when=40"]
     else:
         assert special == "data"
-        here, there = directory / "here", directory / "there"
-        shutil.copytree(settings["data"], here / "data")
-        changed_copy(settings["data"], there / "data")
-        same = [*program, *options({**settings, "data": "data"})]
-        return [str(harness.MPIRUN), "-n", str(ranks - 1), "-wdir", str(here), *same,
-                ":", "-n", "1", "-wdir", str(there), *same]
-    middle = ["-n", str(ranks - 2), *plain, ":"] if ranks > 2 else []
-    return [str(harness.MPIRUN), "-n", "1", *first, ":", *middle, "-n", "1", *last]
+        place, odd_place = directory / "here", directory / "there"
+        shutil.copytree(settings["data"], place / "data")
+        changed_copy(settings["data"], odd_place / "data")
+        settings = {**settings, "data": "data"}
+    odd = shlex.join([shlex.join(before), after, str(odd_place)])
+    script = directory / "lockstep"
+    script.write_text(SCRIPT.format(program=shlex.quote(str(harness.PROGRAM)), rank=rank, odd=odd,
+                                    place=shlex.quote(str(place))))
+    script.chmod(0o755)
+    return script, settings

@@ -1,63 +1,61 @@
 """The README's table of failures: what the tests have found."""
 
-import os
 import re
 
-BEGIN, END = "<!-- table: failures -->\n", "<!-- table end -->\n"
+from job import harness
+from readme_table import Table, cells, row
+
 HEAD = """| What happens | Rehearse it with | `mpirun` gives | `launch/train` | Ends after | What is said |
 | --- | --- | ---: | ---: | ---: | --- |
 """
 
 
-def row(case, run):
-    """One line, by its cells; the time of a run and its message may be missing."""
-    launched = "" if case.launched is None else str(case.launched)
+def failures(readme):
+    return Table(readme, "failures", HEAD)
+
+
+def line(case, run):
+    """One row; the time of a run and its message may be missing."""
     message = run.message if run and run.message else ""
     if not case.message:
         message = "nothing: the run goes on"
     seconds = f"{run.seconds:.0f} s" if run and case.code else ""
-    cells = (case.name, case.command(), str(case.code), launched, seconds, message)
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
-
-
-def split(readme):
-    """The text before the table, the table, and the text after it."""
-    text = readme.read_text()
-    if text.count(BEGIN) != 1 or END not in text.partition(BEGIN)[2]:
-        raise ValueError(f"{readme}: expected \"{BEGIN.strip()}\" once, and a \"{END.strip()}\" after it")
-    before, _, rest = text.partition(BEGIN)
-    inside, _, after = rest.partition(END)
-    return before + BEGIN, inside, END + after
+    return row((case.name, case.command(), case.code, case.launched, seconds, message))
 
 
 def write(readme, cases, runs):
-    before, _, after = split(readme)
-    lines = "".join(row(case, runs.get(case.name)) for case in cases)
-    temporary = readme.with_name(readme.name + ".tmp")
-    temporary.write_text(f"{before}\n{HEAD}{lines}\n{after}")
-    os.replace(temporary, readme)
+    """Renews the rows of what has run; of what has not they stay."""
+    table = failures(readme)
+    known = table.rows()
+    lines = []
+    for case in cases:
+        run = runs.get(case.name)
+        lines.append(line(case, run) if run else known.get(case.name, line(case, None)))
+    table.write(lines)
 
 
-def known_cells(line, with_message):
+def known_cells(text, with_message):
     """What must be equal: all but the time, and the message only of a case that has just run."""
-    line = re.sub(r"-?0x[0-9a-f.]+p[-+]\d+ \([^)]*\)", "VALUE", line)  # other processors, other last bits
-    cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
-    return cells[:4] + (cells[5:] if with_message else [])
+    text = re.sub(r"-?0x[0-9a-f.]+p[-+]\d+ \([^)]*\)", "VALUE", text)  # other processors, other last bits
+    found = cells(text)
+    return found[:4] + (found[5:] if with_message else [])
 
 
-def faults(readme, cases, runs):
-    """Where the README's table differs from the cases, and from the runs that there were."""
+def faults(cases, runs, whole):
+    """Where the README's table differs from the cases, which may be the whole, and from their runs."""
+    readme = harness.SOURCE / "README.md"
     try:
-        inside = split(readme)[1]
+        known = failures(readme).rows()
     except ValueError as error:
         return [str(error)]
-    lines = inside.strip("\n").splitlines()[2:]
     found = []
-    if len(lines) != len(cases):
-        found.append(f"{readme}: {len(lines)} failures in the table, expected {len(cases)}")
-    for line, case in zip(lines, cases):
+    if whole and list(known) != [case.name for case in cases]:
+        found.append(f"{readme}: the table's failures are\n  {list(known)}\nand the tests'\n"
+                     f"  {[case.name for case in cases]}")
+    for case in cases:
         run = runs.get(case.name)
-        shown, expected = (known_cells(text, run is not None) for text in (line, row(case, run)))
+        shown, expected = (known_cells(text, run is not None) for text in
+                           (known.get(case.name, ""), line(case, run)))
         if shown != expected:
             found.append(f"{readme}: the table says\n  {shown}\nand the test found\n  {expected}")
     if found:

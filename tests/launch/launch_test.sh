@@ -2,6 +2,10 @@
 # The scripts in launch/ on machines that lack something: a copy of them with stubs for the programs they
 # start (cmake, mpirun, apt-get, pip, uname, nvidia-smi), in a temporary directory.
 set -euo pipefail
+# A test may itself be started within an allocation, or by mpirun.
+for name in $(compgen -e); do
+  case "$name" in SLURM_* | LOCKSTEP_* | OMPI_* | PMIX_* | PRTE_*) unset "$name" ;; esac
+done
 source_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 work="$(mktemp -d)"
 # Ends whatever was started here, which has its home here too.
@@ -179,6 +183,13 @@ run 66 "$setup"
 says "none can be fetched for aarch64"
 nothing_left
 
+# What cannot be configured or compiled has a code of the table.
+for step in --preset --build; do
+  fresh
+  sed -i "2i [[ \"\$*\" != *$step* ]] || exit 2" "$work/bin/cmake"
+  run 70 "$setup"
+done
+
 fresh
 run 66 env LIBTORCH_ROOT="$work/elsewhere" "$setup"
 says "holds no LibTorch"
@@ -230,9 +241,43 @@ started "-n 1 $held $repo/build/lockstep"
 says "runs/mlp-"
 run 0 "$train" --hostfile hosts --resume auto
 started "--hostfile hosts $held $repo/build/lockstep train --config $repo/configs/digits.ini --resume auto"
-run 0 "$train" --host a:2,b:2 --ranks 4
-started "--host a:2,b:2 -n 4 $held $repo/build/lockstep"
+run 0 env NCCL_DEBUG=INFO "$train" --host a:2,b:2 --ranks 4
+started "--host a:2,b:2 -n 4 -x NCCL_DEBUG $held $repo/build/lockstep"
+# A settings file is read as lockstep reads it: blanks, comments, quotes, and lines of Windows.
+while IFS='|' read -r line directory; do
+  rm -rf "$work/elsewhere/ini"
+  printf 'model = mlp\n%b' "out $line" >"$work/elsewhere/my.ini"
+  mkdir -p "$work/elsewhere/$directory"
+  run 0 "$train" --ranks 1 --config my.ini
+  says "results: $work/elsewhere/$directory"
+done <<'LINES'
+= ini/a  \t|ini/a
+=ini/b\r\n|ini/b
+ = "ini/c d"  # why|ini/c d
+= ini/e#f # why\r\n|ini/e#f
+= "ini/g ""h"" #"|ini/g "h" #
+= ini/i = j|ini/i = j
+LINES
 run 64 "$train" --ranks 0
+for name in out resume model ledger-dir; do
+  run 64 "$train" --ranks 1 "--$name"
+  says "--$name needs a value"
+  run 64 "$train" --ranks 1 "--$name" --epochs 3
+done
+run 0 "$train" --help
+says "usage: launch/train"
+run 73 env TMPDIR="$work/absent" "$train" --ranks 1 --out nowhere
+says "no directory can be made in $work/absent"
+run 0 env -u HOME -u XDG_CACHE_HOME "$train" --help
+run 0 env -u HOME -u XDG_CACHE_HOME "$train" --ranks 1
+for name in train setup; do
+  ln -sf "$repo/launch/$name" "$work/elsewhere/link"
+  run 0 "$work/elsewhere/link" --help
+  says "usage: launch/$name"
+done
+ln -sf "$train" "$work/elsewhere/link"
+run 0 "$work/elsewhere/link" --ranks 1
+run 0 bash "$train" --ranks 1
 run 64 "$train" --ranks=two
 run 64 "$train" --ranks
 run 66 "$train" --config absent.ini
@@ -249,8 +294,9 @@ says "--out $work/elsewhere/stopped --resume auto"
 stub mpirun <<STUB
 printf '%s\n' "\$*" >>"$work/mpirun"
 while ((\$# > 0)); do case "\$1" in --out) out="\$2" ;; esac; shift; done
-read -r step reason code <<<"\$(head -n 1 "$work/tries")"
+read -r step reason code apart <<<"\$(head -n 1 "$work/tries")"
 sed -i 1d "$work/tries"
+[[ -n "\$apart" ]] || { mkdir -p "\$out"; touch "\$out/launch.json"; }
 if ((step > 0)); then
   checkpoint="\$(printf '%s/checkpoints/step-%08d' "\$out" "\$step")"
   mkdir -p "\$checkpoint"
@@ -259,13 +305,14 @@ if ((step > 0)); then
 fi
 exit "\$code"
 STUB
-restarted() { # CODE TRIES OPTIONS... with lines 'step reason code', one a try, on stdin
+delay=0
+restarted() { # CODE TRIES OPTIONS... with lines 'step reason code [apart]', one a try, on stdin
   local expected="$1" tries="$2"
   shift 2
   cat >"$work/tries"
   rm -rf "$work/elsewhere/again"
   : >"$work/mpirun"
-  run "$expected" "$train" --ranks 1 --out again --restart-delay 0 "$@"
+  run "$expected" "$train" --ranks 1 --out again --restart-delay "$delay" "$@"
   [[ "$(wc -l <"$work/mpirun")" == "$tries" ]] || failed "expected $tries tries: $(cat "$work/mpirun")"
 }
 restarted 0 4 --restarts 9 --resume none <<<$'7 none 137\n8 preempted 75\n9 none 69\n20 done 0'
@@ -284,8 +331,91 @@ restarted 75 1 --restarts 9 <<<'1 interrupted 75'
 # Before its first checkpoint a job begins again with what it was told.
 restarted 0 3 --restarts 9 --resume=elsewhere <<<$'0 none 137\n2 none 137\n3 done 0'
 grep -c -- "--resume=elsewhere" "$work/mpirun" | grep -qx 2 || failed "$(cat "$work/mpirun")"
+# A try in which the ranks never met tells nothing about the job: only --restarts ends that.
+restarted 0 6 --restarts 9 <<<$'0 none 1 apart\n0 none 1 apart\n0 none 1 apart\n2 none 137\n0 none 1 apart\n3 done 0'
+restarted 69 4 --restarts 3 <<<$'2 none 137\n0 none 1 apart\n0 none 1 apart\n0 none 1 apart'
+says "giving up: --restarts 3 are used up"
+restarted 69 4 --restarts 9 <<<$'0 none 1 apart\n0 none 137\n0 none 1 apart\n0 none 137'
+# Back at an earlier step than before is no gain.
+restarted 69 3 --restarts 9 <<<$'9 none 137\n9 none 137\n9 none 137'
+# A checkpoint of an earlier preemption does not make this 75 one.
+restarted 75 2 --restarts 9 <<<$'5 preempted 75\n5 preempted 75'
+# A run that was there before is not gone on with unless that was asked for.
+mkdir -p "$work/elsewhere/old/checkpoints/step-00000004"
+touch "$work/elsewhere/old/checkpoints/step-00000004/MANIFEST.json"
+for words in "" "--resume none"; do
+  echo "0 none 137" >"$work/tries"
+  : >"$work/mpirun"
+  # shellcheck disable=SC2086  # words
+  run 69 "$train" --ranks 1 --out old --restarts 9 --restart-delay 0 $words
+  says "no restart: old held a run before"
+  [[ "$(wc -l <"$work/mpirun")" == 1 ]] || failed "started again: $(cat "$work/mpirun")"
+done
+printf '0 none 137\n9 done 0\n' >"$work/tries"
+run 0 "$train" --ranks 1 --out old --restarts 9 --restart-delay 0 --resume auto
 run 64 "$train" --restarts -1
 run 64 "$train" --restart-delay x
+
+# The pause doubles after a try that gained nothing, up to a limit, and falls back after one that did. A
+# sleep of no length keeps count instead.
+pauses() { # SECONDS... that were announced
+  local announced
+  announced="$(sed -n 's/.*: restart [0-9]* of [0-9]* in \([0-9]*\) s.*/\1/p' "$work/output" | tr '\n' ' ')"
+  [[ "$announced" == "$* " ]] || failed "paused for $announced, expected $*"
+}
+stub sleep <<<"echo >>'$work/sleeps'"
+delay=1
+restarted 0 5 --restarts 9 <<<$'1 none 137\n1 none 137\n5 none 137\n5 none 137\n9 done 0'
+pauses 1 2 1 2
+restarted 0 12 --restarts 11 < <(printf '0 none 1 apart\n%.0s' {1..11}; echo '9 done 0')
+pauses 1 2 4 8 16 32 64 128 256 300 300
+delay=200
+: >"$work/sleeps"
+restarted 0 3 --restarts 9 <<<$'1 none 137\n1 none 137\n9 done 0'
+pauses 200 300
+slept="$(wc -l <"$work/sleeps")" # those between looks at mpirun among them
+((slept >= 500)) || failed "slept for $slept s, expected 500 s at least"
+rm "$work/bin/sleep"
+delay=0
+
+# The last message before it gives up is about the last failure: mpirun's code, then what the ledgers tell.
+ends_with() { # LINE... of the output
+  [[ "$(tail -n $# "$work/output")" == "$(printf '%s\n' "$@")" ]] || failed "the output does not end with: $*"
+}
+given_up=(
+  "launch/train: mpirun returned 137: a rank or the network failed"
+  "launch/train: giving up: two tries in a row gained no checkpoint"
+)
+restarted 69 2 --restarts 9 <<<$'0 none 134\n0 none 137'
+ends_with "${given_up[@]}" "launch/train: failed (69); what was written: $work/elsewhere/again"
+sed -i "2a touch '$work/ledgers/host-rank-0'" "$work/bin/mpirun"
+cat >"$repo/build/lockstep" <<STUB
+#!/bin/bash
+echo "\$*, try \$(wc -l <"$work/mpirun")"
+STUB
+chmod +x "$repo/build/lockstep"
+mkdir "$work/ledgers"
+restarted 69 3 --restarts 2 --ledger-dir "$work/ledgers" <<<$'1 none 134\n2 none 1\n3 none 137'
+ends_with "${given_up[0]}" "launch/train: the ledgers tell:" "doctor --ledger $work/ledgers, try 3" \
+  "launch/train: giving up: --restarts 2 are used up" \
+  "launch/train: failed (69); what was written: $work/elsewhere/again"
+rm "$repo/build/lockstep"
+touch "$repo/build/lockstep"
+
+# An mpirun that stays when its ranks have gone is ended; a child of its own, such as an ssh, may be left.
+stub mpirun <<STUB
+"$work/tools/sleep" 1000 &
+"$repo/build/lockstep" 3
+touch "$work/ranks_gone"
+wait
+STUB
+stub sleep <<<"exec '$work/tools/sleep' 0.02"
+install -m 755 /usr/bin/sleep "$repo/build/lockstep"
+run 69 "$train" --ranks 1 --host there
+says "mpirun hangs: its ranks on this host have ended, and it has not"
+[[ -e "$work/ranks_gone" ]] || failed "a rank was there all the time"
+rm "$work/bin/sleep" "$repo/build/lockstep"
+touch "$repo/build/lockstep"
 
 # What a dead mpirun leaves behind is ended, also what has gone into a session of its own; not others'
 # processes of that name.
@@ -313,32 +443,56 @@ touch "\${*: -1}/host-rank-0"
 touch "$work/ready"
 while :; do sleep 0.05; done
 STUB
-signal_train() { # CODE SIGNAL...
-  local code=0 expected="$1" train_id signal
-  shift
+start_train() { # sets train_id, its process group
   rm -f "$work/ready"
   : >"$work/log"
-  (cd "$work/elsewhere" && TMPDIR="$work/tmp" HOME="$work/home" \
-    XDG_CACHE_HOME="$work/home" PATH="$work/bin:$work/tools" \
-    exec "$train" --ranks 1 --out signalled --restarts 9) >"$work/output" 2>&1 &
+  (
+    echo "$BASHPID" >"$work/train_id"
+    cd "$work/elsewhere"
+    export TMPDIR="$work/tmp" HOME="$work/home" XDG_CACHE_HOME="$work/home" PATH="$work/bin:$work/tools"
+    exec "$train" --ranks 1 --out signalled --restarts 9
+  ) >"$work/output" 2>&1 &
   train_id=$!
+}
+end_train() { # CODE WHAT
+  local code=0
+  { wait "$train_id" || code=$?; } 2>/dev/null
+  [[ "$code" == "$1" ]] || failed "$2: $code, expected $1"
+  [[ -z "$(ls "$work/tmp")" ]] || failed "$2: left behind: $(ls "$work/tmp")"
+}
+signal_train() { # CODE SIGNAL...
+  local expected="$1" signal
+  shift
+  start_train
   wait_for test -e "$work/ready"
   for signal in "$@"; do
     kill -s "$signal" -- "-$train_id" # its process group, as a terminal does
     case "$signal" in
       USR1) wait_for grep -q USR1 "$work/log" ;;
-      *)
-        # bash drops an INT that comes while a child of its own ends without minding it.
-        [[ "$signal" != INT ]] || soon grep -qE 'USR2|TERM' "$work/log" ||
-          kill -s INT -- "-$train_id"
-        wait_for grep -qE 'USR2|TERM' "$work/log"
-        ;;
+      *) wait_for grep -qE 'USR2|TERM' "$work/log" ;;
     esac
   done
-  wait "$train_id" || code=$?
-  [[ "$code" == "$expected" ]] || failed "after $*: $code, expected $expected"
+  end_train "$expected" "after $*"
 }
 set -m # else this shell's children ignore INT
+# While a helper runs, whether it dies of the signal, as most do, or not.
+for helper in lscpu mktemp; do
+  for signal in INT TERM HUP USR1; do
+    for mind in - "''"; do
+      stub "$helper" <<STUB
+trap $mind $signal
+[[ -e "$work/helped" ]] || kill -s $signal -- "-\$(<"$work/train_id")"
+touch "$work/helped"
+exec "$work/tools/$helper" "\$@"
+STUB
+      rm -f "$work/helped"
+      start_train
+      end_train 75 "$signal while $helper runs"
+      says "SIG$signal"
+    done
+  done
+  rm "$work/bin/$helper"
+done
 signal_train 75 TERM
 logged USR2
 not_logged TERM
@@ -354,7 +508,27 @@ signal_train 69 USR1 USR1 INT TERM # a person's request is the stronger one
 logged USR2
 export STUB_STUBBORN=very
 signal_train 69 INT INT
+says "ended at once by SIGINT; nothing since the last checkpoint is kept"
+! grep -E "ledgers|failed" "$work/output" || failed "a person's wish is told as a failure"
 unset STUB_STUBBORN
+
+# Whichever of its processes is killed, the rest does not go on: it stops in order, or ends at once.
+start_train
+wait_for test -e "$work/ready"
+worker_id="$(pgrep -P "$train_id")"
+kill -KILL "$train_id"
+wait_for gone "$worker_id"
+logged USR2
+says "the end of process $train_id: stopping with a checkpoint"
+end_train 137 "killed"
+start_train
+wait_for test -e "$work/ready"
+kill -KILL "$(pgrep -P "$train_id")"
+code=0
+wait "$train_id" || code=$?
+[[ "$code" == 69 ]] || failed "after SIGKILL of the second process: $code, expected 69"
+logged TERM
+rm -rf "$work/tmp"/*
 
 # While launch/setup builds: all of it ends.
 stub cmake <<STUB
@@ -366,20 +540,45 @@ STUB
 for signal in TERM INT HUP USR1; do
   rm -f "$work/builders"
   rm -rf "$repo/build"
-  (
-    cd "$work/elsewhere"
-    export TMPDIR="$work/tmp" HOME="$work/home" XDG_CACHE_HOME="$work/home" PATH="$work/bin:$work/tools"
-    exec "$train" --ranks 1 --out signalled
-  ) >"$work/output" 2>&1 &
-  train_id=$! code=0
-  rm -f "$work/ready"
+  start_train
   wait_for test -e "$work/ready"
   kill -s "$signal" "$train_id"
-  wait "$train_id" || code=$?
-  [[ "$code" == 75 ]] || failed "$signal during setup: $code, expected 75"
+  end_train 75 "$signal during setup"
   says "stopped by SIG$signal before training began"
   while read -r pid; do wait_for gone "$pid"; done <"$work/builders"
 done
+
+# ------------------------------------------------------------------------------------------- test
+
+# After ctest's summary each reason to skip once, from its log; its code is passed on.
+fresh
+stub ctest <<STUB
+echo "ctest \$*" >>"$work/log"
+echo "the summary"
+mkdir -p "$repo/build/Testing/Temporary"
+cat "$work/last_test" >"$repo/build/Testing/Temporary/LastTest.log"
+exit \${STUB_CODE:-0}
+STUB
+cat >"$work/last_test" <<'LOG'
+skipped: DiskTest.test_b: no disk can be mounted here
+test_x ... skipped 'not from here'
+skipped: cluster_test: namespaces need root
+skipped: DiskTest.test_b: no disk can be mounted here
+[ RUN      ] File.IsReadOnly
+/x/file_test.cpp:118: Skipped
+root may write anywhere
+
+[  SKIPPED ] File.IsReadOnly (0 ms)
+[  SKIPPED ] 1 test, listed below:
+[  SKIPPED ] File.IsReadOnly
+LOG
+run 8 env STUB_CODE=8 "$repo/launch/test"
+logged "ctest --test-dir $repo/build --output-on-failure -j2 -LE long"
+ends_with "the summary" "" "Not run here, and why:" "DiskTest.test_b: no disk can be mounted here" \
+  "File.IsReadOnly: root may write anywhere" "cluster_test: namespaces need root"
+: >"$work/last_test"
+run 0 "$repo/launch/test"
+ends_with "the summary"
 
 if ((failures > 0)); then
   echo "$failures failures"

@@ -17,7 +17,7 @@ MPI = {"OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_po
        "OMPI_MCA_odls_base_sigkill_timeout": "0"}
 
 
-def make_root(directory):
+def make_root(directory, program=harness.PROGRAM):
     """A folder in which launch/train finds everything built; returns its launch/train."""
     shutil.copytree(harness.SOURCE / "launch", directory / "launch")
     setup = directory / "launch" / "setup"
@@ -25,7 +25,7 @@ def make_root(directory):
     setup.chmod(0o755)
     (directory / "configs").symlink_to(harness.SOURCE / "configs")
     (directory / "build").mkdir()
-    (directory / "build" / "lockstep").symlink_to(harness.PROGRAM.resolve())
+    (directory / "build" / "lockstep").symlink_to(program.resolve())
     (directory / "build" / "CMakeCache.txt").write_text("LOCKSTEP_CUDA:BOOL=OFF\n")
     config = directory / "empty.ini"
     config.write_text("")
@@ -52,8 +52,16 @@ def children(parent):
     return result
 
 
+def mpirun_of(job):
+    """The ids of the mpirun that a launch/train has started: none, or one. It is a grandchild."""
+    return [pid for worker, _ in children(job.pid) for pid, name in children(worker)
+            if name in ("mpirun", "orterun")]
+
+
 class LaunchTest(harness.ProgramTest):
     """A test that starts launch/train on a small job, in its own directory."""
+
+    variables = {}  # more of launch/train's environment
 
     def setUp(self):
         super().setUp()
@@ -69,7 +77,7 @@ class LaunchTest(harness.ProgramTest):
                  "--out", out, *self.settings, *arguments]
         with log.open("w") as file:
             job = subprocess.Popen(list(map(str, words)), stdout=file, stderr=subprocess.STDOUT,
-                                   env=environment(), start_new_session=True,
+                                   env=environment(**self.variables), start_new_session=True,
                                    cwd=self.directory)
         job.log = log
         self.addCleanup(self.end, job)

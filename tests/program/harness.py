@@ -5,7 +5,9 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -20,6 +22,8 @@ PROGRAM = Path(os.environ.get("LOCKSTEP_PROGRAM", SOURCE / "build" / "lockstep")
 TEST_PROGRAM = Path(os.environ.get("LOCKSTEP_TEST_PROGRAM", PROGRAM.parent / "tests" / "program" /
                                    "lockstep_with_test_networks"))
 MPIRUN = SOURCE / "tests" / "mpirun"
+SKIPPED = 77  # exit status where no test could run
+HOST = socket.gethostname()
 # Jobs that are ended leave their ledgers: here, and not in the system's folder.
 SCRATCH = tempfile.mkdtemp(prefix="lockstep-jobs-")
 os.environ["TMPDIR"] = SCRATCH
@@ -88,6 +92,13 @@ def records(path):
     return result
 
 
+def shape(text):
+    """A message without what differs from run to run and from machine to machine."""
+    text = re.sub(rf"\b{re.escape(HOST)}\b", "host", text)
+    text = re.sub(r"\b\d+(\.\d+)? s\b", "N s", text)
+    return re.sub(r"\s+", " ", text).strip()
+
+
 def wait_for(condition, what, seconds=60):
     """The first true value of condition(); AssertionError when none has come in time."""
     end = time.monotonic() + seconds
@@ -136,7 +147,22 @@ class ProgramTest(unittest.TestCase):
         return result
 
 
+def report(result):
+    """The exit status for unittest's result; what was skipped, and why, goes to stderr for launch/test."""
+    for test, reason in result.skipped:
+        print(f"skipped: {test.id().removeprefix('__main__.')}: {reason}", file=sys.stderr)
+    if not result.wasSuccessful():
+        return 1
+    return SKIPPED if 0 < len(result.skipped) >= result.testsRun else 0
+
+
+def skip_all(reason):
+    """Ends a program none of whose tests can run here."""
+    print(f"skipped: {Path(sys.argv[0]).stem}: {reason}", file=sys.stderr)
+    sys.exit(SKIPPED)
+
+
 def main():
     if not PROGRAM.exists():
         sys.exit(f"{PROGRAM}: not built")
-    unittest.main(verbosity=2)
+    sys.exit(report(unittest.main(verbosity=2, exit=False).result))

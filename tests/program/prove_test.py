@@ -1,18 +1,19 @@
 """lockstep prove: what is equal is said to be equal, and what is not is named."""
 
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
 
-from harness import (PROGRAM, SCRATCH, TEST_PROGRAM, ProgramTest, checkpoints, main, processes_with, run,
+from harness import (MPIRUN, PROGRAM, SCRATCH, TEST_PROGRAM, ProgramTest, checkpoints, main, processes_with, run,
                      wait_for, write_small_mnist)
 
 
-def prove(*arguments, program=PROGRAM, timeout=240):
+def prove(*arguments, program=PROGRAM, timeout=240, environment=None):
     """Without mpirun, which the program is to start itself."""
     return subprocess.run([str(program), "prove", *map(str, arguments)], capture_output=True,
-                          text=True, timeout=timeout)
+                          text=True, timeout=timeout, env={**os.environ, **(environment or {})})
 
 
 class ProveTest(ProgramTest):
@@ -86,6 +87,30 @@ class ProveTest(ProgramTest):
         self.assertEqual(difference["differing_tensors"], 1)
         self.assertIn(fault, difference["likely_reasons"][0])
 
+    def test_a_flipped_bit_at_other_ranks_is_found(self):
+        """One replica of B's two: they differ, and B goes no further."""
+        fault = "flip@weights:rank=0,step=5,tensor=dense2.weight,element=300,bit=12"
+        arguments = ["ranks", *self.settings, "--virtual-ranks", 2, "--inject-fault", fault]
+        proof = self.expect_proof(prove(*arguments, "--json"), False)
+        self.assertEqual([r["ranks"] for r in proof["runs"]], [[1], [2]])
+        self.assertRegex(proof["runs"][1]["failure"],
+                         r"^step 5: the weights of rank 1 .*; dense2\.weight\[300\] is -?0x1\.")
+        difference = proof["differences"][0]
+        self.assertEqual((difference["run"], difference["step"]), ("B", 5))
+        self.assertEqual((difference["place"], difference["first"], difference["second"]),
+                         ("the checkpoint", "there", "absent"))
+        self.assertIn(fault, difference["likely_reasons"][0])
+        table = self.expect(prove(*arguments), 76).stdout
+        self.assertRegex(table, r"B ended after step 4: step 5: .*dense2\.weight\[300\]")
+        self.assertIn("a fault was injected into B on purpose", table)
+
+    def test_the_environment_of_another_job_is_left_out(self):
+        """As within a batch job: with these variables mpirun would find no way between its ranks."""
+        environment = {"OMPI_MCA_btl": "none", "SLURM_JOB_ID": "1", "SLURM_NTASKS": "1"}
+        settings = [*self.settings, "--ranks", 2, "--json"]
+        proof = self.expect_proof(prove("resume", *settings, environment=environment), True)
+        self.assertEqual([r["ranks"] for r in proof["runs"]], [[2], [2, 2]])
+
     def test_a_run_that_diverges(self):
         fault = "nan@gradient:rank=0,step=5,tensor=dense1.bias"
         table = self.expect(prove("resume", *self.settings, "--ranks", 2, "--inject-fault", fault),
@@ -118,6 +143,42 @@ class ProveTest(ProgramTest):
         self.assertEqual(checkpoints(kept / "A"), checkpoints(kept / "B"))
         self.expect(prove("resume", "--config", config, "--steps", 4, "--keep", out), 73)
 
+    def test_every_step_has_a_checkpoint_whatever_the_users_file_says(self):
+        config = self.directory / "run.ini"
+        config.write_text("checkpoint-every-steps = 3\nresume = auto\nout = runs/mine\n"
+                          f"ledger-dir = {self.directory / 'ledgers'}\n")
+        proof = self.expect_proof(prove("resume", "--config", config, *self.settings, "--json"), True)
+        self.assertEqual(proof["equal"]["checkpoints"], 8)
+        self.assertFalse((self.directory / "ledgers").exists())
+        result = self.expect(prove("resume", *self.settings, "--checkpoint-every-steps", 3), 64)
+        self.assertIn("--checkpoint-every-steps: is not used by this command", result.stderr)
+
+    def test_a_batch_a_rank(self):
+        settings = [*self.settings, "--batch-size-per-rank", 600, "--epochs", 2]
+        del settings[4:6]  # --batch-size
+        proof = self.expect_proof(prove("resume", *settings, "--json"), True)
+        # 2700 images in batches of 1200 are three steps an epoch.
+        self.assertEqual((proof["steps"], proof["epoch_steps"]), (6, 3))
+        self.assertEqual([r["steps"] for r in proof["runs"]], [6, 6])
+
+    def test_a_run_that_ends_before_its_time_proves_nothing(self):
+        # With such a rate no epoch is better than the one before.
+        result = self.expect(prove("resume", *self.settings[:-1], 40, "--epochs", 20,
+                                   "--early-stopping", 1, "--optimizer", "sgd", "--schedule",
+                                   "constant", "--learning-rate", "1e-30"), 64)
+        self.assertIn("--early-stopping 1 ended it", result.stderr)
+        self.assertEqual(list(Path(SCRATCH).glob("lockstep-prove-*")), [])
+
+    def test_too_little_to_stop_in(self):
+        settings = [*self.settings, "--epochs", 1]
+        settings[settings.index(200)] = 5000
+        result = self.expect(prove("resume", *settings), 64)
+        self.assertIn("1 step in all", result.stderr)
+        self.assertNotIn("--stop-at", result.stderr)
+
+    def test_what_to_prove_may_stand_behind_options(self):
+        self.expect(prove(*self.settings, "resume"), 0)
+
     def test_wrong_use(self):
         for arguments, expect in (([], "resume or ranks"), (["resmue"], "resume or ranks"),
                                   (["resume", "--stop-at", 8], "--stop-at"),
@@ -125,6 +186,8 @@ class ProveTest(ProgramTest):
                                   (["ranks", "--ranks", "2"], "--ranks"),
                                   (["ranks", "--ranks", "1,,2"], "--ranks"),
                                   (["ranks", "--stop-at", 2], "--stop-at"),
+                                  (["resmue"], "did you mean resume?"),
+                                  (["resume", "--ledger-dir", "x"], "--ledger-dir"),
                                   (["resume", "--resume", "auto"], "--resume"),
                                   (["resume", "--steps", 1], "--steps")):
             with self.subTest(arguments):
@@ -133,13 +196,22 @@ class ProveTest(ProgramTest):
                 self.assertIn(expect, result.stderr)
         result = self.expect(run(2, "prove", "ranks", *self.settings, "--ranks", "1,4"), 64)
         self.assertEqual(result.stderr.count("error: "), 1, result.stderr)
-        self.expect(run(1, "prove", "ranks", *self.settings), 64)
+        result = self.expect(run(1, "prove", "ranks", *self.settings), 64)
+        self.assertIn("this job has one rank", result.stderr)
+        empty = self.directory / "empty"
+        empty.touch()
+        result = self.expect(prove("resume", *self.settings, "--keep", empty), 73)
+        self.assertIn("is not a directory", result.stderr)
+        result = subprocess.run([str(PROGRAM), "prove", "resume", *map(str, self.settings)],
+                                capture_output=True, text=True, timeout=60,
+                                env={**os.environ, "TMPDIR": "/nonexistent"})
+        self.expect(result, 73)
 
     def test_an_interrupted_proof_leaves_nothing(self):
         kept = self.directory / "kept"
         for number in (signal.SIGTERM, signal.SIGKILL):
             job = subprocess.Popen([str(PROGRAM), "prove", "resume", *map(str, self.settings[:-1]),
-                                    "100000", "--epochs", "100000", "--keep", str(kept)],
+                                    "500", "--epochs", "500", "--keep", str(kept)],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             wait_for(lambda: list(kept.glob("A/checkpoints/step-*")), "a checkpoint", 120)
             self.assertGreaterEqual(len(processes_with(str(kept), "cmdline")), 4)  # it, mpirun, two ranks
@@ -148,6 +220,24 @@ class ProveTest(ProgramTest):
             self.assertEqual(job.returncode, 69 if number == signal.SIGTERM else -9, errors)
             wait_for(lambda: not processes_with(str(kept), "cmdline"), "the end of its processes")
             kept = self.directory / "kept-too"
+
+    def test_a_stopped_proof_leaves_no_scratch(self):
+        long = ["prove", "resume", *map(str, self.settings[:-1]), "500", "--epochs", "500"]
+        scratch = lambda: list(Path(SCRATCH).glob("lockstep-prove-*"))
+        for line, number in (([str(PROGRAM), *long], signal.SIGUSR1),
+                             ([str(PROGRAM), *long], signal.SIGKILL),
+                             ([str(MPIRUN), "-n", "2", str(PROGRAM), *long], signal.SIGINT)):
+            with self.subTest(line[0], signal=number):
+                job = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                       text=True)
+                wait_for(lambda: job.poll() is not None or
+                         list(Path(SCRATCH).glob("lockstep-prove-*/A/checkpoints/step-*")),
+                         "a checkpoint", 120)
+                self.assertIsNone(job.poll(), job.stderr.read() if job.poll() is not None else "")
+                job.send_signal(number)
+                _, errors = job.communicate(timeout=120)
+                self.assertNotEqual(job.returncode, 0, errors)
+                wait_for(lambda: not scratch(), "the end of its scratch")
 
 
 if __name__ == "__main__":

@@ -165,6 +165,17 @@ class RefusalsTest(ProgramTest):
         other = write_small_mnist(self.directory / "other", training=2999)
         self.expect(train(1, out, "--model", "mlp", "--data", other, "--resume", "auto"), 78)
 
+    def test_resume_with_a_batch_per_rank_at_another_world_size(self):
+        data = write_small_mnist(self.directory / "data")
+        out = self.directory / "run"
+        settings = [*QUICK[:2], "--data", data, "--batch-size-per-rank", 50, "--max-steps"]
+        self.expect(train(1, out, *settings, 2), 75)
+        before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+        result = self.expect(train(2, out, *settings, 4, "--resume", "auto"), 78)
+        self.assertRegex(result.stderr, "global batch is 50, this run's 100")
+        self.assertEqual(before, {p: p.read_bytes() for p in out.rglob("*") if p.is_file()})
+        self.expect(train(1, out, *settings, 4, "--resume", "auto"), 75)
+
     def test_damaged_checkpoints(self):
         data = write_small_mnist(self.directory / "data")
         out = self.directory / "run"
@@ -184,6 +195,28 @@ class RefusalsTest(ProgramTest):
         for directory in (out / "checkpoints").glob("step-????????"):
             (directory / "state.json").write_text("{}")
         self.expect(train(1, out, *settings, "--max-steps", 9, "--resume", "auto"), 65)
+
+    def test_a_name_that_is_not_utf8(self):
+        """No record could hold it; refused before anything is made."""
+        name = os.fsdecode(b"caf\xe9")
+        out = self.directory / "out"
+        for arguments in (["--data", name], ["--resume", name], ["--config", name]):
+            result = self.expect(train(1, out, *arguments), 64)
+            self.assertIn(f"{arguments[0]}=caf?: is not UTF-8: byte 4", result.stderr)
+        self.assertFalse(out.exists())
+        self.expect(train(1, self.directory / name), 64)
+        result = self.expect(run(1, "evaluate", "--checkpoint", name), 64)
+        self.assertIn("--checkpoint=caf?: is not UTF-8", result.stderr)
+
+    def test_a_loop_of_links(self):
+        loop = self.directory / "loop"
+        loop.symlink_to(loop.name)
+        data = write_small_mnist(self.directory / "data")
+        results = (run(1, "evaluate", "--checkpoint", loop),
+                   train(1, self.directory / "out", *QUICK, "--data", data, "--resume", loop))
+        for result in results:
+            self.expect(result, 66)
+            self.assertIn("Too many levels of symbolic links", result.stderr)
 
     def test_commands(self):
         self.expect(run(1, "trian"), 64)

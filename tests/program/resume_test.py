@@ -107,6 +107,36 @@ class ResumeTest(ProgramTest):
         self.expect(train(1, out, *settings, "--resume", "auto"), 0)
         self.expect_same(whole, out)
 
+    def test_from_one_that_was_set_aside(self):
+        """It is found again after a stop, under the name of its step."""
+        whole, out = self.directory / "whole", self.directory / "out"
+        settings = [*self.settings, "--epochs", 3, "--keep-checkpoints", 9]
+        self.expect(train(1, whole, *settings), 0)
+        self.expect(train(1, out, *settings, "--max-steps", 20), 75)
+        store = out / "checkpoints"
+        for name in ("step-00000020.superseded", "step-00000900"):
+            (store / "step-00000020").rename(store / name)
+            self.expect(train(1, out, *settings, "--resume", store / name, "--max-steps", 20), 75)
+            self.assertEqual(checkpoints(out), ["step-00000012", "step-00000020"])
+        self.expect(train(1, out, *settings, "--resume", "auto"), 0)
+        self.expect_same(whole, out)
+
+    def test_a_best_checkpoint_that_cannot_be_taken_along(self):
+        first, moved = self.directory / "first", self.directory / "moved"
+        # A rate this high makes the first epoch the best one.
+        settings = [*self.settings, "--epochs", 3, "--learning-rate", "0.5"]
+        self.expect(train(1, first, *settings, "--max-steps", 29), 75)
+        best = first / "checkpoints" / (first / "checkpoints/BEST").read_text().strip()
+        self.assertNotEqual(best.name, "step-00000029")
+        model = bytearray((best / "model.safetensors").read_bytes())
+        model[-1] ^= 1
+        (best / "model.safetensors").write_bytes(model)
+        checkpoint = first / "checkpoints" / "step-00000029"
+        result = self.expect(
+            train(1, moved, *settings, "--max-steps", 30, "--resume", checkpoint), 75)
+        self.assertRegex(result.stderr, "best checkpoint so far, of step .*, cannot be taken along")
+        self.assertIn("step-00000029", checkpoints(moved))
+
     def test_killed_before_its_first_checkpoint(self):
         whole, out = self.directory / "whole", self.directory / "out"
         settings = [*self.settings, "--epochs", 2]
@@ -208,7 +238,10 @@ class ResumeTest(ProgramTest):
 
     def test_virtual_ranks_with_one_cycle_and_label_smoothing(self):
         self.check_virtual_ranks("--model", "lenet", "--schedule", "one-cycle", "--optimizer",
-                                 "sgd", "--momentum", "0.9", "--label-smoothing", "0.1")
+                                 "sgd", "--momentum", "0.9", "--label-smoothing", "0.1",
+                                 "--ema-decay", "0.9")
+        self.assertEqual(set(weights(self.directory / "moved")),
+                         {"model.safetensors", "optimizer.safetensors", "ema.safetensors"})
 
     def test_virtual_ranks_with_warm_up_and_average(self):
         self.check_virtual_ranks("--model", "mlp", "--optimizer", "adamw", "--warmup-steps", 5,

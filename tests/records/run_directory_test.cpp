@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <fstream>
@@ -191,6 +192,37 @@ TEST_F(RunDirectoryTest, SaysWhyItCannotBeMade) {
                [&] { RunDirectory::open(parent_ / "linked", Mode::kNew); });
 }
 
+TEST_F(RunDirectoryTest, KnowsWhenItIsNoLongerItsOwn) {
+  const RunDirectory run = RunDirectory::open(path_, Mode::kNew);
+  EXPECT_NO_THROW(run.require_held());
+  const auto lost = [&] {
+    expect_error(ExitCode::kCannotCreate, path_.string() + ": was removed or replaced",
+                 [&] { run.require_held(); });
+  };
+  fs::rename(path_, parent_ / "elsewhere");
+  lost();
+  const RunDirectory other = RunDirectory::open(path_, Mode::kNew);  // the lock did not hinder it
+  lost();
+  EXPECT_NO_THROW(other.require_held());
+  fs::remove_all(path_);
+  fs::rename(parent_ / "elsewhere", path_);
+  EXPECT_NO_THROW(run.require_held());
+}
+
+// A crash of the machine may not lose a directory whose content was made durable.
+TEST_F(RunDirectoryTest, ItsNamesAreDurable) {
+  const FaultScope faults;
+  const auto run = RunDirectory::open(parent_ / "a/b/", Mode::kNew);
+  const auto calls = faults.calls();
+  for (const auto& [made, parent] :
+       {std::pair(parent_ / "a", parent_.path()), std::pair(parent_ / "a/b/", parent_ / "a")}) {
+    const auto mkdir = std::find(calls.rbegin(), calls.rend(), "mkdir " + made.string());
+    ASSERT_NE(mkdir, calls.rend()) << made;
+    ASSERT_NE(mkdir, calls.rbegin());
+    EXPECT_EQ(*std::prev(mkdir), "fsync " + parent.string());
+  }
+}
+
 TEST(RunDirectoryFaults, AFailureAtAnyCallLeavesNothing) {
   bool reached = true;
   int at = 0;
@@ -204,12 +236,13 @@ TEST(RunDirectoryFaults, AFailureAtAnyCallLeavesNothing) {
       EXPECT_TRUE(!reached ||
                   faults.calls().at(static_cast<std::size_t>(at)).starts_with("truncate"));
     } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ExitCode::kCannotCreate);
+      const bool sync = faults.calls().at(static_cast<std::size_t>(at)).starts_with("fsync");
+      EXPECT_EQ(error.code(), sync ? ExitCode::kInputOutput : ExitCode::kCannotCreate);
       EXPECT_THAT(error.what(), testing::HasSubstr(parent.path().string()));
       EXPECT_THAT(tree(parent.path()), IsEmpty()) << at;
     }
   }
-  EXPECT_GE(at, 5);  // three directories and the lock
+  EXPECT_GE(at, 8);  // three directories, each synced, and the lock
 }
 
 TEST_F(RunDirectoryTest, WritesTheSettingsAsOneStep) {

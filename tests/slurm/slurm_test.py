@@ -16,8 +16,6 @@ import launched  # noqa: E402
 import harness  # noqa: E402
 import one_node  # noqa: E402
 
-SKIPPED = 77
-
 
 def ranks_of(out):
     """The processes that train into `out`."""
@@ -102,8 +100,7 @@ def skip_unless_possible():
             return
         except (OSError, subprocess.CalledProcessError) as error:
             reason = f"{' '.join(one_node.PACKAGES)} could not be installed: {error}"
-    print(f"skipped: {reason}")
-    sys.exit(SKIPPED)
+    harness.skip_all(reason)
 
 
 if __name__ == "__main__":

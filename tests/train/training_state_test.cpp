@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -92,6 +94,66 @@ TEST(TrainingState, RefusesWhatItDidNotWrite) {
       EXPECT_EQ(error.code(), ExitCode::kBadData) << text;
       EXPECT_THAT(error.what(), HasSubstr("somewhere/state.json"));
     }
+  }
+}
+
+std::string refusal(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kBadData);
+    return error.what();
+  }
+  return "";
+}
+
+TEST(TrainingState, NamesItsOriginOnce) {
+  EXPECT_EQ(refusal([] { decode_state("{", "X"); }), "X: is not valid JSON at byte 2 of 1");
+  EXPECT_EQ(refusal([] { decode_state("{\"schema\":true}", "X"); }),
+            "X: true is not a whole number in range");
+}
+
+TEST(TrainingState, AnotherSchemaIsSaidToBeOne) {
+  auto other = nlohmann::json::parse(encode_state(sample_state()));
+  other["schema"] = TrainingState::kSchema + 1;
+  EXPECT_THAT(refusal([&] { decode_state(other.dump(), "X"); }),
+              testing::AllOf(HasSubstr("X: written by another version of lockstep (schema 2, this "
+                                       "is 1)"),
+                             HasSubstr("--resume DIR with an older checkpoint")));
+}
+
+TEST(TrainingState, ItsPositionMustBePossible) {
+  constexpr std::int64_t kSteps = 628;  // an epoch: 1901 = 3 * 628 + 17
+  const auto refused = [](const TrainingState& state, std::int64_t step, std::int64_t steps) {
+    return refusal([&] { require_position(state, step, steps, "X"); });
+  };
+  EXPECT_EQ(refused(sample_state(), 1901, kSteps), "");
+  TrainingState end = sample_state();
+  end.cursor = {.epoch = 3, .step_in_epoch = 0, .global_step = 3 * kSteps};
+  EXPECT_EQ(refused(end, 3 * kSteps, kSteps), "");
+  EXPECT_EQ(refused(TrainingState{}, 0, 1), "");
+
+  EXPECT_THAT(refused(sample_state(), 1902, kSteps), HasSubstr("is of step 1902"));
+  EXPECT_THAT(refused(sample_state(), 1901, kSteps + 1), HasSubstr("629 steps an epoch"));
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  const std::function<void(TrainingState&)> wrong[] = {
+      [](TrainingState& state) { state.cursor.epoch = 2; },
+      [](TrainingState& state) { state.cursor.epoch = kMost; },
+      [](TrainingState& state) { state.cursor.step_in_epoch = 18; },
+      [](TrainingState& state) {
+        state.cursor = {3 - 1, 17 + kSteps, 1901};
+      },
+      [](TrainingState& state) { state.best->global_step = 1902; },
+      [](TrainingState& state) { state.best->global_step = -1; },
+      [](TrainingState& state) { state.epoch_sums.loss = -1e-3; },
+      [](TrainingState& state) { state.epoch_sums.samples = -1; },
+      [](TrainingState& state) { state.window_sums.correct = -1; },
+      [](TrainingState& state) { state.window_sums.correct = 87; },
+  };
+  for (const auto& change : wrong) {
+    TrainingState state = sample_state();
+    change(state);
+    EXPECT_THAT(refused(state, state.cursor.global_step, kSteps), testing::StartsWith("X: "));
   }
 }
 

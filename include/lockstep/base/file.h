@@ -4,14 +4,19 @@
 // reading, writing or syncing fails. Thread-safe for different paths.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "lockstep/base/error.h"
 
 namespace lockstep {
 
@@ -42,11 +47,16 @@ std::string read_text_file(const std::filesystem::path& path,
 /// Creates (or truncates) `path`, writes all bytes, fsyncs, closes: errors of each are reported.
 void write_file_durably(const std::filesystem::path& path, std::span<const std::byte> bytes);
 
+/// Likewise, but `path` must not exist. Calls `progress` at least once every 16 MiB; what was
+/// written reaches the disk on the way, so that no single wait is for all of it.
+void write_new_file_durably(const std::filesystem::path& path, std::span<const std::byte> bytes,
+                            const std::function<void()>& progress);
+
 /// Makes the entries of a directory durable.
 void fsync_directory(const std::filesystem::path& directory);
 
-/// Replaces `path` as one step: a temporary file beside it (`path`.tmp, removed on failure), fsync,
-/// rename, directory fsync.
+/// Replaces `path` as one step: a temporary file beside it (`path`.tmp, removed on failure; a
+/// symbolic link of that name is refused), fsync, rename, directory fsync.
 void replace_file(const std::filesystem::path& path, std::string_view content);
 
 /// mkdir -p. Throws kCannotCreate with the path and the reason.
@@ -55,5 +65,12 @@ void create_directories(const std::filesystem::path& directory);
 /// Writes all of `bytes` to an open descriptor, restarting after EINTR and short writes. `path` is
 /// for the message.
 void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::path& path);
+
+/// read(2), at most 16 MiB, restarted after EINTR: the bytes read, 0 at the end, or -1 and errno.
+ssize_t read_some(int fd, std::span<std::byte> bytes);
+
+/// What it means that something could not be created with this errno: kInputOutput where there was
+/// no room, kCannotCreate else.
+ExitCode creation_failure(int error_number);
 
 }  // namespace lockstep

@@ -58,7 +58,8 @@ struct Positional {
 struct CommandLine {
   Positional positional = {};
   std::vector<CommandOption> options;
-  /// Names of the settings it uses; empty: all. A settings file may always hold any setting.
+  /// Names of the settings it uses; empty: all. A settings file may always hold any setting: the
+  /// values of others are checked, and not taken.
   std::vector<std::string> settings;
   /// Names --model may take; empty: any.
   std::vector<std::string> models;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,6 +43,7 @@ struct PlannedFault {
   std::int64_t first_step = std::numeric_limits<std::int64_t>::min();
   std::int64_t last_step = std::numeric_limits<std::int64_t>::max();
   std::int64_t pass = 0;  ///< which passage of the place within the step, from 1; 0: every one
+  int attempt = 0;        ///< which try of launch/train --restarts, from 1; 0: every one
   double seconds = 0;
   std::string tensor{};  ///< empty: the network's first
   std::int64_t element = 0;
@@ -51,14 +53,16 @@ struct PlannedFault {
   std::string name() const;
 };
 
-/// The faults of one run. A copy counts passages anew. Not thread-safe.
+/// The faults of one run. A copy counts passages anew, and tells the original which faults have
+/// struck. Not thread-safe.
 class FaultPlan {
  public:
   FaultPlan() = default;
 
   /// Faults are separated by ';': KIND@PLACE:KEY=VALUE,KEY=VALUE with the keys rank (a number, or
-  /// all; required), step (N or N-M), pass, seconds, tensor, element and bit, each where it makes
-  /// sense. Empty text: no faults. Throws Error{kUsage} listing what problems() finds.
+  /// all; required), step (N or N-M), pass, try, seconds, tensor, element and bit, each where it
+  /// makes sense. Empty text: no faults. Which try of the job this is stands in the environment,
+  /// LOCKSTEP_TRY; without it, it is the first. Throws Error{kUsage} listing what problems() finds.
   static FaultPlan parse(std::string_view text);
   /// Everything that is wrong with the text, one sentence each.
   static std::vector<std::string> problems(std::string_view text);
@@ -75,6 +79,9 @@ class FaultPlan {
   /// The faults of this kind that strike this passage, for the caller to carry out.
   std::vector<PlannedFault> due(FaultKind kind, FaultPlace place, int rank, std::int64_t step);
   const std::vector<PlannedFault>& faults() const { return faults_; }
+  /// The faults planned for this rank, this try and a place within steps that have not struck: a
+  /// rehearsal that rehearses nothing.
+  std::vector<std::string> never_struck(int rank) const;
 
  private:
   struct Passage {
@@ -82,11 +89,14 @@ class FaultPlan {
     std::int64_t count = 0;
     bool announced = false;
   };
+  bool concerns(const PlannedFault& fault, int rank) const;
   bool strikes(std::size_t i, FaultPlace place, int rank, std::int64_t step);
 
   std::string text_;
   std::vector<PlannedFault> faults_;
-  std::vector<Passage> passages_;  // of faults_
+  std::vector<Passage> passages_;              // of faults_
+  std::shared_ptr<std::vector<char>> struck_;  // of faults_, shared by all copies
+  int attempt_ = 1;
 };
 
 }  // namespace lockstep

@@ -16,21 +16,23 @@ namespace lockstep {
 class MetricsFile {
  public:
   /// Opens or creates it. A torn last line (without its newline, from a process that died in
-  /// mid-write) is cut off with a warning; any other line that is not such a record is
-  /// Error{kBadData} naming the line.
+  /// mid-write) is cut off with a warning; no other line is looked at.
   explicit MetricsFile(std::filesystem::path path);
 
-  /// Appends one line, whole or not at all, with one write(2). Numbers read back to the same bits;
-  /// JSON has none for NaN and infinities, which become null. Error{kInternal} when `record` has no
-  /// step.
+  /// Appends one line, whole or not at all where the disk lets go of what it took of it. Numbers
+  /// read back to the same bits; JSON has none for NaN and infinities, which become null.
+  /// Error{kInternal} when `record` has no step.
   void append(const nlohmann::ordered_json& record);
 
   /// Keeps the records whose step is <= global_step and whose "kind" is not `dropped_kind` (empty:
-  /// of every kind), as one step: a crash leaves all or exactly those.
+  /// of every kind), as one step: a crash leaves all or exactly those. A line that is no record is
+  /// Error{kBadData} naming it, and nothing is changed, when a record that is kept follows: then it
+  /// was durable, and has been damaged. Behind the last of those it is what a machine that lost its
+  /// power may leave of lines that were not yet synced, and goes with a warning.
   void cut_back(std::int64_t global_step, std::string_view dropped_kind = {});
 
-  /// Makes what was appended durable: to be called before the checkpoint that lies behind it is
-  /// written.
+  /// Makes what was appended durable, and the file's name: to be called before the checkpoint that
+  /// lies behind it is written.
   void sync();
 
   const std::filesystem::path& path() const { return path_; }
@@ -41,6 +43,7 @@ class MetricsFile {
   std::filesystem::path path_;
   FileDescriptor file_;
   std::int64_t size_ = 0;  // bytes: all whole lines
+  bool named_ = false;     // its name is durable
 };
 
 }  // namespace lockstep

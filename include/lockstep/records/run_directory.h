@@ -18,7 +18,7 @@ class RunDirectory {
     kResumeOrNew,  ///< takes either
   };
 
-  /// Makes `path`, and what is missing above it, if need be, and locks it. A directory holds a run
+  /// Makes `path`, and what is missing above it, if need be and durably, and locks it. A directory holds a run
   /// when it has config.ini, metrics.jsonl or checkpoints; other files in it are left alone. Throws
   /// Error{kCannotCreate} naming the path when it cannot be made or written, is in use by another
   /// process (named, if it is known), or (kNew) holds a run; Error{kInputMissing} when (kResume) it
@@ -31,6 +31,10 @@ class RunDirectory {
   std::filesystem::path decisions() const { return path_ / "decisions.jsonl"; }
   /// Whether it held a run when it was opened.
   bool existed() const { return existed_; }
+
+  /// Throws Error{kCannotCreate} when the directory of this path is not, or not any more, the one
+  /// that was locked: another run may be writing there.
+  void require_held() const;
 
   /// Replaces config.ini, as one step.
   void write_config(std::string_view ini) const;

@@ -70,4 +70,9 @@ std::string encode_state(const TrainingState& state);
 /// Throws Error{kBadData} naming `origin` for anything encode_state does not write.
 TrainingState decode_state(std::string_view json, const std::string& origin);
 
+/// Throws Error{kBadData} naming `origin` unless the state can be that of a checkpoint of
+/// global_step in a run with so many steps an epoch (>= 1).
+void require_position(const TrainingState& state, std::int64_t global_step,
+                      std::int64_t steps_per_epoch, const std::string& origin);
+
 }  // namespace lockstep
