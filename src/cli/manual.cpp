@@ -72,6 +72,10 @@ std::string command_section(const Command& command) {
 
 std::string settings_section() {
   std::string text = ".SH SETTINGS\n";
+  text +=
+      entry("--config", "FILE",
+            "read settings from FILE, lines of the form name = value; the command line beats it");
+  text += entry("--help", "", "list the settings of a command");
   std::optional<SettingGroup> group;
   for (const Setting& setting : make_settings_table()) {
     if (group != setting.group) text += fmt::format(".SS \"{}\"\n", title(setting.group));

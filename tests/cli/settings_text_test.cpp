@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <filesystem>
@@ -64,9 +65,14 @@ class RandomValues {
     }
   }
   std::string any_text(std::size_t least) {
-    constexpr std::string_view kLetters = "ab/.# =\"'[]\\|<>\xc3\xa4-";
-    std::string text(least + below(6), ' ');
-    for (char& c : text) c = kLetters[below(kLetters.size())];
+    // The last one takes two bytes.
+    constexpr std::array<std::string_view, 17> kLetters{"a", "b",  "/", ".", "#",       " ",
+                                                        "=", "\"", "'", "[", "]",       "\\",
+                                                        "|", "<",  ">", "-", "\xc3\xa4"};
+    std::string text;
+    for (std::size_t letters = least + below(6); letters > 0; --letters) {
+      text += kLetters[below(kLetters.size())];
+    }
     return text;
   }
 

@@ -30,7 +30,9 @@ fi
 exit \$STUB_CODE
 STUB
 printf '#!/bin/bash\necho "scontrol $*" >>"%s/log"\n' "$work" >"$work/bin/scontrol"
-chmod +x "$work/launch/train" "$work/bin/scontrol"
+# The script looks for checkpoints once it has its traps, and before it starts launch/train.
+printf '#!/bin/bash\ntouch "%s/early"\nexec %s "$@"\n' "$work" "$(command -v find)" >"$work/bin/find"
+chmod +x "$work/launch/train" "$work/bin"/*
 
 failed() {
   echo "FAILED (line ${BASH_LINENO[1]}): $*"
@@ -53,13 +55,10 @@ await_file() {
 }
 ready() { await_file ready; }
 deaf() { await_file deaf; }
-# When the script has its traps, and no launch/train yet.
-early() {
-  until grep -qi '^SigCgt.*[2367abef]..$' "/proc/$id/status"; do sleep 0.001; done
-}
+early() { await_file early; }
 batch() {
   local expected="$1" code=0 id
-  rm -rf "$work/runs" "$work/ready" "$work/deaf"
+  rm -rf "$work/runs" "$work/ready" "$work/deaf" "$work/early"
   : >"$work/log"
   "$before"
   (cd "$work" && exec env PATH="$work/bin:$PATH" SLURM_JOB_ID=7 SLURM_SUBMIT_DIR="$work" STUB_CODE="$2" \
