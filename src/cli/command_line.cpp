@@ -45,10 +45,12 @@ std::string program_help(std::span<const Command> commands) {
 }
 
 std::string command_help(const Command& command) {
+  const std::string arguments = positional_usage(command.accepts.positional);
   std::string text = fmt::format(
-      "lockstep {0}: {1}\n\nUsage: [mpirun -n RANKS] lockstep {0} [--config FILE] [--SETTING "
+      "lockstep {0}: {1}\n\nUsage: {2}lockstep {0}{3}{4} [--config FILE] [--SETTING "
       "VALUE]...\n\n",
-      command.name, command.summary);
+      command.name, command.summary, command.alone ? "" : "[mpirun -n RANKS] ",
+      arguments.empty() ? "" : " ", arguments);
   text += settings_help(help_width(), command.accepts);
   if (std::ranges::find(command.accepts.settings, "model") != command.accepts.settings.end() ||
       command.accepts.settings.empty()) {

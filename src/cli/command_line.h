@@ -16,6 +16,8 @@ struct Command {
   CommandLine accepts;
   /// Arguments after the subcommand's name.
   ExitCode (*run)(const Command& command, std::span<const std::string> arguments);
+  /// It is started without mpirun.
+  bool alone = false;
 };
 
 Command train_command();

@@ -43,6 +43,7 @@ class Parser {
 
   ParsedSettings parse(std::span<const std::string> arguments) {
     read_command_line(arguments);
+    check_positional();
     std::optional<Error> missing_file;
     if (const auto config = command_line_.find("config"); config != command_line_.end()) {
       missing_file = read_settings_file(config->second.value);
@@ -69,10 +70,16 @@ class Parser {
            std::ranges::find(accepted_.settings, setting) != accepted_.settings.end();
   }
 
+  // An option of the subcommand's own may have the name of a setting it has no use for.
+  bool is_own(std::string_view name) const {
+    return find_by_name(accepted_.options, name) != accepted_.options.end();
+  }
+
   po::options_description describe_options() const {
     po::options_description all;
     all.add_options()("config", po::value<std::string>());
     for (const Setting& setting : table_) {
+      if (is_own(setting.name)) continue;
       auto* value = po::value<std::string>();
       if (is_flag(setting)) value->implicit_value("yes");
       all.add_options()(setting.name.c_str(), value);
@@ -105,7 +112,7 @@ class Parser {
       if (is_option(*begin)) {
         read_option({begin, end}, described);
       } else {
-        std::for_each(begin, end, [this](const std::string& a) { report_argument(a); });
+        std::for_each(begin, end, [this](const std::string& a) { take_argument(a); });
       }
       begin = end;
     }
@@ -118,7 +125,7 @@ class Parser {
     if (name.empty() || described.find_nothrow(name, false) == nullptr) {
       return report_unknown_option(name);
     }
-    const auto setting = find_by_name(table_, name);
+    const auto setting = is_own(name) ? table_.end() : find_by_name(table_, name);
     if (setting != table_.end() && !accepts(name)) {
       return report("{}: is not used by this command", shown);
     }
@@ -134,7 +141,7 @@ class Parser {
         if (option.position_key < 0) {
           add(command_line_, name, {option.value.empty() ? implied : option.value[0], shown});
         } else {
-          report_argument(option.value[0]);
+          take_argument(option.value[0]);
         }
       }
     } catch (const po::invalid_command_line_syntax& error) {
@@ -162,6 +169,26 @@ class Parser {
     }
     report("--{}: unknown option{}", name,
            near.empty() ? "" : fmt::format("; did you mean --{}?", near));
+  }
+
+  // "-" is what many programs read standard input for; "-name" is an option with a dash too few.
+  void take_argument(const std::string& argument) {
+    const bool dashed = argument.size() > 1 && argument[0] == '-';
+    if (dashed || positional_.size() >= most_positional()) return report_argument(argument);
+    positional_.push_back(argument);
+  }
+
+  std::size_t most_positional() const {
+    return accepted_.positional.name.empty() ? 0 : accepted_.positional.most;
+  }
+
+  void check_positional() {
+    const Positional& wanted = accepted_.positional;
+    if (wanted.name.empty() || positional_.size() >= wanted.least) return;
+    report("{}: {}", wanted.name,
+           wanted.least == 1
+               ? "is missing"
+               : fmt::format("{} are needed, {} given", wanted.least, positional_.size()));
   }
 
   void report_argument(const std::string& argument) {
@@ -230,6 +257,7 @@ class Parser {
            {std::pair(&command_line_, Source::kCommandLine), std::pair(&file_, Source::kFile)}) {
         const auto given = values->find(setting.name);
         if (given == values->end()) continue;
+        if (source == Source::kCommandLine && is_own(setting.name)) continue;
         parsed.sources[setting.name] = source;
         const auto& [value, place] = given->second;
         if (const auto problem = set_value(setting, value, parsed.settings)) {
@@ -243,6 +271,7 @@ class Parser {
       }
     }
     check_model(parsed.settings.model.name);
+    parsed.positional = positional_;
     for (const CommandOption& option : accepted_.options) {
       const auto given = command_line_.find(option.name);
       if (given != command_line_.end()) parsed.options[option.name] = given->second.value;
@@ -271,6 +300,7 @@ class Parser {
   const std::vector<Setting> table_;
   std::vector<std::string> names_;
   GivenValues command_line_;
+  std::vector<std::string> positional_;
   GivenValues file_;
   std::vector<std::string> problems_;
 };

@@ -156,7 +156,13 @@ std::string settings_to_ini(const Settings& settings) {
 }
 
 std::string settings_help(std::size_t width, const CommandLine& accepted) {
-  std::string help = "Options:\n";
+  std::string help;
+  if (!accepted.positional.name.empty()) {
+    help += "Arguments:\n" +
+            help_entry(positional_usage(accepted.positional), accepted.positional.help, width) +
+            "\n";
+  }
+  help += "Options:\n";
   for (const CommandOption& option : accepted.options) {
     const std::string space = option.value_name.empty() ? "" : " ";
     help += help_entry("--" + option.name + space + option.value_name, option.help, width);
@@ -179,6 +185,13 @@ std::string settings_help(std::size_t width, const CommandLine& accepted) {
         help += help_entry(head, fmt::format("{} ({})", setting.meaning, details(setting)), width);
       });
   return help;
+}
+
+std::string positional_usage(const Positional& positional) {
+  const std::string& name = positional.name;
+  if (name.empty()) return "";
+  const std::string all = name + (positional.most > 1 ? fmt::format(" [{}...]", name) : "");
+  return positional.least == 0 ? fmt::format("[{}]", all) : all;
 }
 
 std::string settings_markdown() {

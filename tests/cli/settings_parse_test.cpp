@@ -244,6 +244,35 @@ TEST(ParseSettings, ASubcommandTakesItsOwnOptionsAndOnlyItsSettings) {
   EXPECT_EQ(refusal({"--json"}).message, "--json: unknown option");
 }
 
+TEST(ParseSettings, ASubcommandTakesItsPositionalArguments) {
+  const CommandLine report{.positional = {.name = "DIR", .help = "runs", .least = 1, .most = 3},
+                           .options = {{"out", "FILE", "the page"}, {"watch", "", "go on"}},
+                           .settings = {"log-level"},
+                           .models = {}};
+  const auto given = [&](const Arguments& arguments) {
+    return parse_settings(arguments, report).positional;
+  };
+  EXPECT_THAT(given({"a"}), ElementsAre("a"));
+  EXPECT_THAT(given({"a", "--out", "page", "b", "--watch", "-"}), ElementsAre("a", "b", "-"));
+  EXPECT_THAT(given({"--watch", "a", "b", "--out=page"}), ElementsAre("a", "b"));
+
+  // `out` is a setting too, which this command has no use for.
+  const ParsedSettings parsed = parse_settings(Arguments{"a", "--out=page"}, report);
+  EXPECT_THAT(parsed.options, ElementsAre(Pair("out", "page")));
+  EXPECT_TRUE(parsed.settings.train.out.empty());
+  EXPECT_EQ(parsed.sources.at("out"), Source::kDefault);
+
+  EXPECT_EQ(refusal({"--watch"}, report).message, "DIR: is missing");
+  EXPECT_EQ(refusal({"a", "b", "c", "d", "--watch", "e"}, report).message,
+            "d: unexpected argument\ne: unexpected argument");
+  EXPECT_EQ(refusal({"a", "-watch"}, report).message,
+            "-watch: unexpected argument; did you mean --watch?");
+  EXPECT_EQ(refusal({"a"}).message, "a: unexpected argument");
+  CommandLine two = report;
+  two.positional.least = 2;
+  EXPECT_EQ(refusal({"a"}, two).message, "DIR: 2 are needed, 1 given");
+}
+
 TEST(ParseSettings, TheModelMustBeInTheRegistryWhenOneIsGiven) {
   const CommandLine train{.options = {}, .settings = {}, .models = {"digits-cnn", "lenet", "mlp"}};
   EXPECT_EQ(refusal({"--model=mlp"}, train).code, ExitCode::kDone);

@@ -232,6 +232,18 @@ TEST(SettingsHelp, OfASubcommandShowsWhatItAccepts) {
   EXPECT_THAT(help, testing::Not(HasSubstr("Optimizer")));
 }
 
+TEST(SettingsHelp, NamesPositionalArguments) {
+  const Positional one{.name = "DIR", .help = "a run directory"};
+  EXPECT_EQ(positional_usage(one), "DIR");
+  EXPECT_EQ(positional_usage({.name = "DIR", .help = "", .least = 0, .most = 1}), "[DIR]");
+  EXPECT_EQ(positional_usage({.name = "DIR", .help = "", .least = 1, .most = 9}), "DIR [DIR...]");
+  EXPECT_EQ(positional_usage({}), "");
+  const std::string help = settings_help(
+      80, {.positional = one, .options = {}, .settings = {"log-level"}, .models = {}});
+  EXPECT_THAT(help, testing::StartsWith("Arguments:\n  DIR   "));
+  EXPECT_THAT(help, HasSubstr("a run directory"));
+}
+
 TEST(SettingsMarkdown, EveryRowHasAllCells) {
   std::istringstream lines(settings_markdown());
   for (std::string line; std::getline(lines, line);) {

@@ -40,13 +40,22 @@ enum class Source { kDefault, kFile, kCommandLine };
 
 /// An option of one subcommand that is no setting: --logits FILE, --json.
 struct CommandOption {
-  std::string name;        ///< without the dashes; not the name of a setting
+  std::string name;        ///< without the dashes; not the name of a setting it accepts
   std::string value_name;  ///< "FILE"; empty: the option is a flag and takes no value
   std::string help;
 };
 
+/// Arguments of one subcommand that belong to no option: DIR [DIR...].
+struct Positional {
+  std::string name;  ///< "DIR"; empty: the subcommand takes none
+  std::string help;
+  std::size_t least = 1;
+  std::size_t most = 1;
+};
+
 /// What a subcommand accepts on its command line, besides --config FILE.
 struct CommandLine {
+  Positional positional = {};
   std::vector<CommandOption> options;
   /// Names of the settings it uses; empty: all. A settings file may always hold any setting.
   std::vector<std::string> settings;
@@ -60,6 +69,8 @@ struct ParsedSettings {
   std::map<std::string, Source> sources;
   /// The subcommand's own options that were given; a flag's value is empty.
   std::map<std::string, std::string> options;
+  /// In the order given.
+  std::vector<std::string> positional;
 };
 
 /// Resolves --config FILE and the arguments (argv without the program and the subcommand): command
@@ -71,7 +82,8 @@ struct ParsedSettings {
 ///
 /// Throws one Error{kUsage} that lists everything that is wrong, one problem a line, each naming
 /// the option or the file and line: unknown names (with the nearest known one), missing, malformed
-/// or repeated values, values out of range, arguments that are no options, contradictions. When
+/// or repeated values, values out of range, positional arguments that are missing or too many,
+/// contradictions. When
 /// nothing but the settings file is at fault and it cannot be opened: Error{kInputMissing}.
 ParsedSettings parse_settings(std::span<const std::string> arguments,
                               const CommandLine& accepted = {});
@@ -80,9 +92,13 @@ ParsedSettings parse_settings(std::span<const std::string> arguments,
 /// Numbers have the fewest digits that read back to the same bits.
 std::string settings_to_ini(const Settings& settings);
 
-/// The text of --help: the subcommand's own options, then the settings it accepts, grouped, with
-/// meaning, unit, range and default; lines of at most `width` columns (where a word fits).
+/// The text of --help: the subcommand's arguments and own options, then the settings it accepts,
+/// grouped, with meaning, unit, range and default; lines of at most `width` columns (where a word
+/// fits).
 std::string settings_help(std::size_t width, const CommandLine& accepted = {});
+
+/// "DIR [DIR...]", "[FILE]" or nothing: the positional arguments in a usage line.
+std::string positional_usage(const Positional& positional);
 
 /// The same as Markdown tables, one a group, for the README.
 std::string settings_markdown();
