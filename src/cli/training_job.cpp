@@ -40,7 +40,8 @@ Json data_record(const TrainingData& data) {
 }
 
 Json launch_record(const World& world, const ComputeDevice& device, const TrainingData& data,
-                   std::string_view backend, const std::vector<std::string>& hosts) {
+                   std::string_view backend, const std::vector<std::string>& hosts,
+                   std::int64_t parameters) {
   return {{"started", utc_timestamp()},
           {"world_size", world.size()},
           {"hosts", hosts},
@@ -48,6 +49,7 @@ Json launch_record(const World& world, const ComputeDevice& device, const Traini
           {"numerics", numerical_identity(device)},
           {"versions", version_text()},
           {"torch", TORCH_VERSION},
+          {"parameters", parameters},
           {"data", data_record(data)}};
 }
 
@@ -206,7 +208,8 @@ TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDe
     files_ = std::make_unique<RootFiles>(
         RunDirectory::open(out, own ? Mode::kResumeOrNew : Mode::kNew), settings);
     files_->run.write_config(settings_to_ini(settings));
-    const Json launch = launch_record(world, device, data, collectives_->backend(), hosts);
+    const Json launch = launch_record(world, device, data, collectives_->backend(), hosts,
+                                      trainer_->parameters().parameter_count());
     files_->run.write_launch(launch.dump(2) + "\n");
     if (loaded && !lies_in(*loaded, files_->run.checkpoints())) {
       take_along(*loaded, trainer_->state().best, files_->store);
