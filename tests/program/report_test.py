@@ -15,7 +15,9 @@ from page import Page  # noqa: E402
 
 
 def metrics(out):
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    """The records that are whole."""
+    text = (out / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text[:text.rfind("\n") + 1].splitlines()]
 
 
 def report(*arguments, **options):
@@ -48,15 +50,11 @@ class ReportTest(ProgramTest):
             self.assertEqual(page.values["test.loss"], result["loss"])
             errors = result["samples"] - sum(row[i] for i, row in enumerate(result["confusion"]))
             self.assertEqual(page.values["test.errors"], errors)
-            matrix = [[value for value in row if value >= 1 and value == int(value)]
-                      for row in page.cells["confusion"][1:]]
             for label, row in enumerate(result["confusion"]):
-                # Each cell is a count and its share of the row; a share of 1 reads as one more count.
-                counts = [c for c in row if c]
+                counts = [c for c in row if c]  # each with its share of the row
                 shown = page.cells["confusion"][1 + label]
                 self.assertEqual(shown[0::2], counts)
                 self.assertEqual(shown[1::2], [c / sum(row) for c in counts])
-            self.assertTrue(matrix)
         validations = [r for r in records if r["kind"] == "validation"]
         best = max(validations, key=lambda r: r["accuracy"])
         self.assertEqual(page.values["best.accuracy"], best["accuracy"])
@@ -113,15 +111,16 @@ class ReportTest(ProgramTest):
         self.assertNotIn("batch-size", page.text)
 
     def test_without_gnuplot_the_run_is_done_all_the_same(self):
-        tools = self.directory / "bin"
-        tools.mkdir()
-        for name in ("env", "sh", "bash", "mpirun", "orted", "python3", "dirname", "cat", "rm", "sleep", "mktemp"):
-            found = next((f"{d}/{name}" for d in os.environ["PATH"].split(":") if os.path.exists(f"{d}/{name}")), None)
-            if found:
-                (tools / name).symlink_to(found)
-        result = report  # the command, with a PATH on which there is no gnuplot
-        self.train(self.out, "--epochs", 1)
-        result = self.expect(report(self.out, env={**os.environ, "PATH": str(tools)}), 0)
+        # mpirun needs the system's PATH: a program in front of it that is no gnuplot.
+        broken = self.directory / "gnuplot"
+        broken.write_text("#!/bin/sh\necho 'no terminal svg' >&2\nexit 1\n")
+        broken.chmod(0o755)
+        done = self.expect(train(2, self.out, *self.settings, "--epochs", 1, environment={
+            "PATH": f"{self.directory}:{os.environ['PATH']}"}), 0)
+        self.assertIn("The pictures are missing, the tables are all there: gnuplot: failed: no terminal svg",
+                      done.stderr)
+        self.assertIn(f"report: {self.out}/report.html", done.stdout)
+        result = self.expect(report(self.out, env={**os.environ, "PATH": str(self.out)}), 0)
         self.assertIn("gnuplot is not installed (Debian: gnuplot-nox)", result.stderr)
         page = Page((self.out / "report.html").read_text())
         self.assertIn("gnuplot is not installed", page.text)
