@@ -38,8 +38,10 @@ section > p { max-width: 46em; margin-bottom: 16px; color: var(--ink-2); }
 section > p b { color: var(--ink); }
 .eyebrow { color: var(--ink-2); font-size: .875rem; }
 .state { display: inline-block; margin-left: 6px; padding: 0 9px; border-radius: 10px;
-  border: 1px solid currentColor; color: var(--ink-2); font-size: .8125rem; }
-.state.done { color: var(--c2); } .state.running { color: var(--c0); } .state.stopped { color: var(--c1); }
+  border: 1px solid var(--k); color: var(--ink); font-size: .8125rem; }
+.state::before { content: ""; display: inline-block; width: 8px; height: 8px; border-radius: 50%; background: var(--k);
+  margin-right: 7px; }
+.state.done { --k: var(--c2); } .state.running { --k: var(--c0); } .state.stopped { --k: var(--c1); }
 .facts, .quiet, .remark { color: var(--ink-2); font-size: .875rem; }
 .lead { font-size: 1.25rem; line-height: 1.4; margin-top: 16px; max-width: 34em; }
 .note { border-left: 4px solid var(--note-line); background: var(--note); padding: 8px 14px; margin: 16px 0;
@@ -74,7 +76,7 @@ thead th { color: var(--ink-2); vertical-align: bottom; border-bottom: 1px solid
 .numbers th:first-child { text-align: left; } .numbers { width: 100%; }
 .numbers thead th { white-space: normal; min-width: 4.2em; }
 .numbers td:last-child, .numbers th:last-child { padding-right: 2px; }
-.numbers tbody th { font-weight: 500; } .numbers b { color: var(--c2); font-size: .75rem; font-weight: 600; margin-left: 4px; }
+.numbers tbody th { font-weight: 500; } .numbers b { font-size: .75rem; font-weight: 600; margin-left: 4px; }
 .compared td, .compared th { min-width: 8em; max-width: 24em; } .compared td { padding-right: 24px; }
 .compared small { display: block; color: var(--ink-2); }
 .compared.words td { overflow-wrap: anywhere; }
@@ -110,7 +112,7 @@ code { font: .8125rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospa
 footer { margin-top: 64px; padding-top: 12px; border-top: 1px solid var(--line); color: var(--ink-2); font-size: .8125rem; }
 .sr { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 .scroll:focus-visible { outline: 2px solid var(--c0); outline-offset: 2px; }
-@media (max-width: 760px) {
+@media (max-width: 860px) {
   body { padding: 24px 16px 48px; } h1 { font-size: 1.75rem; } section { margin-top: 44px; }
   .lead { font-size: 1.125rem; }
   .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); } .tiles > div { padding: 10px 12px; }
@@ -124,6 +126,9 @@ footer { margin-top: 64px; padding-top: 12px; border-top: 1px solid var(--line);
   .mistakes dl, .mistakes b { font-size: .75rem; } .mistakes dl div { gap: 2px; flex-wrap: wrap; }
   .pairs.wide > div { grid-template-columns: minmax(0, 1fr); gap: 0; }
   .groups { columns: 1; }
+}
+@media (max-width: 360px) {
+  .confusion { font-size: .625rem; letter-spacing: -.03em; } .confusion small { font-size: .5625rem; }
 }
 @media print {
   @page { margin: 14mm; }

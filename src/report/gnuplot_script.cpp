@@ -78,8 +78,8 @@ std::string gnuplot_script(const Chart& chart) {
       "set xtics offset 0,0.4\n"
       "set grid ytics noxtics linetype 1 linewidth 1 linecolor rgb \"{grid}\"\n"
       "set xlabel \"{x}\" textcolor rgb \"{ink}\" offset 0,0.9\n"
-      "set ylabel \"{y}\" textcolor rgb \"{ink}\" offset 1,0\n"
-      "set format \"%g\"\nunset key\nset lmargin 8.5\nset rmargin 2\nset tmargin 1.2\nset bmargin "
+      "set ylabel \"{y}\" textcolor rgb \"{ink}\" offset 1.5,0\n"
+      "set format \"%g\"\nunset key\nset lmargin 10\nset rmargin 2\nset tmargin 1.2\nset bmargin "
       "2.8\n",
       chart.height, fmt::arg("ink", kInk), fmt::arg("grid", kGrid), fmt::arg("x", chart.x_label),
       fmt::arg("y", chart.y_label));
@@ -101,7 +101,7 @@ std::string gnuplot_script(const Chart& chart) {
     if (!labelled) continue;
     script += fmt::format(
         "set label \"{}\" at first {}, graph {} {} rotate by 90 offset -0.6,0 textcolor rgb "
-        "\"{}\" font \",11\"\n",
+        "\"{}\"\n",
         mark.value, mark.x, chart.marks_below ? "0.04" : "0.97",
         chart.marks_below ? "left" : "right", kMarkColor);
   }
