@@ -14,9 +14,11 @@ namespace lockstep::report {
 
 namespace {
 
+// Colours begin anew after the last; their squares are hollow then, and their lines dashed.
 std::string swatch(std::size_t index) {
-  return fmt::format("<i class=\"swatch\" style=\"--k:var(--c{})\"></i>",
-                     static_cast<int>(index) % kColors);
+  const int color = static_cast<int>(index);
+  return fmt::format("<i class=\"swatch{}\" style=\"--k:var(--c{})\"></i>",
+                     color >= kColors ? " again" : "", color % kColors);
 }
 
 std::vector<std::string> run_heads(std::span<const Run> runs) {

@@ -63,8 +63,9 @@ figure svg { display: block; width: 100%; height: auto; color: var(--ink-2); mar
 .legend i { display: inline-block; width: 18px; height: 0; margin-right: 6px; vertical-align: middle;
   border-top: 3px solid var(--k); }
 .legend i.box { width: 11px; height: 11px; border: 0; background: var(--k); vertical-align: -1px; }
-.legend i.pale { opacity: .5; } .legend i.faint { border-top-width: 2px; opacity: .5; } .legend i.dotted { border-top: 2px dashed var(--k); }
+.legend i.again { border-top-style: dashed; } .legend i.pale { opacity: .5; } .legend i.faint { border-top-width: 2px; opacity: .5; } .legend i.dotted { border-top: 2px dashed var(--k); }
 .swatch { display: inline-block; width: 11px; height: 11px; margin-right: 7px; background: var(--k); border-radius: 2px; }
+.swatch.again { background: none; border: 3px solid var(--k); }
 .scroll { overflow-x: auto; margin-top: 8px; }
 .figures + .scroll { margin-top: 28px; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }

@@ -36,22 +36,38 @@ ImageSource::Found ImageSource::find(const std::string& sha256,
 
 namespace report {
 
+namespace {
+
+const char* legend_class(const Series& series) {
+  switch (series.style) {
+    case Series::Style::kBoxes:
+      return "box";
+    case Series::Style::kPaleBoxes:
+      return "box pale";
+    case Series::Style::kFaint:
+      return "faint";
+    case Series::Style::kDotted:
+      return "dotted";
+    default:
+      return series.color >= kColors ? "again" : "line";
+  }
+}
+
+std::string legend_entry(const Series& series) {
+  if (series.label.empty()) return "";
+  const std::string color = series.style == Series::Style::kDotted
+                                ? std::string("ink-2")
+                                : fmt::format("c{}", series.color % kColors);
+  return fmt::format("<span><i class=\"{}\" style=\"--k:var(--{})\"></i>{}</span>",
+                     legend_class(series), color, escape(series.label));
+}
+
+}  // namespace
+
 std::string Figures::draw(const Chart& chart) {
   if (options_.progress) options_.progress();
   std::string legend;
-  for (const Series& series : chart.series) {
-    if (series.label.empty()) continue;
-    const char* kind = series.style == Series::Style::kBoxes       ? "box"
-                       : series.style == Series::Style::kPaleBoxes ? "box pale"
-                       : series.style == Series::Style::kFaint     ? "faint"
-                       : series.style == Series::Style::kDotted    ? "dotted"
-                                                                   : "line";
-    legend += fmt::format("<span><i class=\"{}\" style=\"--k:var(--{})\"></i>{}</span>", kind,
-                          series.style == Series::Style::kDotted
-                              ? "ink-2"
-                              : fmt::format("c{}", series.color % kColors),
-                          escape(series.label));
-  }
+  for (const Series& series : chart.series) legend += legend_entry(series);
   std::string drawing;
   if (problem_.empty()) {
     try {

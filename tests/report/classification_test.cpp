@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <vector>
 
 #include "sample_run.h"
 
@@ -36,23 +37,28 @@ double probability(const Predictions& predictions, std::size_t sample, std::int6
   return logit(wanted) / sum;
 }
 
-std::int64_t predicted(const Predictions& predictions, std::size_t sample) {
-  std::int64_t best = 0;
-  for (std::int64_t c = 1; c < predictions.classes; ++c) {
-    if (probability(predictions, sample, c) > probability(predictions, sample, best)) best = c;
+std::vector<std::int64_t> all_predicted(const Predictions& predictions) {
+  std::vector<std::int64_t> all;
+  for (std::size_t i = 0; i < predictions.labels.size(); ++i) {
+    std::int64_t best = 0;
+    for (std::int64_t c = 1; c < predictions.classes; ++c) {
+      if (probability(predictions, i, c) > probability(predictions, i, best)) best = c;
+    }
+    all.push_back(best);
   }
-  return best;
+  return all;
 }
 
 TEST(ClassScores, AreThoseOfCountingOneSampleAfterTheOther) {
   for (std::uint64_t seed = 0; seed < 200; ++seed) {
     const Predictions predictions = some(seed);
     const auto scores = class_scores(confusion_of(predictions));
+    const auto predicted = all_predicted(predictions);
     ASSERT_EQ(static_cast<std::int64_t>(scores.size()), predictions.classes);
     for (std::int64_t c = 0; c < predictions.classes; ++c) {
       double hit = 0, missed = 0, false_alarm = 0;
       for (std::size_t i = 0; i < predictions.labels.size(); ++i) {
-        const bool is = predictions.labels[i] == c, said = predicted(predictions, i) == c;
+        const bool is = predictions.labels[i] == c, said = predicted[i] == c;
         hit += is && said;
         missed += is && !said;
         false_alarm += !is && said;
@@ -91,18 +97,19 @@ TEST(Calibration, IsThatOfSortingSamplesIntoBinsByHand) {
     const Predictions predictions = some(seed);
     const int bins = static_cast<int>(1 + seed % 20);
     const Calibration calibration = calibration_of(predictions, bins);
+    const auto predicted = all_predicted(predictions);
     double error = 0, confidence_sum = 0;
     std::int64_t samples = 0;
     for (int b = 0; b < bins; ++b) {
       double confidence = 0, right = 0, size = 0;
       for (std::size_t i = 0; i < predictions.labels.size(); ++i) {
-        const double p = probability(predictions, i, predicted(predictions, i));
+        const double p = probability(predictions, i, predicted[i]);
         const bool above = b == 0 || p > static_cast<double>(b) / bins;
         const bool below = b + 1 == bins || p <= static_cast<double>(b + 1) / bins;
         if (!above || !below) continue;
         ++size;
         confidence += p;
-        right += predicted(predictions, i) == predictions.labels[i];
+        right += predicted[i] == predictions.labels[i];
       }
       const CalibrationBin& bin = calibration.bins[static_cast<std::size_t>(b)];
       EXPECT_EQ(static_cast<double>(bin.samples), size) << seed << " " << b;
@@ -138,12 +145,13 @@ TEST(Mistakes, AreAllThatAreWrongWithTheLargestGapFirst) {
   for (std::uint64_t seed = 0; seed < 100; ++seed) {
     const Predictions predictions = some(seed);
     const auto mistakes = worst_mistakes(predictions, 1000);
+    const auto predicted = all_predicted(predictions);
     std::size_t wrong = 0;
     std::vector<double> gaps;
     for (std::size_t i = 0; i < predictions.labels.size(); ++i) {
-      if (predicted(predictions, i) == predictions.labels[i]) continue;
+      if (predicted[i] == predictions.labels[i]) continue;
       ++wrong;
-      gaps.push_back(probability(predictions, i, predicted(predictions, i)) -
+      gaps.push_back(probability(predictions, i, predicted[i]) -
                      probability(predictions, i, predictions.labels[i]));
     }
     ASSERT_EQ(mistakes.size(), wrong);
@@ -152,7 +160,7 @@ TEST(Mistakes, AreAllThatAreWrongWithTheLargestGapFirst) {
       EXPECT_NEAR(mistakes[i].gap(), gaps[i], 1e-9);
       const auto sample = static_cast<std::size_t>(mistakes[i].sample);
       EXPECT_EQ(mistakes[i].label, predictions.labels[sample]);
-      EXPECT_EQ(mistakes[i].predicted, predicted(predictions, sample));
+      EXPECT_EQ(mistakes[i].predicted, predicted[sample]);
     }
     const auto few = worst_mistakes(predictions, 3);
     ASSERT_EQ(few.size(), std::min<std::size_t>(3, wrong));

@@ -135,9 +135,9 @@ TEST(Drawing, IsOfThePageAlone) {
 }
 
 TEST(Drawing, ThatIsNoneIsRefused) {
-  for (const char* bad : {"", "text", "<svg>", "<svg><g></g>", "<svg><script>x</script></svg>",
-                          "<svg><g a></g></svg>", "<svg><g a='1></g></svg>",
-                          "<svg><![CDATA[x]]></svg>", "<svg"}) {
+  for (const char* bad :
+       {"", "text", "<svg>", "<svg><g></g>", "<svg><script>x</script></svg>",
+        "<svg><g a></g></svg>", "<svg><g a='1></g></svg>", "<svg><![CDATA[x]]></svg>", "<svg"}) {
     expect_error(ExitCode::kUnavailable, "gnuplot: sample: ", [&] { inline_svg(bad, sample()); });
   }
 }
