@@ -75,6 +75,7 @@ run_job_with_restarts() {
   if holds_run && [[ "$(setting resume none)" == none ]]; then others=yes; fi
   for ((try = 1; ; try++)); do
     before="$(newest_step)"
+    export LOCKSTEP_TRY="$try" # for --inject-fault try=N
     run_job
     after="$(newest_step)"
     if ((restarts == 0)) || ! is_worth_another_try "$before" "$after"; then return 0; fi

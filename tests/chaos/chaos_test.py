@@ -49,6 +49,14 @@ class ChaosTest(launched.LaunchTest):
         harness.wait_for(lambda: job.poll() is not None or
                          job.log.read_text().count(": restart ") >= count, "a restart")
 
+    def test_faults_of_one_try(self):
+        """One fault a try, which would strike again after every restart but for `try`."""
+        job = self.launch(RANKS, self.directory / "out", "--max-steps", 8, "--checkpoint-every-steps", 1, "--restarts", 9,
+                          "--restart-delay", 0, "--inject-fault",
+                          "kill@forward:rank=1,step=3,try=1;kill@forward:rank=0,step=5,try=2;throw@load:rank=all,try=9")
+        self.finish(job, 75)
+        self.assertEqual(job.log.read_text().count(": restart "), 2, job.log.read_text()[-6000:])
+
     def test_random_kills(self):
         seed = int(os.environ.get("LOCKSTEP_TEST_SEED", time.time()))
         draw = random.Random(seed)

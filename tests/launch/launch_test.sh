@@ -56,6 +56,7 @@ esac
 STUB
   stub mpirun <<STUB
 printf '%s\n' "\$*" >>"$work/mpirun"
+printf '%s\n' "\$LOCKSTEP_TRY" >>"$work/numbers"
 while ((\$# > 0)); do case "\$1" in --out) mkdir -p "\$2" ;; --out=*) mkdir -p "\${1#*=}" ;; esac; shift; done
 exit \${STUB_CODE:-0}
 STUB
@@ -240,9 +241,9 @@ run 0 "$train" --ranks 1 --model=mlp
 started "-n 1 $held $repo/build/lockstep"
 says "runs/mlp-"
 run 0 "$train" --hostfile hosts --resume auto
-started "--hostfile hosts $held $repo/build/lockstep train --config $repo/configs/digits.ini --resume auto"
+started "--hostfile hosts -x LOCKSTEP_TRY $held $repo/build/lockstep train --config $repo/configs/digits.ini --resume auto"
 run 0 env NCCL_DEBUG=INFO "$train" --host a:2,b:2 --ranks 4
-started "--host a:2,b:2 -n 4 -x NCCL_DEBUG $held $repo/build/lockstep"
+started "--host a:2,b:2 -n 4 -x LOCKSTEP_TRY -x NCCL_DEBUG $held $repo/build/lockstep"
 # A settings file is read as lockstep reads it: blanks, comments, quotes, and lines of Windows.
 while IFS='|' read -r line directory; do
   rm -rf "$work/elsewhere/ini"
@@ -293,6 +294,7 @@ says "--out $work/elsewhere/stopped --resume auto"
 # ranks that are no more leaves.
 stub mpirun <<STUB
 printf '%s\n' "\$*" >>"$work/mpirun"
+printf '%s\n' "\$LOCKSTEP_TRY" >>"$work/numbers"
 while ((\$# > 0)); do case "\$1" in --out) out="\$2" ;; esac; shift; done
 read -r step reason code apart <<<"\$(head -n 1 "$work/tries")"
 sed -i 1d "$work/tries"
@@ -312,12 +314,14 @@ restarted() { # CODE TRIES OPTIONS... with lines 'step reason code [apart]', one
   cat >"$work/tries"
   rm -rf "$work/elsewhere/again"
   : >"$work/mpirun"
+  : >"$work/numbers"
   run "$expected" "$train" --ranks 1 --out again --restart-delay "$delay" "$@"
   [[ "$(wc -l <"$work/mpirun")" == "$tries" ]] || failed "expected $tries tries: $(cat "$work/mpirun")"
 }
 restarted 0 4 --restarts 9 --resume none <<<$'7 none 137\n8 preempted 75\n9 none 69\n20 done 0'
 says "restart 3 of 9 in 0 s, from step 9"
 [[ "$(tail -n 1 "$work/mpirun")" == *" --resume auto --ledger-dir"* ]] || failed "$(cat "$work/mpirun")"
+[[ "$(paste -sd ' ' "$work/numbers")" == "1 2 3 4" ]] || failed "tries are numbered: $(cat "$work/numbers")"
 ! grep -- "--resume none.*--resume" "$work/mpirun" || failed "--resume twice"
 restarted 69 3 --restarts=2 <<<$'1 none 137\n2 none 1\n3 none 255'
 says "giving up: --restarts 2 are used up"
