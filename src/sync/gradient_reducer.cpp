@@ -87,6 +87,7 @@ void GradientReducer::begin_step(std::int64_t step) {
   LOCKSTEP_CHECK(pending_.empty(), "step {} begins before the one before it has ended", step);
   step_ = step;
   local_ = false;
+  finished_shards_ = 0;
   parameters_.zero_gradients();
   next_bucket_ = 0;
   missing_.clear();
@@ -100,7 +101,8 @@ void GradientReducer::begin_local() {
 }
 
 void GradientReducer::on_gradient(std::size_t parameter) {
-  if (local_ || tree_ || world_.size() == 1) return;
+  // Only what the last shard of this rank adds completes a bucket.
+  if (local_ || world_.size() == 1 || finished_shards_ + 1 < local_shards_) return;
   --missing_[static_cast<std::size_t>(bucket_of_parameter_[parameter])];
   launch_ready_buckets(/*all=*/false);
   collectives_.progress();
@@ -115,48 +117,62 @@ Buffer GradientReducer::bucket_buffer(const Bucket& bucket, const at::Tensor& fl
 // Buckets are launched in one order on every rank: a collective matches its peers by order.
 void GradientReducer::launch_ready_buckets(bool all) {
   while (next_bucket_ < buckets_.size() && (all || missing_[next_bucket_] == 0)) {
-    const OperationLabel label{
-        .name = "all-reduce", .bucket = checked_cast<int>(next_bucket_), .step = step_};
-    pending_.push_back(collectives_.all_reduce(
-        bucket_buffer(buckets_[next_bucket_], parameters_.gradients()), ReduceOp::kSum, label));
-    ++next_bucket_;
+    const std::size_t bucket = next_bucket_++;
+    if (tree_) {
+      add_subtree(local_shards_ - 1, buckets_[bucket].offset, buckets_[bucket].count);
+      pending_.push_back(exchange(bucket, /*distance=*/1));
+    } else {
+      const OperationLabel label{
+          .name = "all-reduce", .bucket = checked_cast<int>(bucket), .step = step_};
+      pending_.push_back(collectives_.all_reduce(
+          bucket_buffer(buckets_[bucket], parameters_.gradients()), ReduceOp::kSum, label));
+    }
   }
 }
 
 void GradientReducer::finish_shard(int local_shard) {
   parameters_.check_gradient_views();
+  finished_shards_ = local_shard + 1;
   if (!tree_ || local_shards_ == 1) return;
-  // Like a carry in binary counting: two finished subtrees of one size become the next larger one.
+  const bool last = finished_shards_ == local_shards_;
+  if (last && world_.size() > 1) return;  // bucket by bucket, as they are sent
+  const std::size_t level = add_subtree(local_shard, 0, parameters_.gradients().numel());
+  if (last) return;
   const at::NoGradGuard no_grad;
-  at::Tensor sum = parameters_.gradients();
+  subtree_sums_[level].copy_(parameters_.gradients());
+  parameters_.zero_gradients();
+}
+
+// Like a carry in binary counting: two finished subtrees of one size become the next larger one.
+std::size_t GradientReducer::add_subtree(int local_shard, std::int64_t offset, std::int64_t count) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor sum = parameters_.gradients().narrow(0, offset, count);
   auto shards = static_cast<unsigned>(local_shard);
   std::size_t level = 0;
   for (; (shards & 1u) != 0; shards >>= 1, ++level) {
-    sum.copy_(subtree_sums_[level] + sum);
+    sum.copy_(subtree_sums_[level].narrow(0, offset, count) + sum);
   }
-  if (local_shard + 1 < local_shards_) {
-    subtree_sums_[level].copy_(sum);
-    parameters_.zero_gradients();
-  }
+  return level;
+}
+
+std::unique_ptr<PendingOperation> GradientReducer::exchange(std::size_t bucket, int distance) {
+  return collectives_.exchange(
+      bucket_buffer(buckets_[bucket], parameters_.gradients()),
+      bucket_buffer(buckets_[bucket], received_), world_.rank() ^ distance,
+      {.name = "exchange", .bucket = checked_cast<int>(bucket), .step = step_});
 }
 
 void GradientReducer::sum_over_ranks() {
   const at::NoGradGuard no_grad;
   for (int distance = 1; distance < world_.size(); distance *= 2) {
-    const int peer = world_.rank() ^ distance;
-    for (std::size_t i = 0; i < buckets_.size(); ++i) {
-      const OperationLabel label{.name = "exchange", .bucket = checked_cast<int>(i), .step = step_};
-      pending_.push_back(collectives_.exchange(bucket_buffer(buckets_[i], parameters_.gradients()),
-                                               bucket_buffer(buckets_[i], received_), peer, label));
-    }
     for (std::size_t i = 0; i < buckets_.size(); ++i) {
       pending_[i]->wait();
       const Bucket& bucket = buckets_[i];
       parameters_.gradients()
           .narrow(0, bucket.offset, bucket.count)
           .add_(received_.narrow(0, bucket.offset, bucket.count));
+      if (2 * distance < world_.size()) pending_[i] = exchange(i, 2 * distance);
     }
-    pending_.clear();
   }
 }
 
@@ -166,13 +182,13 @@ void GradientReducer::finish_step() {
     world_.publish_progress();
     return;
   }
+  launch_ready_buckets(/*all=*/true);
   if (tree_) {
     sum_over_ranks();
   } else {
-    launch_ready_buckets(/*all=*/true);
     for (const auto& operation : pending_) operation->wait();
-    pending_.clear();
   }
+  pending_.clear();
   // On a GPU the waits above only order its streams. The control words are read next, and a copy
   // that waits for a rank that will not come has no deadline.
   if (collectives_.on_device()) collectives_.synchronize();

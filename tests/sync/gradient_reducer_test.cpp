@@ -4,6 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
+#include <string_view>
+#include <utility>
+
 #include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
 #include "lockstep/comm/options.h"
@@ -42,6 +46,59 @@ at::Tensor reduced(World& world, const ReducerOptions& options, int samples = 8,
     reducer.finish_step();
   }
   return parameters.gradients().clone();
+}
+
+// Counts what is issued.
+class Counting final : public Collectives {
+ public:
+  explicit Counting(std::unique_ptr<Collectives> inner) : inner_(std::move(inner)) {}
+  std::unique_ptr<PendingOperation> all_reduce(Buffer buffer, ReduceOp op,
+                                               const OperationLabel& label) override {
+    ++issued;
+    return inner_->all_reduce(buffer, op, label);
+  }
+  std::unique_ptr<PendingOperation> broadcast(Buffer buffer, int root,
+                                              const OperationLabel& label) override {
+    ++issued;
+    return inner_->broadcast(buffer, root, label);
+  }
+  std::unique_ptr<PendingOperation> exchange(Buffer send, Buffer receive, int peer,
+                                             const OperationLabel& label) override {
+    ++issued;
+    return inner_->exchange(send, receive, peer, label);
+  }
+  void progress() override { inner_->progress(); }
+  void synchronize() override { inner_->synchronize(); }
+  std::string_view backend() const override { return inner_->backend(); }
+  bool on_device() const override { return inner_->on_device(); }
+
+  int issued = 0;
+
+ private:
+  std::unique_ptr<Collectives> inner_;
+};
+
+TEST(GradientReducer, BucketsLeaveDuringBackwardOfTheLastShard) {
+  World world = start_world();
+  if (world.size() == 1) GTEST_SKIP() << "a single rank sends nothing";
+  for (const int virtual_ranks : {0, 8}) {
+    const auto network = small_network();
+    FlatParameters parameters(network, at::kCPU);
+    Counting collectives(make_collectives(world, test_options(), false, nullptr));
+    GradientReducer reducer(world, collectives, parameters,
+                            {.bucket_mb = 1e-5, .virtual_ranks = virtual_ranks});
+    const auto buckets = static_cast<int>(reducer.buckets().size());
+    ASSERT_GT(buckets, 1);
+    reducer.begin_step(1);
+    for (int local = 0; local < reducer.local_shards(); ++local) {
+      EXPECT_EQ(collectives.issued, 0);
+      network->forward(at::rand({1, 1, 5, 4}), {}).sum().backward();
+      const bool last = local + 1 == reducer.local_shards();
+      EXPECT_EQ(collectives.issued, last ? buckets : 0) << virtual_ranks << " " << local;
+      reducer.finish_shard(local);
+    }
+    reducer.finish_step();
+  }
 }
 
 TEST(GradientReducer, SumsOverRanksWhateverTheBuckets) {

@@ -32,8 +32,9 @@ struct ReducerOptions {
 /// buckets before it. With V virtual ranks, a rank's V/W shard gradients are summed as one binary
 /// subtree and the ranks' sums by recursive doubling (Thakur, Rabenseifner and Gropp, "Optimization
 /// of collective communication operations in MPICH", 2005), which continues the same tree: the
-/// sum's bits do not depend on W. A shard may have no samples: skip its backward. The referenced
-/// objects must outlive it. Not thread-safe; backward's thread calls into it.
+/// sum's bits do not depend on W; buckets leave while backward of the rank's last shard goes on. A
+/// shard may have no samples: skip its backward. The referenced objects must outlive it. Not
+/// thread-safe; backward's thread calls into it.
 class GradientReducer {
  public:
   /// Throws Error{kUsage} when virtual_ranks does not fit the world size.
@@ -71,6 +72,8 @@ class GradientReducer {
   void on_gradient(std::size_t parameter);
   void launch_ready_buckets(bool all);
   Buffer bucket_buffer(const Bucket& bucket, const at::Tensor& flat) const;
+  std::size_t add_subtree(int local_shard, std::int64_t offset, std::int64_t count);
+  std::unique_ptr<PendingOperation> exchange(std::size_t bucket, int distance);
   void sum_over_ranks();
 
   World& world_;
@@ -82,11 +85,12 @@ class GradientReducer {
   bool tree_ = false;
   bool local_ = false;  // between begin_local and begin_step
   std::int64_t step_ = 0;
+  int finished_shards_ = 0;  // of this rank, in this step
   std::vector<Bucket> buckets_;
   std::vector<int> bucket_of_parameter_;
   std::vector<int> missing_;  // per bucket: gradients backward has not delivered yet
   std::size_t next_bucket_ = 0;
-  std::vector<std::unique_ptr<PendingOperation>> pending_;
+  std::vector<std::unique_ptr<PendingOperation>> pending_;  // per bucket
   std::vector<at::Tensor> subtree_sums_;  // one per level of this rank's subtree
   at::Tensor received_;
   std::shared_ptr<Hooks> hooks_;
