@@ -86,9 +86,10 @@ void measure(Measurement& measurement, const Plan& plan, const Settings& setting
   const std::filesystem::path config = scratch / fmt::format("run-{}.ini", number);
   replace_file(config, settings_to_ini(job));
   const JobResult result = run_job(measurement.ranks, {"train", "--config", config.string()});
-  if (result.exit_code != static_cast<int>(ExitCode::kStopped)) {
-    fail(ExitCode::kUnavailable, "a job of {} ranks ended with {} instead of {}:\n{}",
-         measurement.ranks, result.exit_code, static_cast<int>(ExitCode::kStopped), result.output);
+  if (const auto code = static_cast<ExitCode>(result.exit_code); code != ExitCode::kStopped) {
+    const bool documented = code != ExitCode::kDone && describe(code) != "unknown";
+    fail(documented ? code : ExitCode::kUnavailable, "a job of {} ranks ended with code {}:\n{}",
+         measurement.ranks, result.exit_code, result.output);
   }
   const std::string metrics = read_text_file(job.train.out / "metrics.jsonl");
   double samples = 0, total = 0;

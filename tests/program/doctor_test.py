@@ -123,6 +123,15 @@ class DoctorTest(ProgramTest):
             self.assertIn(f"73): {what}", verdict)
             self.assertIn("occupied: is not a directory", verdict)
 
+    def test_an_output_directory_with_a_run(self):
+        out = self.directory / "out"
+        out.mkdir()
+        (out / "metrics.jsonl").touch()
+        verdict = self.verdict(self.doctor(2, "--out", out, code=73))
+        self.assertRegex(verdict, r"73\): --out on rank 0 \(.*out holds a run already \(metrics.jsonl\)")
+        self.doctor(2, "--out", out, "--resume", "auto")
+        self.assertEqual([path.name for path in out.iterdir()], ["metrics.jsonl"])
+
     @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare"),
                          "mounting needs root and unshare")
     def test_read_only_and_full_file_systems(self):
@@ -213,6 +222,14 @@ class LedgerTest(ProgramTest):
         text = self.explain(collected).stdout
         self.assertEqual(text.splitlines()[0], first)
         self.assertIn("x-rank-9", text)
+
+    def test_the_ledgers_of_a_dead_job_outlive_an_examination(self):
+        ledgers = self.directory / "ledgers"
+        self.dead_job(2, ledgers, "kill@forward:rank=1,step=3")
+        before = self.explain(ledgers).stdout.splitlines()[0]
+        self.assertIn("rank 1", before)
+        self.expect(run(2, "doctor", "--data", self.directory / "data", "--threads", 1, "--ledger-dir", ledgers), 0)
+        self.assertEqual(self.explain(ledgers).stdout.splitlines()[0], before)
 
     def test_what_is_no_ledger_directory(self):
         empty = self.directory / "empty"

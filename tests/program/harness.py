@@ -143,7 +143,7 @@ class ProgramTest(unittest.TestCase):
 
     def expect(self, result, code):
         self.assertEqual(result.returncode, code,
-                         f"\n--- stdout\n{result.stdout[-3000:]}\n--- stderr\n{result.stderr[-3000:]}")
+                         f"\n--- stdout\n{(result.stdout or '')[-3000:]}\n--- stderr\n{result.stderr[-3000:]}")
         return result
 
 
