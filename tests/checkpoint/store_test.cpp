@@ -147,6 +147,28 @@ TEST_F(CheckpointStoreTest, WritesNothingIntoWhatIsNoLongerItsOwn) {
   EXPECT_TRUE(holds_files_of(*store.load_latest(skipped_), 1));
 }
 
+TEST_F(CheckpointStoreTest, WhereItIsLostThatIsTheReasonOfTheFailure) {
+  CheckpointStore store(directory_, {.require_owned = [&] {
+                          if (!fs::exists(run_.path())) fail(ExitCode::kCannotCreate, "not ours");
+                        }});
+  int failures = 0;
+  int reports = 0;
+  for (int moment = 1; reports >= moment - 1; ++moment) {
+    reports = 0;
+    try {
+      store.save(1, files_of(1), {}, [&] {
+        if (++reports == moment) fs::remove_all(run_.path());
+      });
+    } catch (const Error& error) {
+      ++failures;
+      EXPECT_EQ(error.code(), ExitCode::kCannotCreate) << "report " << moment << ": " << error.what();
+    }
+    fs::remove_all(directory_);
+    fs::create_directories(run_.path());
+  }
+  EXPECT_GT(failures, 3);
+}
+
 // A run goes on while its checkpoints are read: what it retires meanwhile is no damage.
 TEST_F(CheckpointStoreTest, AReaderKeepsUpWithAWriter) {
   CheckpointStore writer(directory_, {.keep = 1});

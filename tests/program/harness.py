@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -28,6 +29,9 @@ HOST = socket.gethostname()
 SCRATCH = tempfile.mkdtemp(prefix="lockstep-jobs-")
 os.environ["TMPDIR"] = SCRATCH
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
+# Who is started in the background ignores these, and would hand that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def command(ranks, *arguments, program=PROGRAM):

@@ -20,8 +20,8 @@ namespace lockstep {
 struct StoreOptions {
   /// Newest checkpoints that are kept, >= 1; the best one is always kept.
   int keep = 3;
-  /// Called before a save writes and again before it names what it wrote; throws when the directory
-  /// is no longer the caller's.
+  /// Called before a save writes, before it names what it wrote, and when it fails; throws when the
+  /// directory is no longer the caller's.
   std::function<void()> require_owned = {};
 };
 
@@ -93,6 +93,9 @@ class CheckpointStore {
   std::vector<std::pair<std::int64_t, std::filesystem::path>> list() const;
 
  private:
+  std::filesystem::path write(std::int64_t global_step, std::vector<CheckpointFile>& files,
+                              std::optional<std::int64_t> best,
+                              const std::function<void()>& report);
   std::optional<std::int64_t> hinted_step(std::string_view name) const;
   std::optional<std::filesystem::path> read_hint(std::string_view name) const;
   void write_hint(std::string_view name, std::int64_t global_step) const;
