@@ -210,8 +210,8 @@ class ProveTest(ProgramTest):
         self.expect(result, 73)
 
     def test_more_checkpoints_than_there_is_space_for(self):
-        result = self.expect(prove("resume", *self.settings[:-1], 200_000_000, "--epochs", 20_000_000), 74)
-        self.assertRegex(result.stderr, r" free, but 2 runs of 200000000 steps, .* take [\d.]+ [TP]i?B: set fewer --steps")
+        result = self.expect(prove("resume", *self.settings[:-1], 1_000_000, "--epochs", 100_000), 74)
+        self.assertRegex(result.stderr, r" free, but 2 runs of 1000000 steps, .* take [\d.]+ [TP]i?B: set fewer --steps")
         self.assertEqual(list(Path(SCRATCH).glob("lockstep-prove-*")), [])
 
     def test_an_interrupted_proof_leaves_nothing(self):
