@@ -223,10 +223,10 @@ has_ranks_here() {
 watch_mpirun() {
   if has_ranks_here; then
     ranks_seen=yes alone=0
-  elif [[ "$ranks_seen" == yes ]]; then
+  elif [[ "$ranks_seen" == yes || ("$has_hosts" == no && "$ticks" -gt 240) ]]; then # a minute without any
     alone=$((alone + 1))
     if ((alone >= 5)); then
-      say "mpirun hangs: its ranks on this host have ended, and it has not"
+      say "mpirun hangs: it has no ranks on this host (any more), and has not ended"
       kill_leftovers
     fi
   fi

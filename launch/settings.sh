@@ -32,7 +32,7 @@ setting() {
       }
       if (value == "") value = default_value
     }
-    END { print value }' "$config")"
+    END { print value }' <"$config")"
   for ((i = 0; i < ${#options[@]}; i++)); do
     case "${options[i]}" in
       "--$1") value="${options[i + 1]:-}" ;;

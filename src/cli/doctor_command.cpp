@@ -18,6 +18,7 @@
 #include "lockstep/comm/decorators.h"
 #include "lockstep/comm/launcher.h"
 #include "lockstep/comm/together.h"
+#include "lockstep/records/run_directory.h"
 #include "session.h"
 
 namespace lockstep {
@@ -134,16 +135,24 @@ class Doctor {
         !problem.empty()) {
       refuse(ExitCode::kUsage, problem);
     }
-    if (train.out.empty() || train.resume != "none") return;
+    if (train.out.empty()) return;
+    const std::string place =
+        fmt::format("--out on rank {} ({})", world_.rank(), world_.host());
+    try {
+      RunDirectory::require_unused(train.out);
+    } catch (const Error& error) {
+      return refuse(error.code(), fmt::format("{}: {}", place, error.what()));
+    }
+    if (train.resume != "none") return;
     for (const char* name : {"config.ini", "metrics.jsonl", "checkpoints"}) {
       std::error_code ignored;
       if (!std::filesystem::exists(std::filesystem::symlink_status(train.out / name, ignored))) {
         continue;
       }
       return refuse(ExitCode::kCannotCreate,
-                    fmt::format("--out on rank {} ({}): {} holds a run already ({}): train needs "
-                                "--resume auto or another --out",
-                                world_.rank(), world_.host(), train.out.string(), name));
+                    fmt::format("{}: {} holds a run already ({}): train needs --resume auto or "
+                                "another --out",
+                                place, train.out.string(), name));
     }
   }
 

@@ -50,10 +50,9 @@ std::optional<int> choose_gpu(World& world, const Settings& settings) {
 World start_world(const CommOptions& options, FaultPlan& faults) {
   const int rank = std::max(launched_rank(), 0);
   try {
-    faults.reach(FaultPlace::kStart, rank);
     int argc = 0;
     char** argv = nullptr;
-    return World::start(argc, argv, options);
+    return World::start(argc, argv, options, [&] { faults.reach(FaultPlace::kStart, rank); });
   } catch (const AgreedError&) {
     throw;
   } catch (...) {

@@ -57,13 +57,14 @@ Json launch_record(const World& world, const std::string& numerics, const Traini
 }
 
 TrainerConfig trainer_config(const Settings& settings, const std::string& numerics,
-                             std::int64_t epoch_steps) {
+                             std::int64_t global_batch, std::int64_t epoch_steps) {
   return {.train = settings.train,
           .augmentation = settings.effective_augmentation(),
           .optimizer = settings.optimizer,
           .schedule = settings.schedule,
           .settings = number_settings(settings),
           .numerics = numerics,
+          .global_batch = global_batch,
           .faults = FaultPlan::parse(settings.comm.inject_fault),
           .epoch_steps = epoch_steps};
 }
@@ -238,6 +239,7 @@ TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDe
                          const TrainingData& data, const std::filesystem::path& out,
                          std::int64_t epoch_steps) {
   std::optional<CheckpointStore::Loaded> loaded;
+  std::int64_t global_batch = 0;  // of the run that is gone on with
   Listing seen;
   // The other ranks wait while the root reads and verifies.
   const Progress progress = [&world] { world.publish_progress(); };
@@ -247,12 +249,15 @@ TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDe
       seen = CheckpointStore(out / "checkpoints").list();
     }
     loaded = find_checkpoint(settings, out, progress);
+    if (loaded) global_batch = read_state(*loaded).global_batch;
   });
+  global_batch = world.broadcast_value(global_batch);
   collectives_ = make_collectives(world, settings.comm, device.is_cuda(), device.stream);
   const std::string numerics = job_numerics(world, device, settings);
   together(world, [&] {
     trainer_.emplace(world, *collectives_, device, network_for(settings, data.training),
-                     data.training, data.split, trainer_config(settings, numerics, epoch_steps));
+                     data.training, data.split,
+                     trainer_config(settings, numerics, global_batch, epoch_steps));
   });
   trainer_->prove_equal_start();
   if (world.broadcast_value(loaded.has_value())) trainer_->restore(loaded ? &*loaded : nullptr);

@@ -79,9 +79,33 @@ std::string fate(const LedgerReading& reading) {
   }
 }
 
+// Who was behind when the first rank gave up waiting may have caught up since: a stopped one goes on
+// once the launcher that ends it lets it. So without what was recorded later, on that rank's host:
+// the clocks of others may differ.
+std::vector<LedgerReading> as_of_the_first_failure(const std::vector<LedgerReading>& readings) {
+  const LedgerReading* first = nullptr;
+  for (const LedgerReading& reading : readings) {
+    const bool gave_up = reading.exit_code == static_cast<int>(ExitCode::kUnavailable) &&
+                         position_of(reading).waiting;
+    if (gave_up && reading.end_ns > 0 && (first == nullptr || reading.end_ns < first->end_ns)) {
+      first = &reading;
+    }
+  }
+  std::vector<LedgerReading> result = readings;
+  if (first == nullptr) return result;
+  for (LedgerReading& reading : result) {
+    if (reading.identity.host != first->identity.host) continue;
+    std::erase_if(reading.entries,
+                  [&](const LedgerEntry& entry) { return entry.time_ns > first->end_ns; });
+  }
+  return result;
+}
+
 class Job {
  public:
-  Job(const std::vector<LedgerReading>& readings, std::int64_t now_ns) {
+  Job(std::vector<LedgerReading> readings_of_job, std::int64_t now_ns)
+      : readings_(std::move(readings_of_job)) {
+    const std::vector<LedgerReading>& readings = readings_;
     const Explanation explanation = examine(readings, now_ns);
     absent_ = explanation.absent;
     for (const LedgerReading& reading : readings) {
@@ -150,7 +174,9 @@ class Job {
     std::map<std::string, Readings> by_fate;
     for (const LedgerReading* reading : causes_) {
       const LedgerPosition position = position_of(*reading);
-      std::string text = fmt::format("{} {}", fate(*reading), where(position));
+      // A cause that the launcher has ended is one that the others had waited for.
+      const bool behind = reading->signal && reading->signal->from_launcher;
+      std::string text = fmt::format("{} {}", behind ? "was behind" : fate(*reading), where(position));
       const std::string words = reading->last_words.substr(0, reading->last_words.find('\n'));
       if (!words.empty()) text += ": " + words;
       by_fate[text].push_back(reading);
@@ -169,6 +195,7 @@ class Job {
     return there == where(position_of(*causes_.front())) ? text : text + " " + there;
   }
 
+  std::vector<LedgerReading> readings_;
   Readings all_;     // by rank, as the others
   Readings causes_;  // who failed first, is stopped or is behind
   Readings waiting_;
@@ -218,7 +245,7 @@ LedgerPosition position_of(const LedgerReading& reading) {
 }
 
 std::string conclude(const std::vector<LedgerReading>& readings, std::int64_t now_ns) {
-  return Job(readings, now_ns).conclude();
+  return Job(as_of_the_first_failure(readings), now_ns).conclude();
 }
 
 std::int64_t LedgeredJob::newest_ns() const {

@@ -16,6 +16,7 @@
 
 #include "comm/diagnosis.h"
 #include "comm/ending.h"
+#include "comm/siblings.h"
 #include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
 #include "lockstep/base/file.h"
@@ -47,6 +48,7 @@ struct Watchdog::State {
   std::filesystem::path ledger;
   std::atomic<std::uint64_t> signs{0};
   std::atomic<std::int64_t> step{-1};
+  std::atomic<bool> starts_mpi{false};
   pid_t launcher = 0;  // the parent process; 0: none that this process depends on
   std::thread thread;
 
@@ -169,6 +171,10 @@ void Watchdog::State::fire(double quiet) {
     if (!details.empty()) {
       write_stderr(fmt::format("rank {}: the ledgers of this host:{}\n", rank, details));
     }
+  } else if (starts_mpi.load()) {
+    const std::string halted = halted_siblings();
+    write_stderr(fmt::format("rank {}: MPI's start waits for a rank that has not come{}{}\n", rank,
+                             halted.empty() ? "" : "; on this host ", halted));
   }
   ::_exit(kExitCode);
 }
@@ -215,6 +221,11 @@ void Watchdog::enter_phase(Phase phase, double seconds) {
   }
   feed();
   state_->wake();
+}
+
+void Watchdog::starts_mpi() noexcept {
+  feed();
+  state_->starts_mpi.store(true);
 }
 
 void Watchdog::at_step(std::int64_t step) noexcept { state_->step.store(step); }

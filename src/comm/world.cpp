@@ -94,6 +94,7 @@ void start_mpi(int& argc, char**& argv, Process& process) {
   if (initialized != 0) {
     check_mpi(MPI_Query_thread(&provided), "MPI_Query_thread");
   } else {
+    process.watchdog.starts_mpi();
     check_mpi(MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
     process.owns_mpi = true;
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
@@ -139,9 +140,11 @@ void World::Impl::work_goes_on() {
 World::World(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 World::World(World&&) noexcept = default;
 
-World World::start(int& argc, char**& argv, const CommOptions& options) {
+World World::start(int& argc, char**& argv, const CommOptions& options,
+                   const std::function<void()>& before_mpi) {
   auto impl = std::make_unique<Impl>();
   impl->process = std::make_shared<Process>(options.collective_timeout);
+  if (before_mpi) before_mpi();
   start_mpi(argc, argv, *impl->process);
   Pulse first_pulse(MPI_COMM_WORLD, impl->process->watchdog, options.collective_timeout);
   impl->control = std::make_unique<ControlPlane>(

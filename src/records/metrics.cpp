@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "lockstep/base/cast.h"
@@ -72,7 +73,15 @@ MetricsFile::MetricsFile(std::filesystem::path path) : path_(std::move(path)) {
 }
 
 void MetricsFile::open() {
-  file_ = FileDescriptor(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+  // Nothing is written, or cut, through a link out of the run directory; nor is a pipe waited for.
+  std::error_code ignored;
+  const auto status = std::filesystem::symlink_status(path_, ignored);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    fail(ExitCode::kCannotCreate, "{}: is no regular file (a link, a directory or a pipe)",
+         path_.string());
+  }
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+  file_ = FileDescriptor(::open(path_.c_str(), kFlags, 0644));
   if (!file_.valid()) {
     fail(creation_failure(errno), "{}: cannot be opened for writing: {}", path_.string(),
          errno_text(errno));

@@ -111,6 +111,10 @@ void write_holder(int fd) {
   [[maybe_unused]] const ssize_t written = ::pwrite(fd, text.data(), text.size(), 0);
 }
 
+[[noreturn]] void fail_in_use(const fs::path& directory, int fd) {
+  fail(ExitCode::kCannotCreate, "{}: is in use by {}", directory.string(), holder_of(fd));
+}
+
 FileDescriptor take_lock(const fs::path& directory, Undo& undo) {
   const fs::path path = directory / kLockName;
   while (true) {
@@ -127,10 +131,7 @@ FileDescriptor take_lock(const fs::path& directory, Undo& undo) {
     }
     if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
       if (errno == EINTR) continue;
-      if (errno == EWOULDBLOCK) {
-        fail(ExitCode::kCannotCreate, "{}: is in use by {}", directory.string(),
-             holder_of(file.get()));
-      }
+      if (errno == EWOULDBLOCK) fail_in_use(directory, file.get());
       fail(ExitCode::kCannotCreate, "{}: cannot be locked: {}", path.string(), errno_text(errno));
     }
     // Its maker may have failed and removed it between our open and our lock.
@@ -178,6 +179,14 @@ RunDirectory RunDirectory::open(const fs::path& path, Mode mode) {
   write_holder(lock.get());
   undo.keep();
   return RunDirectory(path, std::move(lock), holds);
+}
+
+void RunDirectory::require_unused(const fs::path& path) {
+  const FileDescriptor file(::open((path / kLockName).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!file.valid()) return;
+  if (::flock(file.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    fail_in_use(path, file.get());
+  }
 }
 
 void RunDirectory::require_held() const {

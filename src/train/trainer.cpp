@@ -40,8 +40,10 @@ std::int64_t product(std::int64_t a, std::int64_t b, const char* what) {
   return result;
 }
 
-std::int64_t resolved_global_batch(const TrainOptions& options, int world_size) {
+std::int64_t resolved_global_batch(const TrainerConfig& config, int world_size) {
+  const TrainOptions& options = config.train;
   if (options.batch_size_per_rank == 0) return options.batch_size;
+  if (config.global_batch > 0) return config.global_batch;
   return product(options.batch_size_per_rank, world_size, "the global batch");
 }
 
@@ -70,7 +72,7 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
       data_(data),
       split_(split),
       config_(config),
-      global_batch_(resolved_global_batch(config.train, world.size())),
+      global_batch_(resolved_global_batch(config, world.size())),
       sampler_(checked_cast<std::int64_t>(split.training.size()), global_batch_,
                config.train.last_batch == "drop" ? LastBatch::kDrop : LastBatch::kKeep,
                config.train.seed),
@@ -124,10 +126,7 @@ Outcome Trainer::run() {
       count_step(last);
       if (state_.cursor.step_in_epoch == steps_per_epoch()) break;
       if ((reason = reason_to_stop(last)) != StopReason::kNone) break;
-      if (options.checkpoint_every_steps > 0 &&
-          state_.cursor.global_step % options.checkpoint_every_steps == 0) {
-        save_checkpoint(StopReason::kNone, /*best=*/false);
-      }
+      if (is_checkpoint_step()) save_checkpoint(StopReason::kNone, /*best=*/false);
     }
     if (reason != StopReason::kNone) {
       save_checkpoint(reason, /*best=*/false);
@@ -137,7 +136,7 @@ Outcome Trainer::run() {
     const bool done = stop_early_ || state_.cursor.epoch == options.epochs;
     reason = done ? StopReason::kDone : reason_to_stop(last);
     const bool best = state_.best && state_.best->global_step == state_.cursor.global_step;
-    if (reason != StopReason::kNone || best ||
+    if (reason != StopReason::kNone || best || is_checkpoint_step() ||
         state_.cursor.epoch % options.checkpoint_every_epochs == 0) {
       save_checkpoint(reason, best);
     }
@@ -148,6 +147,11 @@ Outcome Trainer::run() {
   }
   if (reason == StopReason::kNone) reason = StopReason::kDone;
   return {.reason = reason, .cursor = state_.cursor, .best = state_.best};
+}
+
+bool Trainer::is_checkpoint_step() const {
+  const std::int64_t every = config_.train.checkpoint_every_steps;
+  return every > 0 && state_.cursor.global_step % every == 0;
 }
 
 std::int64_t Trainer::steps_per_epoch() const {

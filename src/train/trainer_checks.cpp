@@ -146,18 +146,20 @@ void Trainer::require_same_conclusion(std::int64_t step, bool finite, const at::
   const Conclusion& usual =
       *std::ranges::max_element(all, {}, [&](const Conclusion& one) { return votes(one.digest); });
   std::vector<int> odd;
+  std::vector<int> others;
   for (int rank = 0; rank < world_.size(); ++rank) {
-    if (all[checked_cast<std::size_t>(rank)].digest != usual.digest) odd.push_back(rank);
+    const bool is_odd = all[checked_cast<std::size_t>(rank)].digest != usual.digest;
+    (is_odd ? odd : others).push_back(rank);
   }
   const bool odd_is_finite = all[checked_cast<std::size_t>(odd.front())].finite != 0;
+  const bool majority = 2 * votes(usual.digest) > world_.size();
   fail_together(
       world_, ExitCode::kDiverged,
-      fmt::format("step {}: {} received another reduced gradient than the other ranks{}: {}; the "
-                  "weights are those of step {}",
+      fmt::format("step {}: {} received another reduced gradient than {}{}: {}; the weights are "
+                  "those of step {}",
                   step + 1, world_.name_ranks(odd),
-                  2 * votes(usual.digest) > world_.size()
-                      ? ""
-                      : " (no majority: which is right is not known)",
+                  majority ? "the other ranks" : world_.name_ranks(others),
+                  majority ? "" : " (no majority: which is right is not known)",
                   odd_is_finite == (usual.finite != 0) ? "its loss or votes differ"
                   : odd_is_finite                      ? "it is finite, theirs is not"
                                                        : "it is not finite, theirs is",

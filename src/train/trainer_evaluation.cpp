@@ -34,6 +34,12 @@ void Trainer::swap_in_average() {
 }
 
 void Trainer::end_epoch() {
+  if (state_.epoch_sums.samples == 0) {
+    fail_together(world_, ExitCode::kDiverged,
+                  fmt::format("epoch {}: the update of every step was left out, its gradient not "
+                              "being finite; a smaller --learning-rate may help",
+                              state_.cursor.epoch + 1));
+  }
   require_equal_replicas(fmt::format("end of epoch {}", state_.cursor.epoch + 1));
   world_.enter_phase(Phase::kValidation);
   const Stopwatch watch;

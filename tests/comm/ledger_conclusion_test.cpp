@@ -118,6 +118,24 @@ TEST(Conclude, AStoppedRankAndOneThatIsMerelyBehind) {
   EXPECT_THAT(conclusion(readings), StartsWith("rank 1 (node1) is stopped (SIGSTOP)"));
 }
 
+// mpirun's end lets a stopped rank go on, and it comes to where the others have been.
+TEST(Conclude, AStoppedRankThatCaughtUpWhenItWasEnded) {
+  LedgerReading waiting = ended(rank_at(0, 4, true), 69, "rank 1 is stopped");
+  waiting.end_ns = 20 * kSecond;
+  LedgerReading stopped = ended_by_launcher(rank_at(1, 4, true));
+  stopped.entries.back().time_ns = 21 * kSecond;
+  EXPECT_EQ(conclusion({waiting, stopped}),
+            "rank 1 (node1) was behind in phase training, after all_reduce 'gradients' bucket 0 of "
+            "step 4; rank 0 waited for it in all_reduce 'gradients' bucket 0 of step 5");
+  // Another host's clock tells nothing, nor does one that ended without having waited.
+  stopped.identity.host = "node2";
+  EXPECT_THAT(conclusion({waiting, stopped}), Not(HasSubstr("was behind")));
+  LedgerReading failed = ended(rank_at(0, 4, false), 69, "no memory");
+  failed.end_ns = 5 * kSecond;
+  stopped.identity.host = "node1";
+  EXPECT_THAT(conclusion({failed, stopped}), StartsWith("rank 0 (node1) ended with exit code 69"));
+}
+
 TEST(Conclude, CopiesFromOtherHosts) {
   std::vector<LedgerReading> readings{ended(rank_at(0, 4, true), 69), rank_at(1, 4, true),
                                       ended_by_launcher(rank_at(2, 4, true)),

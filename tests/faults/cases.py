@@ -61,6 +61,11 @@ CASES = [
          r"error: rank 0 \(host\).*: injected fault: throw@forward, step 7", 70, quick=False),
     Case("exception at the start", "throw@start:rank={last}", 70,
          r"error: rank {last} \(host\).*: injected fault: throw@start", 70, saved=0, quick=False),
+    Case("SIGSTOP at the start", "stop@start:rank={last}", 69,
+         r"(MPI's start waits for a rank that has not come; on this host rank {last}) \(process \d+\) "
+         r"(is stopped \(SIGSTOP\))", saved=0, quick=False, **DEADLINE),
+    Case("hang at the start", "hang@start:rank={last}", 69,
+         r"rank {last} \(host\): no sign of life for N s in phase start-up", saved=0, quick=False, **DEADLINE),
     Case("exception while loading data", "throw@load:rank={last}", 70,
          r"error: rank {last} \(host\).*: injected fault: throw@load", 70, saved=0),
     Case("exception while a checkpoint is written", "throw@checkpoint:rank=0,step=7,pass=9", 70,
@@ -74,7 +79,7 @@ CASES = [
          r"step 7: the reduced gradient is not finite: .* from rank {last} \(host\); the weights are those of step 6",
          76),
     Case("Inf in what one rank receives", "inf@all-reduce:rank={last},step=7", 76,
-         r"step 7: rank {last} \(host\) received another reduced gradient than the other ranks.*: it is not finite, "
+         r"step 7: rank {last} \(host\) received another reduced gradient than .*: it is not finite, "
          r"theirs is; the weights are those of step 6", 76),
     Case("Inf, with --on-non-finite skip, then SIGKILL",
          "inf@gradient:rank={last},step=7; kill@forward:rank=0,step=9", 137,

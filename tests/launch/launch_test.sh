@@ -227,6 +227,12 @@ run 0 "$train"
 started "-n 3 "
 run 0 env CUDA_VISIBLE_DEVICES=1,2 "$train"
 started "-n 2 "
+# Of three, virtual ranks are shared by a power of two, and by no more than there are.
+for pair in 1:1 2:2 8:2; do
+  : >"$work/mpirun"
+  run 0 "$train" --virtual-ranks="${pair%:*}"
+  started "-n ${pair#*:} "
+done
 rm -r "$work/include"
 
 fresh
@@ -259,6 +265,13 @@ done <<'LINES'
 = "ini/g ""h"" #"|ini/g "h" #
 = ini/i = j|ini/i = j
 LINES
+# Its path is no more than a path: an assignment to awk, an option to cd.
+mkdir -p "$work/elsewhere/-d"
+printf 'model = mlp\nout = ini/a\n' >"$work/elsewhere/x=y.ini"
+run 0 "$train" --ranks 1 --config x=y.ini
+says "results: $work/elsewhere/ini/a"
+run 75 env STUB_CODE=75 "$train" --ranks 1 --out=-d
+says "--out $work/elsewhere/-d --resume auto"
 run 64 "$train" --ranks 0
 for name in out resume model ledger-dir; do
   run 64 "$train" --ranks 1 "--$name"

@@ -1,5 +1,6 @@
 """lockstep doctor: healthy jobs, a fault put in on purpose for each check, and dead jobs."""
 
+import fcntl
 import json
 import os
 import re
@@ -131,6 +132,17 @@ class DoctorTest(ProgramTest):
         self.assertRegex(verdict, r"73\): --out on rank 0 \(.*out holds a run already \(metrics.jsonl\)")
         self.doctor(2, "--out", out, "--resume", "auto")
         self.assertEqual([path.name for path in out.iterdir()], ["metrics.jsonl"])
+
+    def test_an_output_directory_in_use(self):
+        out = self.directory / "out"
+        out.mkdir()
+        with open(out / ".lock", "w") as lock:
+            lock.write("process 7 on elsewhere\n")
+            lock.flush()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            verdict = self.verdict(self.doctor(2, "--out", out, "--resume", "auto", code=73))
+            self.assertRegex(verdict, r"73\): --out on rank 0 \(.*out: is in use by process 7 on elsewhere")
+        self.doctor(2, "--out", out, "--resume", "auto")
 
     @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare"),
                          "mounting needs root and unshare")

@@ -1,5 +1,6 @@
 """Resume is exact: stopped anywhere and resumed, a run ends in the bits of the run never stopped."""
 
+import json
 import signal
 import subprocess
 
@@ -212,6 +213,34 @@ class ResumeTest(ProgramTest):
         for samples in epochs.values():
             self.assertEqual(len(set(samples)), 2700)
             self.assertEqual(len(samples), 2700)
+
+    def test_a_batch_a_rank_at_another_world_size(self):
+        """It counts at the begin: the global batch stays what it was, and the bits return with the ranks."""
+        whole, parts, moved = (self.directory / name for name in ("whole", "parts", "moved"))
+        settings = [*self.settings[:4], "--batch-size-per-rank", 50, "--epochs", 1]
+        self.expect(train(2, whole, *settings), 0)
+        self.expect(train(2, parts, *settings, "--max-steps", 7), 75)
+        self.expect(train(2, parts, *settings, "--resume", "auto"), 0)
+        self.expect_same(whole, parts)
+        self.expect(train(2, moved, *settings, "--max-steps", 7), 75)
+        self.expect(train(1, moved, *settings, "--max-steps", 9, "--resume", "auto"), 75)
+        self.expect(train(4, moved, *settings, "--resume", "auto"), 0)
+        self.assertEqual(checkpoints(moved)[-1], "step-00000027")
+        state = json.loads((moved / "checkpoints/step-00000027/state.json").read_text())
+        self.assertEqual(state["global_batch"], 100)
+
+    def test_checkpoints_of_steps_at_an_epochs_end(self):
+        out = self.directory / "out"
+        self.expect(train(1, out, *self.settings, "--epochs", 3, "--validation-fraction", 0.1, "--checkpoint-every-steps", 6,
+                          "--checkpoint-every-epochs", 3, "--learning-rate", 100, "--optimizer", "sgd",
+                          "--keep-checkpoints", 99), 0)
+        self.assertEqual(checkpoints(out), [f"step-{step:08}" for step in range(6, 37, 6)])
+
+    def test_an_epoch_without_an_update(self):
+        for fraction in (0, 0.1):
+            result = train(2, self.directory / f"out-{fraction}", *self.settings, "--epochs", 1, "--validation-fraction", fraction,
+                           "--on-non-finite", "skip", "--inject-fault", "nan@gradient:rank=1")
+            self.assertRegex(self.expect(result, 76).stderr, "epoch 1: the update of every step was left out")
 
     def check_virtual_ranks(self, *settings):
         """At 1, 2 and 4 ranks, and moved from 4 to 1 to 2 with two stops, all is the same."""

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,6 +38,25 @@ class MetricsFileTest : public testing::Test {
   test::TemporaryDirectory run_;
   const fs::path path_ = run_ / "metrics.jsonl";
 };
+
+// What stands in its place in a run directory from a stranger.
+TEST_F(MetricsFileTest, NothingButARegularFileIsOpened) {
+  const fs::path victim = run_ / "victim";
+  overwrite(victim, "precious, without a newline");
+  for (const char* target : {"victim", "nothing"}) {
+    fs::create_symlink(target, path_);
+    expect_error(ExitCode::kCannotCreate, "metrics.jsonl: is no regular file",
+                 [&] { MetricsFile file(path_); });
+    fs::remove(path_);
+  }
+  EXPECT_EQ(read_text_file(victim), "precious, without a newline");
+  EXPECT_FALSE(fs::exists(run_ / "nothing"));
+  ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+  expect_error(ExitCode::kCannotCreate, "is no regular file", [&] { MetricsFile file(path_); });
+  fs::remove(path_);
+  fs::create_directory(path_);
+  expect_error(ExitCode::kCannotCreate, "is no regular file", [&] { MetricsFile file(path_); });
+}
 
 TEST_F(MetricsFileTest, AppendsOneLineWithOneWrite) {
   MetricsFile file(path_);

@@ -28,6 +28,8 @@ class Watchdog {
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
+  /// MPI's start follows, which waits for every rank.
+  void starts_mpi() noexcept;
   /// From now on messages name this rank and read the ledgers beside `ledger`.
   void identify(const LedgerIdentity& identity, const std::filesystem::path& ledger);
   void enter_phase(Phase phase, double seconds);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -32,8 +33,9 @@ class World {
   /// and leaves it running), the ledger, the watchdog, and handlers that note in the ledger which
   /// signal ends the process before it does. Every rank calls it, once. Throws Error{kUnavailable};
   /// AgreedError{kCannotCreate | kInputOutput}, which the root has printed, when any rank can have
-  /// no ledger.
-  static World start(int& argc, char**& argv, const CommOptions& options);
+  /// no ledger. `before_mpi` is called first, under the watchdog's eyes; what it throws passes on.
+  static World start(int& argc, char**& argv, const CommOptions& options,
+                     const std::function<void()>& before_mpi = {});
 
   /// Ends the job in order: waits for all ranks, finalizes MPI, removes the ledger. Not when an
   /// exception that agree() did not announce is passing, nor after a failed operation: the other

@@ -25,6 +25,10 @@ class RunDirectory {
   /// holds none. Nothing that was made is left behind then.
   static RunDirectory open(const std::filesystem::path& path, Mode mode);
 
+  /// Throws Error{kCannotCreate} as open() does when the directory is in use by another process; at
+  /// that moment, which a start a moment later need not find. Writes nothing.
+  static void require_unused(const std::filesystem::path& path);
+
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
   std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }

@@ -43,6 +43,9 @@ struct TrainerConfig {
   /// What else they depend on, of all ranks together: kept there too. A resume that finds another
   /// text says that it is not bit-exact.
   std::string numerics;
+  /// With batch_size_per_rank: the global batch of the run that is gone on with, whatever the number
+  /// of ranks is now; 0: a new run.
+  std::int64_t global_batch = 0;
   /// Failures to rehearse: those that happen in the trainer or in its collectives.
   FaultPlan faults;
   /// For proofs, epochs of so many steps at most, >= 1: the epoch's first ones and its last one; 0:
@@ -129,6 +132,7 @@ class Trainer {
   void swap_in_average();
   void broadcast_flat(const at::Tensor& flat, const char* name);
   StopReason reason_to_stop(const StepResult& result) const;
+  bool is_checkpoint_step() const;
 
   void reach(FaultPlace place, std::int64_t step) {
     config_.faults.reach(place, world_.rank(), step);
