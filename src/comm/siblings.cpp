@@ -3,22 +3,22 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <string_view>
 #include <system_error>
 
 #include "comm/process_state.h"
-#include "lockstep/base/file.h"
 
 namespace lockstep {
 
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::size_t kMostEnvironment = 1 << 20;
 
 // Together they name a job of Open MPI on this host.
 constexpr const char* kJobVariables[] = {"PMIX_NAMESPACE", "PMIX_SERVER_URI2"};
@@ -44,12 +44,10 @@ std::string job_in(std::string_view environment) {
   return job;
 }
 
+// Empty when the process has ended, or is another user's.
 std::string environment_of(const fs::path& process) {
-  try {
-    return read_text_file(process / "environ", kMostEnvironment);
-  } catch (const std::exception&) {
-    return {};  // has ended, or is another user's
-  }
+  std::ifstream file(process / "environ", std::ios::binary);  // its size is told nowhere
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 }  // namespace

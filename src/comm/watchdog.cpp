@@ -52,6 +52,12 @@ struct Watchdog::State {
   pid_t launcher = 0;  // the parent process; 0: none that this process depends on
   std::thread thread;
 
+  // Seconds without a sign of life after which it fires; 0: never.
+  double limit() const noexcept {
+    if (seconds <= 0) return 0;
+    // Who waits for others to start lets them speak first.
+    return seconds * 1.25 + (starts_mpi.load() && ledger.empty() ? 4 : 1);
+  }
   void wake() const noexcept;
   void sleep(double seconds) const noexcept;
   void run();
@@ -77,8 +83,7 @@ void Watchdog::State::run() {
   std::uint64_t seen = signs.load(std::memory_order_relaxed);
   double quiet = 0;
   while (!stop) {
-    const double limit = seconds > 0 ? seconds * 1.25 + 1 : 0;
-    const double tick = limit > 0 ? std::clamp(limit / 20, 0.01, 1.0) : 1.0;
+    const double tick = limit() > 0 ? std::clamp(limit() / 20, 0.01, 1.0) : 1.0;
     const Stopwatch slept;
     lock.unlock();
     sleep(tick);
@@ -94,7 +99,7 @@ void Watchdog::State::run() {
     // A tick that took longer than asked means that this process did not run: others did not
     // either.
     quiet += std::min(slept.seconds(), 2 * tick);
-    if (!stop && quiet >= seconds * 1.25 + 1) fire(quiet);
+    if (!stop && quiet >= limit()) fire(quiet);
   }
 }
 

@@ -2,6 +2,8 @@
 # The scripts in launch/ on machines that lack something: a copy of them with stubs for the programs they
 # start (cmake, mpirun, apt-get, pip, uname, nvidia-smi), in a temporary directory.
 set -euo pipefail
+# Who is started in the background ignores INT, which no shell below could undo.
+if [[ "${1:-}" != with-signals ]]; then exec env --default-signal=INT,HUP "$BASH" "${BASH_SOURCE[0]}" with-signals; fi
 # A test may itself be started within an allocation, or by mpirun.
 for name in $(compgen -e); do
   case "$name" in SLURM_* | LOCKSTEP_* | OMPI_* | PMIX_* | PRTE_*) unset "$name" ;; esac
@@ -266,7 +268,7 @@ done <<'LINES'
 = ini/i = j|ini/i = j
 LINES
 # Its path is no more than a path: an assignment to awk, an option to cd.
-mkdir -p "$work/elsewhere/-d"
+mkdir -p "$work/elsewhere/-d" "$work/elsewhere/ini/a"
 printf 'model = mlp\nout = ini/a\n' >"$work/elsewhere/x=y.ini"
 run 0 "$train" --ranks 1 --config x=y.ini
 says "results: $work/elsewhere/ini/a"
@@ -429,7 +431,7 @@ STUB
 stub sleep <<<"exec '$work/tools/sleep' 0.02"
 install -m 755 /usr/bin/sleep "$repo/build/lockstep"
 run 69 "$train" --ranks 1 --host there
-says "mpirun hangs: its ranks on this host have ended, and it has not"
+says "mpirun hangs: it has no ranks on this host (any more), and has not ended"
 [[ -e "$work/ranks_gone" ]] || failed "a rank was there all the time"
 rm "$work/bin/sleep" "$repo/build/lockstep"
 touch "$repo/build/lockstep"

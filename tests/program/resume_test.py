@@ -239,7 +239,7 @@ class ResumeTest(ProgramTest):
     def test_an_epoch_without_an_update(self):
         for fraction in (0, 0.1):
             result = train(2, self.directory / f"out-{fraction}", *self.settings, "--epochs", 1, "--validation-fraction", fraction,
-                           "--on-non-finite", "skip", "--inject-fault", "nan@gradient:rank=1")
+                           "--schedule", "constant", "--on-non-finite", "skip", "--inject-fault", "nan@gradient:rank=1")
             self.assertRegex(self.expect(result, 76).stderr, "epoch 1: the update of every step was left out")
 
     def check_virtual_ranks(self, *settings):

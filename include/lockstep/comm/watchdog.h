@@ -28,7 +28,7 @@ class Watchdog {
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
-  /// MPI's start follows, which waits for every rank.
+  /// MPI's start follows, which waits for every rank: until there is a ledger, the margin is 3 s more.
   void starts_mpi() noexcept;
   /// From now on messages name this rank and read the ledgers beside `ledger`.
   void identify(const LedgerIdentity& identity, const std::filesystem::path& ledger);
