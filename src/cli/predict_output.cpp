@@ -92,7 +92,13 @@ std::string prediction_json(const Predictions& predictions, int top) {
     }
     images.push_back(std::move(entry));
   }
-  Json all{{"images", std::move(images)}};
+  Json failed = Json::array();
+  for (const FailedInput& input : predictions.failed) {
+    failed.push_back({{"image", input.id},
+                      {"input", predictions.files[input.file]},
+                      {"problem", input.problem}});
+  }
+  Json all{{"images", std::move(images)}, {"failed", std::move(failed)}};
   if (const Score score = score_of(predictions); score.labelled > 0) {
     all["labelled"] = score.labelled;
     all["accuracy"] = score.accuracy();

@@ -22,9 +22,17 @@ struct Prediction {
   std::array<int, kClasses> ranking() const;
 };
 
+/// A file that could not be read.
+struct FailedInput {
+  std::int64_t id = 0;   ///< the position it keeps
+  std::size_t file = 0;  ///< index into Predictions::files
+  std::string problem;
+};
+
 struct Predictions {
   std::vector<std::string> files;
   std::vector<Prediction> images;
+  std::vector<FailedInput> failed{};
 };
 
 /// Lines for people, the `top` likeliest classes of each image, 1 to kClasses; with labels the

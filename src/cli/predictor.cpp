@@ -43,18 +43,9 @@ struct Member {
 
 Member read_member(const std::string& directory, const ComputeDevice& device) {
   const CheckpointReader reader(checkpoint_directory(directory));
-  const TrainingState& state = reader.state();
-  Member member{.sha256 = reader.sha256(), .shape = {}, .network = {}};
-  member.shape.classes = kClasses;
-  // What older checkpoints do not say is MNIST's; other weights are then refused.
-  if (const auto& shape = state.image_shape; !shape.empty()) {
-    member.shape.channels = shape[0];
-    member.shape.height = shape[1];
-    member.shape.width = shape[2];
-  }
-  const auto name = state.settings.find("model");
-  if (name == state.settings.end()) fail(ExitCode::kBadData, "{}: names no network", directory);
-  member.network = make_network(name->second, member.shape);
+  const Member member{.sha256 = reader.sha256(),
+                      .shape = reader.network_shape(),
+                      .network = reader.make_network()};
   FlatParameters parameters(member.network, device.device);
   reader.read_evaluation_weights(parameters);
   return member;
@@ -267,7 +258,10 @@ Predictions Predictor::predict() {
   std::int64_t id = 1;
   for (std::size_t file = 0; world_.is_root() && file < files_.size(); ++file) {
     predictions.files.push_back(files_[file].name());
-    if (!complaints_[file].empty()) log_error("{}", complaints_[file]);
+    if (const std::string& problem = complaints_[file]; !problem.empty()) {
+      log_error("{}", problem);
+      predictions.failed.push_back({.id = id, .file = file, .problem = problem});
+    }
     const std::size_t count = rows_[file].size() / kClasses;
     for (std::size_t i = 0; i < count; ++i) {
       Prediction image{.id = id + static_cast<std::int64_t>(i), .file = file};

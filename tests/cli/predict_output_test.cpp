@@ -26,6 +26,7 @@ Predictions sample() {
                         prediction(4, 2, 2, 0, 0.99996)};
   predictions.images[1].truth = 2;
   predictions.images[2].truth = 6;
+  predictions.failed = {{.id = 2, .file = 1, .problem = "bad.png: is empty"}};
   return predictions;
 }
 
@@ -62,13 +63,16 @@ TEST(PredictOutput, JsonHasEveryDigitOfAProbability) {
                                                {"true", 2},
                                                {"label", 2},
                                                {"probability", 1.0}}));
+  EXPECT_EQ(json["failed"], (nlohmann::json::array({{{"image", 2},
+                                                     {"input", "bad.png"},
+                                                     {"problem", "bad.png: is empty"}}})));
   EXPECT_EQ(json["labelled"], 2);
   EXPECT_EQ(json["accuracy"], 0.5);
   const std::string three = prediction_json(sample(), 3);
   EXPECT_EQ(nlohmann::json::parse(three)["images"][0]["top"].size(), 3u);
   predictions.images.resize(1);
   EXPECT_THAT(prediction_json(predictions, 1), Not(HasSubstr("accuracy")));
-  EXPECT_EQ(prediction_json({}, 1), "{\"images\":[]}\n");
+  EXPECT_EQ(prediction_json({}, 1), "{\"images\":[],\"failed\":[]}\n");
 }
 
 TEST(PredictOutput, EqualProbabilitiesAreRankedByLabel) {

@@ -1,5 +1,6 @@
 """lockstep predict: pictures of every kind, data sets, several ranks, and what cannot be read."""
 
+import hashlib
 import json
 import os
 import random
@@ -86,6 +87,23 @@ FORMS = {
 }
 
 
+def with_state(checkpoint, to, **changes):
+    """A copy of a checkpoint with another state.json (None: without that key), whole by its manifest."""
+    shutil.copytree(checkpoint, to)
+    state = json.loads((to / "state.json").read_text())
+    state.update(changes)
+    state = {key: value for key, value in state.items() if value is not None}
+    content = json.dumps(state).encode()
+    (to / "state.json").write_bytes(content)
+    manifest = json.loads((to / "MANIFEST.json").read_text().splitlines()[0])
+    for entry in manifest["files"]:
+        if entry["name"] == "state.json":
+            entry.update(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    line = json.dumps(manifest, separators=(",", ":"), sort_keys=True) + "\n"
+    (to / "MANIFEST.json").write_text(line + hashlib.sha256(line.encode()).hexdigest() + "\n")
+    return to
+
+
 def predictions(result):
     return json.loads(result.stdout)["images"]
 
@@ -103,6 +121,9 @@ class PredictTest(ProgramTest):
         if not cls.shared.exists():
             result = train(2, cls.shared, "--config", SOURCE / "configs" / "smoke.ini", timeout=400)
             assert result.returncode == 0, result.stderr
+
+    def best(self):
+        return self.shared / "checkpoints" / (self.shared / "checkpoints" / "BEST").read_text().strip()
 
     def image(self, n):
         return self.pixels[SIDE * SIDE * n:SIDE * SIDE * (n + 1)]
@@ -151,7 +172,10 @@ class PredictTest(ProgramTest):
             results = [self.predict("--json", "--evaluation-batch", 4, *arguments, *inputs, ranks=ranks,
                                     code=65) for ranks in (1, 2, 4)]
             self.assertEqual(len({result.stdout for result in results}), 1)
-            self.assertEqual(len({result.stderr for result in results}), 1)
+            # mpirun adds lines of its own.
+            errors = [[line for line in result.stderr.splitlines() if "error: " in line] for result in results]
+            self.assertEqual(errors, [errors[0]] * 3)
+            self.assertEqual([line.split(": ")[1] for line in errors[0]], [str(files[7]), str(inputs[-1])])
             self.assertEqual(len(predictions(results[0])), 24 + 60)
         alone = self.predict("--json", "--evaluation-batch", 4, *inputs, code=65)
         # An ensemble of one checkpoint with itself is that checkpoint.
@@ -170,6 +194,10 @@ class PredictTest(ProgramTest):
         self.assertEqual(result.stdout, "ImageId,Label\n" + "".join(
             f"{place},{self.labels[n]}\n" for place, n in expected))
         self.assertEqual(result.stderr.count("error: "), 2, result.stderr)
+        failed = json.loads(self.predict("--json", *inputs, code=65, ranks=2).stdout)["failed"]
+        self.assertEqual([(entry["image"], entry["input"]) for entry in failed], [(2, str(bad)), (5, str(text))])
+        for entry in failed:
+            self.assertIn(f"error: {entry['problem']}\n", result.stderr)
         self.assertIn(str(bad), result.stderr)
         self.assertIn(str(text), result.stderr)
         missing = self.directory / "missing.png"
@@ -312,8 +340,7 @@ class PredictTest(ProgramTest):
         self.assertIn("--checkpoint", self.expect(run(1, "predict", file), 64).stderr)
         self.predict(file, checkpoint=self.directory / "none", code=66)
         damaged = self.directory / "damaged"
-        best = self.shared / "checkpoints" / (self.shared / "checkpoints" / "BEST").read_text().strip()
-        shutil.copytree(best, damaged)
+        shutil.copytree(self.best(), damaged)
         model = damaged / "model.safetensors"
         content = bytearray(model.read_bytes())
         content[-1] ^= 1
@@ -322,6 +349,26 @@ class PredictTest(ProgramTest):
         empty = self.directory / "empty"
         empty.mkdir()
         self.assertIn(str(empty), self.predict(empty, code=66).stderr)
+
+    def test_checkpoints_that_say_what_they_are_not(self):
+        file = self.png("a.png")
+        state = json.loads((self.best() / "state.json").read_text())
+        settings = state["settings"]
+        for number, (changes, expect) in enumerate((
+                ({"image_shape": [1, 1 << 14, 1 << 14]}, "takes more than"),
+                ({"image_shape": [1 << 20, 16, 16]}, "takes more than"),
+                ({"image_shape": [1, 56, 56]}, "tensor"),
+                ({"image_shape": [1, 28, 0]}, "image_shape"),
+                ({"settings": {**settings, "model": "unheard"}}, "unheard"),
+                ({"settings": {**settings, "model": "mlp"}}, "tensor"))):
+            with self.subTest(changes):
+                checkpoint = with_state(self.best(), self.directory / f"checkpoint-{number}", **changes)
+                result = self.predict(file, checkpoint=checkpoint, code=65)
+                self.assertIn(expect, result.stderr)
+                self.assertIn(str(checkpoint), result.stderr)
+        # One from before they said it.
+        old = with_state(self.best(), self.directory / "old", image_shape=None)
+        self.assertEqual(self.predict(file, checkpoint=old).stdout, self.predict(file).stdout)
 
     def test_damaged_pictures_do_no_harm(self):
         rng = random.Random(1)
