@@ -149,7 +149,13 @@ Image InputFile::read_picture() const {
 }
 
 Dataset InputFile::read_dataset(const std::function<void()>& progress) const {
-  return named([&] { return load_dataset(path_, Part::kTest, Labels::kOptional, progress); });
+  try {
+    return named([&] { return load_dataset(path_, Part::kTest, Labels::kOptional, progress); });
+  } catch (const Error& error) {
+    std::error_code ignored;
+    if (error.code() != ExitCode::kInputMissing || !fs::is_directory(path_, ignored)) throw;
+    fail(error.code(), "{}; no PNG or JPEG picture is there either", error.what());
+  }
 }
 
 std::vector<std::string> expand_inputs(const std::vector<std::string>& arguments) {

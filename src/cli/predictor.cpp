@@ -43,9 +43,8 @@ struct Member {
 
 Member read_member(const std::string& directory, const ComputeDevice& device) {
   const CheckpointReader reader(checkpoint_directory(directory));
-  const Member member{.sha256 = reader.sha256(),
-                      .shape = reader.network_shape(),
-                      .network = reader.make_network()};
+  const Member member{
+      .sha256 = reader.sha256(), .shape = reader.network_shape(), .network = reader.make_network()};
   FlatParameters parameters(member.network, device.device);
   reader.read_evaluation_weights(parameters);
   return member;

@@ -63,9 +63,9 @@ TEST(PredictOutput, JsonHasEveryDigitOfAProbability) {
                                                {"true", 2},
                                                {"label", 2},
                                                {"probability", 1.0}}));
-  EXPECT_EQ(json["failed"], (nlohmann::json::array({{{"image", 2},
-                                                     {"input", "bad.png"},
-                                                     {"problem", "bad.png: is empty"}}})));
+  EXPECT_EQ(json["failed"],
+            (nlohmann::json::array(
+                {{{"image", 2}, {"input", "bad.png"}, {"problem", "bad.png: is empty"}}})));
   EXPECT_EQ(json["labelled"], 2);
   EXPECT_EQ(json["accuracy"], 0.5);
   const std::string three = prediction_json(sample(), 3);

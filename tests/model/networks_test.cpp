@@ -53,8 +53,8 @@ TEST(Networks, TakeOtherShapes) {
 
 TEST(Networks, AreNotMadeBeyondTheMemoryTheyMayTake) {
   for (const NetworkEntry& entry : registered_networks()) {
-    const auto bytes = static_cast<std::uint64_t>(count_parameters(*make_network(entry.name, {}))) *
-                       sizeof(float);
+    const auto bytes =
+        static_cast<std::uint64_t>(count_parameters(*make_network(entry.name, {}))) * sizeof(float);
     EXPECT_NO_THROW(make_network(entry.name, {}, 2 * bytes)) << entry.name;
     const NetworkShape large{.height = std::int64_t{1} << 14, .width = std::int64_t{1} << 14};
     for (const auto& [shape, most] : {std::pair{NetworkShape{}, bytes - 1}, {large, 100 * bytes}}) {

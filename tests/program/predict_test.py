@@ -348,7 +348,7 @@ class PredictTest(ProgramTest):
         self.assertIn("model.safetensors", self.predict(file, checkpoint=damaged, code=65).stderr)
         empty = self.directory / "empty"
         empty.mkdir()
-        self.assertIn(str(empty), self.predict(empty, code=66).stderr)
+        self.assertRegex(self.predict(empty, code=66).stderr, f"{empty}: .*no PNG or JPEG picture is there")
 
     def test_checkpoints_that_say_what_they_are_not(self):
         file = self.png("a.png")

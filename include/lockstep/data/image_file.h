@@ -41,7 +41,8 @@ bool is_image_file(const std::filesystem::path& path);
 /// follows a complete picture is ignored. Thread-safe.
 Image decode_image(std::span<const std::byte> bytes, const std::string& name);
 
-/// decode_image of a file's content, which may be gzip. Throws Error{kInputMissing | kBadData | kInputOutput}.
+/// decode_image of a file's content, which may be gzip. Throws Error{kInputMissing | kBadData |
+/// kInputOutput}.
 Image read_image(const std::filesystem::path& path);
 
 }  // namespace lockstep
