@@ -24,8 +24,8 @@ packages=(
   g++:g++ cmake:cmake ninja-build:ninja python3:python3 openmpi-bin:mpirun libopenmpi-dev:mpicxx
   libboost-program-options-dev:boost/program_options.hpp libgtest-dev:gtest/gtest.h
   libgmock-dev:gmock/gmock.h libspdlog-dev:spdlog/spdlog.h libfmt-dev:fmt/core.h
-  nlohmann-json3-dev:nlohmann/json.hpp zlib1g-dev:zlib.h libssl-dev:openssl/evp.h
-  librandom123-dev:Random123/philox.h
+  nlohmann-json3-dev:nlohmann/json.hpp zlib1g-dev:zlib.h libpng-dev:png.h libjpeg62-turbo-dev:jpeglib.h
+  libssl-dev:openssl/evp.h librandom123-dev:Random123/philox.h
 )
 # Useful, installed along with the others, and not asked for otherwise.
 useful_packages=(ccache:ccache)

@@ -3,12 +3,12 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint_choice.h"
 #include "command_line.h"
 #include "lockstep/base/file.h"
 #include "lockstep/base/log.h"
 #include "lockstep/base/text.h"
 #include "lockstep/checkpoint/safetensors.h"
-#include "lockstep/checkpoint/store.h"
 #include "lockstep/comm/together.h"
 #include "lockstep/data/split.h"
 #include "lockstep/model/flat_parameters.h"
@@ -26,15 +26,6 @@ std::string option(const ParsedSettings& parsed, const std::string& name,
                    const std::string& fallback) {
   const auto found = parsed.options.find(name);
   return found == parsed.options.end() ? fallback : found->second;
-}
-
-// A run directory stands for its best checkpoint, or its newest one.
-std::filesystem::path checkpoint_directory(const std::filesystem::path& given) {
-  if (!has_store(given / "checkpoints")) return given;
-  const CheckpointStore store(given / "checkpoints");
-  if (const auto best = store.best()) return *best;
-  if (const auto latest = store.latest()) return *latest;
-  fail(ExitCode::kInputMissing, "{}: this run has no checkpoint", given.string());
 }
 
 // The run's settings where the command line does not name others.

@@ -81,6 +81,11 @@ class Parser {
     return find_by_name(accepted_.options, name) != accepted_.options.end();
   }
 
+  bool is_repeatable(std::string_view name) const {
+    const auto own = find_by_name(accepted_.options, name);
+    return own != accepted_.options.end() && own->repeatable;
+  }
+
   po::options_description describe_options() const {
     po::options_description all;
     all.add_options()("config", po::value<std::string>());
@@ -144,10 +149,15 @@ class Parser {
               .style(Style::allow_long | Style::long_allow_adjacent | Style::long_allow_next)
               .run();
       for (const auto& option : parsed.options) {
-        if (option.position_key < 0) {
-          add(command_line_, name, {option.value.empty() ? implied : option.value[0], shown});
-        } else {
+        if (option.position_key >= 0) {
           take_argument(option.value[0]);
+        } else if (is_repeatable(name)) {
+          if (const auto problem = utf8_problem(option.value[0])) {
+            report("{}={}: {}", shown, option.value[0], *problem);
+          }
+          lists_[name].push_back(option.value[0]);
+        } else {
+          add(command_line_, name, {option.value.empty() ? implied : option.value[0], shown});
         }
       }
     } catch (const po::invalid_command_line_syntax& error) {
@@ -286,6 +296,7 @@ class Parser {
     }
     check_model(parsed.settings.model.name);
     parsed.positional = positional_;
+    parsed.lists = lists_;
     for (const CommandOption& option : accepted_.options) {
       const auto given = command_line_.find(option.name);
       if (given == command_line_.end()) continue;
@@ -317,6 +328,7 @@ class Parser {
   const std::vector<Setting> table_;
   std::vector<std::string> names_;
   GivenValues command_line_;
+  std::map<std::string, std::vector<std::string>> lists_;
   std::vector<std::string> positional_;
   GivenValues file_;
   std::vector<std::string> problems_;

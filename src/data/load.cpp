@@ -22,9 +22,14 @@ namespace fs = std::filesystem;
 // What people hand over by mistake, by its first bytes.
 std::string_view kind_of(std::string_view head) {
   using namespace std::string_view_literals;
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kKinds{{
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 13> kKinds{{
       {"\x89PNG"sv, " (a PNG image)"},
       {"\xff\xd8\xff"sv, " (a JPEG image)"},
+      {"GIF8"sv, " (a GIF image)"},
+      {"II*\0"sv, " (a TIFF image)"},
+      {"MM\0*"sv, " (a TIFF image)"},
+      {"RIFF"sv, " (a WebP image, a sound or a film)"},
+      {"BM"sv, " (a BMP image)"},
       {"PK\x03\x04"sv, " (a zip archive)"},
       {"\x93NUMPY"sv, " (a NumPy array)"},
       {"\x89HDF"sv, " (an HDF5 file)"},

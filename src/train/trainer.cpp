@@ -95,6 +95,7 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
   state_.global_batch = global_batch_;
   state_.training_samples = checked_cast<std::int64_t>(split.training.size());
   state_.data_sha256 = data.sha256();
+  state_.image_shape = {data.channels, data.height, data.width};
   state_.numerics = config.numerics;
   state_.settings = config.settings;
   check_faults();

@@ -75,9 +75,11 @@ void Trainer::restore(const CheckpointStore::Loaded* loaded) {
 
   const auto settings = std::move(state_.settings);
   const auto numerics = std::move(state_.numerics);
+  const auto image_shape = std::move(state_.image_shape);
   state_ = decode_state(world_.broadcast_text(std::move(json)), kStateFile);
   state_.settings = settings;
   state_.numerics = numerics;
+  state_.image_shape = image_shape;
   schedule_->load(state_.schedule);
   optimizer_->set_step_count(state_.optimizer_steps);
   stop_early_ = config_.train.early_stopping > 0 &&

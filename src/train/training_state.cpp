@@ -1,5 +1,6 @@
 #include "lockstep/train/training_state.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -43,6 +44,18 @@ StopReason decode_reason(const std::string& text) {
   fail(ExitCode::kBadData, "unknown stop_reason \"{}\"", text);
 }
 
+std::vector<std::int64_t> decode_shape(const Json& json) {
+  std::vector<std::int64_t> shape;
+  for (const Json& size : json) shape.push_back(whole<std::int64_t>(size));
+  // As much as an image of the data may have: no product of these overflows.
+  constexpr std::int64_t kMost = std::int64_t{1} << 28;
+  const bool possible = json.is_array() && shape.size() == 3 &&
+                        std::ranges::all_of(shape, [](auto n) { return n >= 1 && n <= kMost; }) &&
+                        shape[0] * shape[1] <= kMost && shape[0] * shape[1] * shape[2] <= kMost;
+  if (!possible) fail(ExitCode::kBadData, "image_shape {} is impossible", json.dump());
+  return shape;
+}
+
 TrainingState decode_checked(const Json& json) {
   const int schema = whole<int>(json.at("schema"));
   if (schema != TrainingState::kSchema) {
@@ -75,6 +88,7 @@ TrainingState decode_checked(const Json& json) {
   state.global_batch = whole<std::int64_t>(json.at("global_batch"));
   state.training_samples = whole<std::int64_t>(json.at("training_samples"));
   state.data_sha256 = json.at("data_sha256").get<std::string>();
+  if (json.contains("image_shape")) state.image_shape = decode_shape(json.at("image_shape"));
   state.numerics = json.at("numerics").get<std::string>();
   state.settings = json.at("settings").get<std::map<std::string, std::string>>();
   const Cursor& at = state.cursor;
@@ -129,6 +143,7 @@ std::string encode_state(const TrainingState& state) {
             {"schedule", Json::parse(state.schedule)},
             {"numerics", state.numerics},
             {"settings", state.settings}};
+  if (!state.image_shape.empty()) json["image_shape"] = state.image_shape;
   if (state.skipped_steps > 0) json["skipped_steps"] = state.skipped_steps;
   return json.dump(2) + "\n";
 }

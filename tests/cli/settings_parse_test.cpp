@@ -246,6 +246,23 @@ TEST(ParseSettings, ASubcommandTakesItsOwnOptionsAndOnlyItsSettings) {
   EXPECT_EQ(refusal({"--json"}).message, "--json: unknown option");
 }
 
+TEST(ParseSettings, ARepeatableOptionKeepsItsValuesInOrder) {
+  const CommandLine accepted{
+      .positional = {.name = "FILE", .help = "files", .least = 0, .most = 9},
+      .options = {{.name = "weights", .value_name = "DIR", .help = "", .repeatable = true},
+                  {.name = "json", .value_name = "", .help = ""}},
+      .settings = {},
+      .models = {}};
+  const std::vector<std::string> arguments{"--weights", "b",           "one", "--json",
+                                           "two",       "--weights=a", "-"};
+  const ParsedSettings parsed = parse_settings(arguments, accepted);
+  EXPECT_EQ(parsed.lists.at("weights"), (std::vector<std::string>{"b", "a"}));
+  EXPECT_EQ(parsed.positional, (std::vector<std::string>{"one", "two", "-"}));
+  EXPECT_FALSE(parsed.options.contains("weights"));
+  EXPECT_TRUE(parsed.options.contains("json"));
+  EXPECT_TRUE(parse_settings({}, accepted).lists.empty());
+}
+
 TEST(ParseSettings, ASubcommandTakesItsPositionalArguments) {
   const CommandLine report{.positional = {.name = "DIR", .help = "runs", .least = 1, .most = 3},
                            .options = {{"out", "FILE", "the page"}, {"watch", "", "go on"}},

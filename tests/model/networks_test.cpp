@@ -51,6 +51,29 @@ TEST(Networks, TakeOtherShapes) {
   }
 }
 
+TEST(Networks, AreNotMadeBeyondTheMemoryTheyMayTake) {
+  for (const NetworkEntry& entry : registered_networks()) {
+    const auto bytes =
+        static_cast<std::uint64_t>(count_parameters(*make_network(entry.name, {}))) * sizeof(float);
+    EXPECT_NO_THROW(make_network(entry.name, {}, 2 * bytes)) << entry.name;
+    const NetworkShape large{.height = std::int64_t{1} << 14, .width = std::int64_t{1} << 14};
+    for (const auto& [shape, most] : {std::pair{NetworkShape{}, bytes - 1}, {large, 100 * bytes}}) {
+      try {
+        make_network(entry.name, shape, most);
+        FAIL() << "expected an Error: " << entry.name;
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ExitCode::kBadData);
+        EXPECT_THAT(error.what(), HasSubstr(entry.name));
+      }
+    }
+  }
+  // The limit ends with the call, for tensors that were made under it too.
+  auto network = make_network("mlp", {}, std::uint64_t{1} << 24);
+  at::Tensor weight = network->parameters()[0].detach();
+  EXPECT_EQ(weight.resize_({1 << 23}).numel(), 1 << 23);
+  EXPECT_EQ(at::zeros({1 << 23}).numel(), 1 << 23);
+}
+
 TEST(Networks, RefuseUnknownNamesAndTinyImages) {
   try {
     make_network("digit-cnn", {});

@@ -22,6 +22,13 @@ PLACES = ("benchmarks/", "cmake/", "configs/", "data/", "docs/", "examples/", "i
           "src/", "tests/")
 
 
+def without_comment(line):
+    """The words of a line as they are written: with their quotes, and with what the shell does for them."""
+    lexer = shlex.shlex(line, posix=False)
+    lexer.whitespace_split = True
+    return " ".join(lexer)
+
+
 class Block:
     def __init__(self, kind, line):
         self.kind, self.line, self.lines = kind, line, []
@@ -36,9 +43,9 @@ class Block:
                 text = text[:-1]
                 continue
             code = EXPECTED_CODE.search(text)
-            words = shlex.split(text, comments=True)
-            if words:
-                yield number, shlex.join(words), int(code.group(1)) if code else 0
+            command = without_comment(text)
+            if command:
+                yield number, command, int(code.group(1)) if code else 0
             text = ""
 
 

@@ -24,6 +24,9 @@ class Commands(unittest.TestCase):
         found = readme.blocks(text)
         self.assertEqual([(block.kind, block.line) for block in found], [("sh test", 2), ("text output", 9)])
         self.assertEqual(list(found[0].commands()), [(3, "one two", 0), (7, "three", 75)])
+        shell = "a 'b  c' *.jpg | d - >e   # f"
+        block = readme.blocks(f"```sh test\n{shell}\n```\n")[0]
+        self.assertEqual([command for _, command, _ in block.commands()], ["a 'b  c' *.jpg | d - >e"])
 
     def test_good_commands(self):
         self.assertEqual(faults("mpirun -n 2 --bind-to none build/lockstep train --epochs 2 --out=x\n"

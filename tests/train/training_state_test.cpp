@@ -41,6 +41,7 @@ TEST(TrainingState, ReadsBackToTheSameBits) {
   EXPECT_EQ(decode_state(encode_state(state), "x"), state);
   std::mt19937_64 random(1);
   state.skipped_steps = 3;
+  state.image_shape = {3, 28, 20};
   EXPECT_EQ(decode_state(encode_state(state), "x"), state);
   for (int i = 0; i < 1000; ++i) {
     state.epoch_sums.loss = std::uniform_real_distribution<double>(0, 1e6)(random);
@@ -74,6 +75,12 @@ TEST(TrainingState, RefusesWhatItDidNotWrite) {
   for (const int never_written : {0, -1}) {
     changed = good;
     changed["skipped_steps"] = never_written;
+    bad.push_back(changed.dump());
+  }
+  for (const char* shape : {"[]", "[28,28]", "[1,28,0]", "[1,28.5,28]", "[1e9,1,1]",
+                            "[268435456,268435456,268435456]", "{\"a\":1,\"b\":1,\"c\":1}"}) {
+    changed = good;
+    changed["image_shape"] = nlohmann::json::parse(shape);
     bad.push_back(changed.dump());
   }
   changed = good;

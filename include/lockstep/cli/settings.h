@@ -43,6 +43,7 @@ struct CommandOption {
   std::string name;        ///< without the dashes; not the name of a setting it accepts
   std::string value_name;  ///< "FILE"; empty: the option is a flag and takes no value
   std::string help;
+  bool repeatable = false;  ///< it may be given several times, and has a value
 };
 
 /// Arguments of one subcommand that belong to no option: DIR [DIR...].
@@ -70,6 +71,8 @@ struct ParsedSettings {
   std::map<std::string, Source> sources;
   /// The subcommand's own options that were given; a flag's value is empty.
   std::map<std::string, std::string> options;
+  /// The values of repeatable options that were given, in order; these are not in `options`.
+  std::map<std::string, std::vector<std::string>> lists;
   /// In the order given.
   std::vector<std::string> positional;
 };

@@ -43,4 +43,10 @@ const std::vector<NetworkEntry>& registered_networks();
 /// Error{kUsage} for an unknown name, or a shape the network cannot take.
 std::shared_ptr<Network> make_network(const std::string& name, const NetworkShape& shape);
 
+/// The same, for a shape that was read from a file: throws Error{kBadData}, before the memory is
+/// taken, for a network that takes more than `most_bytes` while it is made. No other thread may
+/// make tensors meanwhile.
+std::shared_ptr<Network> make_network(const std::string& name, const NetworkShape& shape,
+                                      std::uint64_t most_bytes);
+
 }  // namespace lockstep

@@ -1,11 +1,15 @@
 // A checkpoint for those who only read: evaluation, prediction, reports.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "lockstep/checkpoint/store.h"
 #include "lockstep/model/flat_parameters.h"
+#include "lockstep/model/network.h"
 #include "lockstep/train/training_state.h"
 
 namespace lockstep {
@@ -21,11 +25,19 @@ class CheckpointReader {
   const TrainingState& state() const { return state_; }
   /// Of the weights that evaluation uses: tells whether ranks read the same.
   std::string sha256() const;
+  /// What the network takes. Older checkpoints do not say it: they are taken to be MNIST's, and
+  /// read_evaluation_weights refuses them where they are not.
+  NetworkShape network_shape() const;
+  /// The network that the checkpoint names, for network_shape(), with weights of its own. Throws
+  /// Error{kBadData} for one that is not known here, or so large that these cannot be its weights.
+  std::shared_ptr<Network> make_network() const;
   /// Fills a network's weights: the averaged ones where the checkpoint has them. Throws
   /// Error{kBadData} when they are of another network.
   void read_evaluation_weights(FlatParameters& parameters) const;
 
  private:
+  const std::vector<std::byte>& evaluation_file() const;
+
   CheckpointStore::Loaded loaded_;
   TrainingState state_;
 };

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace lockstep {
 
@@ -58,6 +59,7 @@ struct TrainingState {
   std::int64_t global_batch = 0;  ///< resolved
   std::int64_t training_samples = 0;
   std::string data_sha256;                      ///< of the training dataset
+  std::vector<std::int64_t> image_shape;        ///< [C,H,W]; empty in older checkpoints
   std::string numerics;                         ///< of all ranks: a fact, not a condition
   std::map<std::string, std::string> settings;  ///< those that define the numbers
   bool operator==(const TrainingState&) const = default;

@@ -1,0 +1,15 @@
+// PNG (ISO/IEC 15948), by libpng.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "lockstep/data/image_file.h"
+
+namespace lockstep::data {
+
+/// See decode_image.
+Image decode_png(std::span<const std::byte> bytes, const std::string& name);
+
+}  // namespace lockstep::data
