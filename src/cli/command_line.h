@@ -27,6 +27,7 @@ Command evaluate_command();
 Command bench_command();
 Command doctor_command();
 Command prove_command();
+Command report_command();
 
 /// The whole of `lockstep --help`.
 std::string program_help(std::span<const Command> commands);

@@ -3,8 +3,10 @@
 
 #include "command_line.h"
 #include "lockstep/base/clock.h"
+#include "lockstep/base/file.h"
 #include "lockstep/base/log.h"
 #include "lockstep/base/text.h"
+#include "lockstep/report/report.h"
 #include "lockstep/train/stop_signal.h"
 #include "lockstep/train/trainer.h"
 #include "session.h"
@@ -86,6 +88,23 @@ void print_outcome(const Outcome& outcome, const Trainer& trainer, const Setting
   log_info("results: {}", out.string());
 }
 
+// What it cannot show it warns of: a run that is done is done, whatever becomes of its page.
+void write_report(World& world, const TrainingData& data, const std::filesystem::path& out) {
+  try {
+    ImageSource images;
+    images.provide(data.training_sha256, data.training);
+    if (data.test) images.provide(data.test_sha256, *data.test);
+    const std::vector<std::filesystem::path> runs{out};
+    const Report report =
+        make_report(runs, {.images = &images, .progress = [&world] { world.publish_progress(); }});
+    for (const std::string& warning : report.warnings) log_warning("{}", warning);
+    replace_file(out / "report.html", report.html);
+    log_info("report: {}", (out / "report.html").string());
+  } catch (...) {
+    log_warning("there is no report of this run: {}", caught_error().what());
+  }
+}
+
 ExitCode train(Session& session) {
   World& world = session.world();
   const Settings& settings = session.settings();
@@ -119,6 +138,8 @@ ExitCode train(Session& session) {
     }
   }
   job.close();
+  // A run that was stopped goes on: lockstep report makes a page of it where one is wanted.
+  if (world.is_root() && outcome.reason == StopReason::kDone) write_report(world, data, out);
   if (world.is_root()) print_outcome(outcome, trainer, settings, out);
   session.faults().reach(FaultPlace::kShutdown, world.rank());
   return outcome.reason == StopReason::kDone ? ExitCode::kDone : ExitCode::kStopped;

@@ -10,6 +10,8 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <csignal>
+#include <cstdio>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -111,6 +113,17 @@ void write_holder(int fd) {
   [[maybe_unused]] const ssize_t written = ::pwrite(fd, text.data(), text.size(), 0);
 }
 
+// Whether the process that write_holder has named ran on this host and runs no more.
+bool is_gone(const std::string& holder) {
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  int process = 0;
+  std::array<char, 256> named{};
+  if (std::sscanf(holder.c_str(), "process %d on %255s", &process, named.data()) != 2) return false;
+  if (std::string_view(named.data()) != host.data() || process <= 0) return false;
+  return ::kill(process, 0) != 0 && errno == ESRCH;
+}
+
 FileDescriptor take_lock(const fs::path& directory, Undo& undo) {
   const fs::path path = directory / kLockName;
   while (true) {
@@ -185,6 +198,16 @@ void RunDirectory::require_held() const {
   fail(ExitCode::kCannotCreate,
        "{}: was removed or replaced while this run was writing to it: its lock is gone",
        path_.string());
+}
+
+bool RunDirectory::in_use(const fs::path& path) {
+  const FileDescriptor lock(::open((path / kLockName).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!lock.valid()) return false;
+  // Not even for a moment the lock of a run that may be about to start, where its last holder is
+  // known to be gone.
+  if (is_gone(holder_of(lock.get()))) return false;
+  if (::flock(lock.get(), LOCK_SH | LOCK_NB) != 0) return errno == EWOULDBLOCK;
+  return false;
 }
 
 void RunDirectory::write_config(std::string_view ini) const {

@@ -23,6 +23,16 @@ Json to_json(const PhaseSeconds& seconds) {
           {"optimizer", seconds.optimizer}, {"other", seconds.other}};
 }
 
+// One array a phase, an entry a rank.
+Json to_json(std::span<const PhaseSeconds> by_rank) {
+  Json phases;
+  for (const PhaseSeconds& seconds : by_rank) {
+    const Json one = to_json(seconds);
+    for (const auto& [phase, value] : one.items()) phases[phase].push_back(value);
+  }
+  return phases;
+}
+
 double mean(double sum, std::int64_t samples) {
   return samples > 0 ? sum / static_cast<double>(samples) : 0.0;
 }
@@ -56,19 +66,23 @@ struct RunRecords::Files {
   }
 
   void write_training(const std::string& kind, const TrainingState& state, const LossSums& sums,
-                      double learning_rate, std::int64_t samples, const PhaseSeconds& seconds) {
+                      double learning_rate, std::int64_t samples, const PhaseSeconds& seconds,
+                      std::span<const PhaseSeconds> by_rank = {}) {
     const std::int64_t step = state.cursor.global_step;
     const double loss = mean(sums.loss, sums.samples);
     const double accuracy = mean(static_cast<double>(sums.correct), sums.samples);
     const double speed = rate(samples, seconds.total());
-    metrics.append({{"kind", kind},
-                    {"epoch", state.cursor.epoch + 1},
-                    {"step", step},
-                    {"loss", loss},
-                    {"accuracy", accuracy},
-                    {"learning_rate", learning_rate},
-                    {"samples_per_second", speed},
-                    {"seconds", to_json(seconds)}});
+    Json record{{"kind", kind},
+                {"epoch", state.cursor.epoch + 1},
+                {"step", step},
+                {"loss", loss},
+                {"accuracy", accuracy},
+                {"learning_rate", learning_rate},
+                {"samples_per_second", speed},
+                {"seconds", to_json(seconds)}};
+    // Within seconds, so that whoever leaves the times out of a comparison leaves these out.
+    if (!by_rank.empty()) record["seconds"]["by_rank"] = to_json(by_rank);
+    metrics.append(record);
     board().scalar(kind + "/loss", step, loss);
     board().scalar(kind + "/accuracy", step, accuracy);
     board().scalar(kind + "/learning_rate", step, learning_rate);
@@ -131,10 +145,11 @@ void RunRecords::write_step(const TrainingState& state, double learning_rate) {
   files.window_samples = 0;
 }
 
-void RunRecords::write_train(const TrainingState& state, double learning_rate) {
+void RunRecords::write_train(const TrainingState& state, double learning_rate,
+                             std::span<const PhaseSeconds> by_rank) {
   Files& files = *files_;
   files.write_training("train", state, state.epoch_sums, learning_rate, files.epoch_samples,
-                       files.epoch);
+                       files.epoch, by_rank);
 }
 
 void RunRecords::write_skip(std::int64_t epoch, std::int64_t step, const std::string& tensor,
@@ -158,6 +173,10 @@ void RunRecords::write_evaluation(const std::string& kind, std::int64_t epoch, s
                         {"seconds", {{"evaluation", seconds}}}});
   files.board().scalar(kind + "/loss", step, evaluation.loss);
   files.board().scalar(kind + "/accuracy", step, evaluation.accuracy);
+}
+
+void RunRecords::write_predictions(const Predictions& predictions) {
+  lockstep::write_predictions(files_->run, predictions);
 }
 
 void RunRecords::write_decision(const Decision& decision, std::int64_t step,

@@ -25,6 +25,10 @@ class RunDirectory {
   /// holds none. Nothing that was made is left behind then.
   static RunDirectory open(const std::filesystem::path& path, Mode mode);
 
+  /// Whether a process has the run in `path` open, as far as can be told from here: a shared file
+  /// system without locks across hosts hides those of other hosts. Changes nothing.
+  static bool in_use(const std::filesystem::path& path);
+
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
   std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }

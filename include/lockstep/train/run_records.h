@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "lockstep/records/predictions.h"
 #include "lockstep/records/run_directory.h"
 #include "lockstep/train/decision.h"
 #include "lockstep/train/evaluation.h"
@@ -13,7 +15,7 @@
 
 namespace lockstep {
 
-/// Seconds of this rank by what it did.
+/// Seconds of one rank by what it did.
 struct PhaseSeconds {
   double data = 0;  ///< making batches
   double forward = 0;
@@ -45,13 +47,18 @@ class RunRecords {
   void step_done(std::int64_t step_in_epoch, const LossSums& step, const PhaseSeconds& seconds);
   /// The window since the last step record.
   void write_step(const TrainingState& state, double learning_rate);
-  void write_train(const TrainingState& state, double learning_rate);
+  /// `by_rank`: what each rank's seconds of the epoch went to, as far as it was trained since this
+  /// start.
+  void write_train(const TrainingState& state, double learning_rate,
+                   std::span<const PhaseSeconds> by_rank);
   /// A step whose update was left out: where its gradient was not finite, and on which ranks.
   void write_skip(std::int64_t epoch, std::int64_t step, const std::string& tensor,
                   const std::vector<int>& ranks);
   /// kind: validation or test.
   void write_evaluation(const std::string& kind, std::int64_t epoch, std::int64_t step,
                         const Evaluation& evaluation, double seconds);
+  /// Replaces the split's predictions in the run directory.
+  void write_predictions(const Predictions& predictions);
   void write_decision(const Decision& decision, std::int64_t step, const std::string& monitor);
   void end_epoch(const TrainingState& state, const Evaluation& validation, double learning_rate);
 
