@@ -88,7 +88,7 @@ void print_outcome(const Outcome& outcome, const Trainer& trainer, const Setting
   log_info("results: {}", out.string());
 }
 
-// What it cannot show it warns of: a run that is done is done, whatever becomes of its page.
+// Nothing that goes wrong here is more than a warning: a run that is done is done.
 void write_report(World& world, const TrainingData& data, const std::filesystem::path& out) {
   try {
     ImageSource images;
@@ -97,11 +97,11 @@ void write_report(World& world, const TrainingData& data, const std::filesystem:
     const std::vector<std::filesystem::path> runs{out};
     const Report report =
         make_report(runs, {.images = &images, .progress = [&world] { world.publish_progress(); }});
-    for (const std::string& warning : report.warnings) log_warning("{}", warning);
+    for (const std::string& warning : report.warnings) log_warning("report: {}", warning);
     replace_file(out / "report.html", report.html);
     log_info("report: {}", (out / "report.html").string());
   } catch (...) {
-    log_warning("there is no report of this run: {}", caught_error().what());
+    log_warning("the run is done, but there is no report of it: {}", caught_error().what());
   }
 }
 
@@ -138,9 +138,9 @@ ExitCode train(Session& session) {
     }
   }
   job.close();
+  if (world.is_root()) print_outcome(outcome, trainer, settings, out);
   // A run that was stopped goes on: lockstep report makes a page of it where one is wanted.
   if (world.is_root() && outcome.reason == StopReason::kDone) write_report(world, data, out);
-  if (world.is_root()) print_outcome(outcome, trainer, settings, out);
   session.faults().reach(FaultPlace::kShutdown, world.rank());
   return outcome.reason == StopReason::kDone ? ExitCode::kDone : ExitCode::kStopped;
 }

@@ -2,6 +2,7 @@
 // is given are numbers and the words of this program.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -56,13 +57,18 @@ struct Chart {
 /// Number of colours in the palette.
 inline constexpr int kColors = 7;
 
+/// What gnuplot may take for one chart; it takes a twentieth of a second.
+inline constexpr double kMostSeconds = 10;
+
 /// What gnuplot reads on standard input to draw the chart.
 std::string gnuplot_script(const Chart& chart);
 
 /// Runs `program` with the script and returns what it writes. Throws Error{kInputMissing} when
-/// there is no such program and Error{kUnavailable}, with what it said, when it fails or takes
-/// longer than `seconds`.
-std::string run_gnuplot(const std::string& program, std::string_view script, double seconds = 20);
+/// there is no such program and Error{kUnavailable}, with what it said, when it fails, writes
+/// nothing or takes longer than `seconds`; it has ended then. `progress` is called every 100 ms.
+std::string run_gnuplot(const std::string& program, std::string_view script,
+                        double seconds = kMostSeconds,
+                        const std::function<void()>& progress = {});
 
 /// The drawing as an <svg> element for a page: no identifiers but its title's, none of gnuplot's
 /// own words, colours by the page's palette (classes' custom properties), so that it follows light

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cerrno>
+#include <optional>
 #include <utility>
 
 #include "lockstep/base/clock.h"
@@ -21,6 +22,7 @@ namespace lockstep::report {
 
 namespace {
 
+constexpr int kLongestWait = 100;                // milliseconds between two signs of progress
 constexpr std::size_t kMostOutput = 16 << 20;  // bytes; a drawing takes some 20 KB
 
 struct Pipe {
@@ -78,20 +80,43 @@ class Child {
   ~Child() {
     if (process_ <= 0) return;
     ::kill(-process_, SIGKILL);
-    wait();
+    int status = 0;
+    while (::waitpid(process_, &status, 0) < 0 && errno == EINTR) continue;
   }
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
 
-  int wait() {
+  /// Its status, once it has ended.
+  std::optional<int> poll() {
     int status = 0;
-    while (::waitpid(process_, &status, 0) < 0 && errno == EINTR) continue;
+    const pid_t ended = ::waitpid(process_, &status, WNOHANG);
+    if (ended == 0 || (ended < 0 && errno == EINTR)) return std::nullopt;
     process_ = 0;
     return status;
   }
 
  private:
   pid_t process_ = 0;
+};
+
+// A gnuplot that ends early must not end this process.
+class NoPipeSignal {
+ public:
+  NoPipeSignal() {
+    ::sigemptyset(&pipe_signal_);
+    ::sigaddset(&pipe_signal_, SIGPIPE);
+    ::pthread_sigmask(SIG_BLOCK, &pipe_signal_, &before_);
+  }
+  ~NoPipeSignal() {
+    const timespec at_once{};
+    while (::sigtimedwait(&pipe_signal_, nullptr, &at_once) > 0) continue;
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  NoPipeSignal(const NoPipeSignal&) = delete;
+  NoPipeSignal& operator=(const NoPipeSignal&) = delete;
+
+ private:
+  sigset_t pipe_signal_{}, before_{};
 };
 
 // Whether there is more to come.
@@ -104,32 +129,28 @@ bool read_some(const FileDescriptor& file, std::string& text) {
 
 }  // namespace
 
-std::string run_gnuplot(const std::string& program, std::string_view script, double seconds) {
+std::string run_gnuplot(const std::string& program, std::string_view script, double seconds,
+                        const std::function<void()>& progress) {
   Pipe input = make_pipe(), output = make_pipe(), errors = make_pipe();
   Child child(program, input, output, errors);
   for (FileDescriptor* end : {&input.read, &output.write, &errors.write}) *end = FileDescriptor();
   do_not_block(input.write);
-
-  // A gnuplot that ends early must not end this process.
-  sigset_t pipe_signal, before;
-  ::sigemptyset(&pipe_signal);
-  ::sigaddset(&pipe_signal, SIGPIPE);
-  ::pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
-  const auto restore = [&] {
-    const timespec at_once{};
-    while (::sigtimedwait(&pipe_signal, nullptr, &at_once) > 0) continue;
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  };
+  const NoPipeSignal protection;
 
   std::string drawing, complaint;
-  bool more_output = true, more_errors = true, late = false;
+  bool more_output = true, more_errors = true;
   const Deadline deadline(seconds);
+  const auto require_time = [&] {
+    if (progress) progress();
+    if (!deadline.passed() && drawing.size() <= kMostOutput) return;
+    fail(ExitCode::kUnavailable, "{}: was not done after {} s, and was ended", program, seconds);
+  };
   while (more_output || more_errors) {
     std::array<pollfd, 3> files{{{more_output ? output.read.get() : -1, POLLIN, 0},
                                  {more_errors ? errors.read.get() : -1, POLLIN, 0},
                                  {input.write.get(), POLLOUT, 0}}};
-    ::poll(files.data(), files.size(), 100);
-    if ((late = deadline.passed() || drawing.size() > kMostOutput)) break;
+    ::poll(files.data(), files.size(), kLongestWait);
+    require_time();
     if (files[0].revents != 0) more_output = read_some(output.read, drawing);
     if (files[1].revents != 0) more_errors = read_some(errors.read, complaint);
     if (files[2].revents == 0) continue;
@@ -138,12 +159,14 @@ std::string run_gnuplot(const std::string& program, std::string_view script, dou
     const bool refused = written < 0 && errno != EINTR && errno != EAGAIN;
     if (script.empty() || refused) input.write = FileDescriptor();
   }
-  restore();
-  if (late) {
-    fail(ExitCode::kUnavailable, "{}: was not done after {} s, and was ended", program, seconds);
+  // It has closed its output: that it ends too is a matter of moments.
+  std::optional<int> status;
+  while (!(status = child.poll())) {
+    require_time();
+    ::poll(nullptr, 0, 1);
   }
-  const int status = child.wait();
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || !complaint.empty()) {
+  // With status 0 it has only warned, of a curve of one value for instance.
+  if (!WIFEXITED(*status) || WEXITSTATUS(*status) != 0 || drawing.empty()) {
     fail(ExitCode::kUnavailable, "{}: failed: {}", program,
          complaint.empty() ? "it said nothing" : complaint.substr(0, 2000));
   }

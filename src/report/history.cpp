@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <system_error>
 
@@ -147,6 +148,26 @@ std::optional<Predictions> matching_predictions(const History& history, std::str
   return predictions;
 }
 
+// A line without an end is being written while the run goes on; afterwards it was cut short.
+void note_torn_line(std::string_view text, const fs::path& file, History& history) {
+  const std::size_t whole = text.rfind('\n') + 1;  // npos + 1 is 0
+  if (history.status == Status::kRunning || whole == text.size()) return;
+  history.notes.push_back(
+      fmt::format("{}: its last line was cut short ({} bytes without a newline) and is left out.",
+                  file.filename().string(), text.size() - whole));
+}
+
+// A run that goes on in a new directory leaves its records where it began.
+void note_earlier_epochs(History& history) {
+  std::int64_t first = std::numeric_limits<std::int64_t>::max();
+  if (!history.epochs.empty()) first = history.epochs.front().epoch;
+  if (!history.steps.empty()) first = std::min(first, history.steps.front().epoch);
+  if (first <= 1 || (history.epochs.empty() && history.steps.empty())) return;
+  history.notes.push_back(fmt::format(
+      "This run was begun in another directory: what it recorded {} is not here.",
+      first == 2 ? std::string("of epoch 1") : fmt::format("of epochs 1 to {}", first - 1)));
+}
+
 const EvaluationRecord* validation_at(const History& history, std::int64_t step) {
   const auto found = std::ranges::find(history.validations, step, &EvaluationRecord::step);
   return found == history.validations.end() ? nullptr : &*found;
@@ -283,11 +304,13 @@ History read_history(const fs::path& directory) {
   if (config) history.settings = parse_settings_file(*config);
   history.launches = read_launches(directory);
   if (metrics_text) read_metrics(*metrics_text, metrics.string(), history);
-  if (const auto text = read_if_there(decisions)) {
-    read_decisions(*text, decisions.string(), history);
-  }
+  const auto decisions_text = read_if_there(decisions);
+  if (decisions_text) read_decisions(*decisions_text, decisions.string(), history);
   history.status = is_complete(history) ? Status::kDone : Status::kStopped;
   if (in_use) history.status = Status::kRunning;
+  if (metrics_text) note_torn_line(*metrics_text, metrics, history);
+  if (decisions_text) note_torn_line(*decisions_text, decisions, history);
+  note_earlier_epochs(history);
 
   const auto best = std::find_if(history.decisions.rbegin(), history.decisions.rend(),
                                  [](const DecisionRecord& decision) { return decision.best; });

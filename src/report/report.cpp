@@ -65,13 +65,14 @@ std::string legend_entry(const Series& series) {
 }  // namespace
 
 std::string Figures::draw(const Chart& chart) {
-  if (options_.progress) options_.progress();
   std::string legend;
   for (const Series& series : chart.series) legend += legend_entry(series);
   std::string drawing;
   if (problem_.empty()) {
     try {
-      drawing = inline_svg(run_gnuplot(options_.gnuplot, gnuplot_script(chart)), chart);
+      drawing = inline_svg(run_gnuplot(options_.gnuplot, gnuplot_script(chart), kMostSeconds,
+                                       options_.progress),
+                           chart);
     } catch (const Error& error) {
       problem_ = error.what();
     }

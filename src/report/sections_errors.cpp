@@ -96,10 +96,11 @@ std::string confusion_section(const Run& run) {
     }
     rows.push_back(std::move(row));
   }
-  const std::string caption = fmt::format(
-      "Rows: the label. Columns: what it was taken for. Images, and below them percent of the row. "
-      "Errors are shaded on a logarithmic scale, from 1 to {}.",
-      most);
+  std::string caption =
+      "Rows: the label. Columns: what it was taken for. Images, and below them percent of the row.";
+  if (most > 0) {
+    caption += fmt::format(" Errors are shaded on a logarithmic scale, from 1 to {}.", count(most));
+  }
   return section(
       "confusion", "Confusion matrix",
       fmt::format("<p>Of {}.</p>\n", whose(run)) + table(caption, head, rows, "confusion"));
@@ -125,7 +126,7 @@ std::string mistake_section(const Run& run, ImageSource& images, std::string& pr
   std::string content = fmt::format(
       "<p>Of {}: the {} with the largest gap between the probability of the prediction and that of "
       "the label.</p>\n",
-      whose(run), mistakes.size());
+      whose(run), count(static_cast<std::int64_t>(mistakes.size())));
   if (found.dataset == nullptr) {
     problem = "The images cannot be shown: " + found.problem;
     content += fmt::format("<p class=\"note\">{}.</p>\n", escape(problem));

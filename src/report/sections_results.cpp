@@ -69,8 +69,8 @@ std::string tiles(const Run& run) {
                      ? "images per second"
                      : fmt::format("images per second on {} rank{}", ranks, ranks == 1 ? "" : "s"));
     text += tile("training.seconds", "Training time", duration(summary.training_seconds),
-                 fmt::format("{} epoch{}, without validation", summary.epochs_done,
-                             summary.epochs_done == 1 ? "" : "s"));
+                 fmt::format("{} epoch{}, without validation", history.epochs.size(),
+                             history.epochs.size() == 1 ? "" : "s"));
   }
   return text.empty() ? "" : "<dl class=\"tiles\">\n" + text + "</dl>\n";
 }

@@ -102,6 +102,11 @@ std::string time_section(const Run& run, Figures& figures) {
   if (!summary.all_ranks) {
     text += "<p class=\"note\">This run has recorded the times of the root alone.</p>\n";
   }
+  if (run.history.launches.size() > 1) {
+    text +=
+        "<p>This run was started more than once: of an epoch that was interrupted, the time after "
+        "its last start counts.</p>\n";
+  }
   if (summary.by_rank.size() > kMostRanksShown) {
     text += fmt::format("<p>The picture shows the first {} ranks.</p>\n", kMostRanksShown);
   }

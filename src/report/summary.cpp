@@ -42,10 +42,16 @@ Summary summarise(const History& history) {
   Summary summary;
   summary.best = best_validation(history);
   summary.judged = history.test ? &*history.test : summary.best;
+  // Of a run that goes on in a new directory the best validation may lie in the old one.
+  if (summary.judged == nullptr && !history.validations.empty()) {
+    summary.judged = &history.validations.back();
+  }
   summary.split = history.test ? "test" : "validation";
   const auto& predictions =
       history.test ? history.test_predictions : history.validation_predictions;
-  if (predictions) summary.predictions = &*predictions;
+  if (predictions && summary.judged != nullptr && predictions->step == summary.judged->step) {
+    summary.predictions = &*predictions;
+  }
   if (summary.judged != nullptr) {
     summary.classes = class_scores(summary.judged->confusion);
     summary.errors = summary.judged->samples;

@@ -16,7 +16,7 @@ inline constexpr int kCalibrationBins = 15;
 /// Pointers are into the history, which must stay where it is.
 struct Summary {
   /// The evaluation that the page judges the run by: of the test data, else the best validation,
-  /// else none.
+  /// else the last one, else none.
   const EvaluationRecord* judged = nullptr;
   std::string split;                         ///< its data: "test" or "validation"
   const Predictions* predictions = nullptr;  ///< behind it, if they are there

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "lockstep/base/error.h"
+#include "lockstep/base/log.h"
 #include "lockstep/base/text.h"
 #include "lockstep/records/metrics.h"
 #include "lockstep/records/progress.h"
@@ -53,8 +55,9 @@ void PhaseSeconds::add(const PhaseSeconds& other) {
 }
 
 struct RunRecords::Files {
-  Files(const RunDirectory& directory, bool be_quiet)
-      : run(directory.path()),
+  Files(const RunDirectory& run_directory, bool be_quiet)
+      : directory(run_directory),
+        run(directory.path()),
         metrics(directory.metrics()),
         decisions(directory.decisions()),
         quiet(be_quiet),
@@ -89,12 +92,14 @@ struct RunRecords::Files {
     board().scalar(kind + "/samples_per_second", step, speed);
   }
 
+  const RunDirectory& directory;
   std::filesystem::path run;
   MetricsFile metrics;
   MetricsFile decisions;
   std::optional<std::int64_t> resumed_at;
   std::optional<EventWriter> events;
   bool quiet;
+  bool warned = false;  // that there is no room for predictions, or the like
   Progress progress;
   PhaseSeconds window, epoch;
   // Samples of this start alone: the sums in TrainingState may begin in an earlier one.
@@ -176,7 +181,15 @@ void RunRecords::write_evaluation(const std::string& kind, std::int64_t epoch, s
 }
 
 void RunRecords::write_predictions(const Predictions& predictions) {
-  lockstep::write_predictions(files_->run, predictions);
+  Files& files = *files_;
+  try {
+    files.directory.require_held();  // or else it is another run's by now
+    lockstep::write_predictions(files.run, predictions);
+  } catch (...) {
+    const Error error = caught_error();
+    if (!files.warned) log_warning("the report will lack the predictions: {}", error.what());
+    files.warned = true;
+  }
 }
 
 void RunRecords::write_decision(const Decision& decision, std::int64_t step,

@@ -2,15 +2,20 @@
 records and of evaluate."""
 
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import unittest
+import tempfile
+from pathlib import Path
 
-from harness import (PROGRAM, SOURCE, ProgramTest, command, main, run, train, wait_for, write_small_mnist)
+from harness import (PROGRAM, SOURCE, ProgramTest, command, main, read_idx, read_safetensors, records, run,
+                     train, wait_for, weights, write_small_mnist)
 
 sys.path.insert(0, str(SOURCE / "tests" / "report"))
+import expected  # noqa: E402
 from page import Page  # noqa: E402
 
 
@@ -18,6 +23,13 @@ def metrics(out):
     """The records that are whole."""
     text = (out / "metrics.jsonl").read_text()
     return [json.loads(line) for line in text[:text.rfind("\n") + 1].splitlines()]
+
+
+def settings_in(file):
+    for line in file.read_text().splitlines():
+        if " =" in line and not line.startswith("#"):
+            name, value = line.split(" =", 1)
+            yield name, value.strip().strip('"')
 
 
 def report(*arguments, **options):
@@ -35,44 +47,45 @@ class ReportTest(ProgramTest):
     def train(self, out, *arguments, ranks=2):
         return self.expect(train(ranks, out, *self.settings, *arguments), 0)
 
-    def test_numbers_are_those_of_the_records_and_of_evaluate(self):
+    def test_every_number_is_that_of_the_records_and_of_evaluate(self):
         done = self.train(self.out, "--epochs", 3)
         self.assertIn(f"report: {self.out}/report.html", done.stderr)
         html = (self.out / "report.html").read_text()
         page = Page(html)
         self.assertEqual(page.faults, [])
-        records = metrics(self.out)
-        test = next(r for r in records if r["kind"] == "test")
-        evaluated = json.loads(self.expect(run(1, "evaluate", "--checkpoint", self.out, "--data", self.data,
-                                               "--threads", 1, "--json"), 0).stdout)
-        for result in (test, evaluated):
-            self.assertEqual(page.values["test.accuracy"], result["accuracy"])
-            self.assertEqual(page.values["test.loss"], result["loss"])
-            errors = result["samples"] - sum(row[i] for i, row in enumerate(result["confusion"]))
-            self.assertEqual(page.values["test.errors"], errors)
-            for label, row in enumerate(result["confusion"]):
-                counts = [c for c in row if c]  # each with its share of the row
-                shown = page.cells["confusion"][1 + label]
-                self.assertEqual(shown[0::2], counts)
-                self.assertEqual(shown[1::2], [c / sum(row) for c in counts])
-        validations = [r for r in records if r["kind"] == "validation"]
-        best = max(validations, key=lambda r: r["accuracy"])
-        self.assertEqual(page.values["best.accuracy"], best["accuracy"])
-        self.assertEqual(page.values["best.loss"], best["loss"])
-        epochs = [r for r in records if r["kind"] == "train"]
-        for row, epoch, validation in zip(page.cells["epochs"][1:], epochs, validations):
-            seconds = sum(v for k, v in epoch["seconds"].items() if k != "by_rank")
-            self.assertEqual(row[:-1], [epoch["epoch"], epoch["loss"], epoch["accuracy"], validation["loss"],
-                                        validation["accuracy"], epoch["learning_rate"],
-                                        epoch["samples_per_second"]])
-            self.assertAlmostEqual(row[-1], seconds)
-        self.assertEqual(len(page.cells["epochs"]), 4)
-        by_hand = (test["confusion"][3][3] / sum(test["confusion"][3]))
-        self.assertIn(by_hand, page.cells["by-class"][4])
-        for decision in map(json.loads, (self.out / "decisions.jsonl").read_text().splitlines()):
-            self.assertIn(f"epoch {decision['epoch']}: {decision['reason']}", page.text)
         self.assertLess(len(html), 2_000_000)
+        logits_file = self.directory / "logits.safetensors"
+        evaluated = json.loads(self.expect(run(
+            1, "evaluate", "--checkpoint", self.out, "--data", self.data, "--threads", 1, "--json",
+            "--logits", logits_file), 0).stdout)
+        written = metrics(self.out)
+        test = next(r for r in written if r["kind"] == "test")
+        for name, value in evaluated.items():
+            self.assertEqual(test[name], value, name)
+        logits = read_safetensors(logits_file)["logits"][1]
+        stored = read_safetensors(self.out / "predictions-test.safetensors")
+        self.assertEqual(stored["logits"], ([500, 10], logits))
+        labels = list(read_idx("t10k-labels-idx1-ubyte")[1][:500])
+        self.assertEqual(stored["labels"][1], tuple(labels))
+        decisions = [json.loads(line) for line in (self.out / "decisions.jsonl").read_text().splitlines()]
+        launch = json.loads((self.out / "launch.json").read_text())
+        wanted = expected.numbers(written, decisions, launch, logits, labels)
+        self.assertEqual(list(page.numbers), list(wanted))
+        for section, values in wanted.items():
+            self.assertEqual(len(page.numbers[section]), len(values), section)
+            for place, (shown, value) in enumerate(zip(page.numbers[section], values)):
+                self.assertTrue(math.isclose(shown, value, rel_tol=1e-12, abs_tol=1e-15),
+                                f"{section}: number {place}: {shown}, expected {value}")
+
+        for image, label, taken_for, _, _ in expected.errors(expected.predictions(logits, labels))[:24]:
+            self.assertIn(f'alt="Test image {image}: label {label}, taken for {taken_for}"', html)
         self.assertEqual(html.count("data:image/png"), min(24, page.values["test.errors"]))
+        for decision in decisions:
+            self.assertIn(f"epoch {decision['epoch']}: {decision['reason']}", page.text)
+        for name, value in settings_in(self.out / "config.ini"):
+            self.assertIn(f"{name}{value or '–'}", page.text)
+        for fact in (launch["versions"], launch["numerics"], *launch["hosts"], launch["data"]["sha256"]):
+            self.assertIn(fact, page.text)
 
     def test_every_rank_has_its_times(self):
         self.train(self.out, "--epochs", 2, ranks=4)
@@ -110,16 +123,79 @@ class ReportTest(ProgramTest):
         self.assertIn("learning-rate0.0010.002", page.text)
         self.assertNotIn("batch-size", page.text)
 
-    def test_without_gnuplot_the_run_is_done_all_the_same(self):
-        # mpirun needs the system's PATH: a program in front of it that is no gnuplot.
-        broken = self.directory / "gnuplot"
-        broken.write_text("#!/bin/sh\necho 'no terminal svg' >&2\nexit 1\n")
-        broken.chmod(0o755)
-        done = self.expect(train(2, self.out, *self.settings, "--epochs", 1, environment={
-            "PATH": f"{self.directory}:{os.environ['PATH']}"}), 0)
-        self.assertIn("The pictures are missing, the tables are all there: gnuplot: failed: no terminal svg",
-                      done.stderr)
-        self.assertIn(f"report: {self.out}/report.html", done.stderr)
+    def stand_in(self, script):
+        """An environment in which this runs in gnuplot's place. (mpirun needs the system's PATH.)"""
+        place = Path(tempfile.mkdtemp(dir=self.directory))
+        (place / "gnuplot").write_text(f"#!/bin/bash\n{script}\n")
+        (place / "gnuplot").chmod(0o755)
+        return {"PATH": f"{place}:{os.environ['PATH']}"}
+
+    def expect_unharmed(self, out, plain):
+        self.assertEqual(weights(out), weights(plain))
+        self.assertEqual(*(records(run / "metrics.jsonl") for run in (out, plain)))
+        self.assertEqual(sorted(path.name for path in out.glob("*.tmp")), [])
+
+    def test_nothing_about_its_page_harms_a_run(self):
+        plain = self.directory / "plain"
+        self.train(plain, "--epochs", 1)
+        missing_pictures = "warning: report: The pictures are missing, the tables are all there: gnuplot: "
+        no_report = "warning: the run is done, but there is no report of it: "
+        gnuplot = shutil.which("gnuplot") or "true"
+        for name, script, message in (
+                ("fails", "echo 'no terminal svg' >&2; exit 1", missing_pictures + "failed: no terminal svg"),
+                ("draws nothing", "cat >/dev/null", missing_pictures + "failed: it said nothing"),
+                ("dies", "kill -SEGV $$", missing_pictures + "failed: it said nothing"),
+                ("floods", "exec yes", missing_pictures + "was not done after 10 s, and was ended"),
+                ("hangs", "exec sleep 1000", missing_pictures + "was not done after 10 s, and was ended"),
+                ("full", f"prlimit --pid $PPID --fsize=1000:; exec {gnuplot} \"$@\"", no_report)):
+            with self.subTest(gnuplot=name):
+                out = self.directory / name
+                # Less than what a gnuplot that hangs is given: the other rank hears that the root lives.
+                done = self.expect(train(2, out, *self.settings, "--epochs", 1, "--collective-timeout", 4,
+                                         environment=self.stand_in(script)), 0)
+                self.assertEqual([line for line in done.stderr.splitlines() if "warning" in line
+                                  and message in line], [line for line in done.stderr.splitlines()
+                                                         if "warning" in line])
+                self.assertIn(message, done.stderr)
+                self.assertEqual((out / "report.html").exists(), name != "full")
+                self.expect_unharmed(out, plain)
+
+    def test_a_signal_while_the_page_is_drawn(self):
+        plain = self.directory / "plain"
+        self.train(plain, "--epochs", 1)
+        for number, codes in ((signal.SIGUSR1, [0]), (signal.SIGTERM, [1, 143])):
+            with self.subTest(signal=number):
+                out, drawing = self.directory / f"signal-{number}", self.directory / f"drawing-{number}"
+                # mpirun ends its ranks when it gets a TERM; launch/train makes it a USR1.
+                job = subprocess.Popen(
+                    command(2, "train", "--out", out, "--threads", 1, *self.settings, "--epochs", 1),
+                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                    env={**os.environ, **self.stand_in(f"touch '{drawing}'; sleep 2; exit 1")})
+                self.addCleanup(job.kill)
+                wait_for(drawing.exists, "a drawing")
+                job.send_signal(number)
+                errors = job.communicate(timeout=60)[1]
+                self.assertIn(job.returncode, codes, errors)
+                self.assertIn("done after epoch 1 of 1", errors)
+                self.expect_unharmed(out, plain)
+                self.assertIn("finished after epoch 1", Page(self.page_of(out)).text)
+
+    def page_of(self, out):
+        page = self.directory / "page.html"
+        self.expect(report(out, "--out", page), 0)
+        return page.read_text()
+
+    def test_predictions_that_cannot_be_written_do_not_fail_the_run(self):
+        plain = self.directory / "plain"
+        self.train(plain, "--epochs", 2)
+        for split in ("validation", "test"):
+            (self.out / f"predictions-{split}.safetensors").mkdir(parents=True)
+        done = self.train(self.out, "--epochs", 2)
+        self.assertEqual(done.stderr.count("warning: the report will lack the predictions: "), 1)
+        self.expect_unharmed(self.out, plain)
+
+    def test_without_gnuplot(self):
+        self.train(self.out, "--epochs", 1)
         result = self.expect(report(self.out, env={**os.environ, "PATH": str(self.out)}), 0)
         self.assertIn("gnuplot is not installed (Debian: gnuplot-nox)", result.stderr)
         page = Page((self.out / "report.html").read_text())
@@ -127,11 +203,36 @@ class ReportTest(ProgramTest):
         self.assertNotIn("<svg", (self.out / "report.html").read_text())
 
     def test_a_report_that_cannot_be_written_does_not_fail_the_run(self):
-        self.out.mkdir()
-        (self.out / "report.html").mkdir()
+        (self.out / "report.html").mkdir(parents=True)
         result = self.train(self.out, "--epochs", 1)
-        self.assertIn("there is no report of this run: ", result.stderr)
+        self.assertIn("the run is done, but there is no report of it: ", result.stderr)
         self.assertIn(f"results: {self.out}", result.stderr)
+
+    def test_a_resumed_run_is_reported_as_a_whole(self):
+        whole = self.directory / "whole"
+        self.train(whole, "--epochs", 3)
+        stopped = self.expect(train(2, self.out, *self.settings, "--epochs", 3, "--max-steps", 40), 75)
+        self.assertNotIn("report", stopped.stderr)
+        self.assertIn("stopped after 1 epoch of 3, step 40", Page(self.page_of(self.out)).text)
+        self.train(self.out, "--epochs", 3, "--resume", "auto")
+        pages = [Page((out / "report.html").read_text()) for out in (self.out, whole)]
+        for section in ("confusion", "errors", "by-class", "calibration", "decisions", "frequencies"):
+            self.assertEqual(*(page.numbers[section] for page in pages), section)
+        # But for images a second and seconds.
+        self.assertEqual(*([row[:-2] for row in page.cells["epochs"]] for page in pages))
+        self.assertEqual(*(page.numbers[""][:-2] for page in pages))
+        self.assertIn(", 2 starts, the last 20", pages[0].text)
+
+    def test_a_run_that_goes_on_in_a_new_directory(self):
+        self.expect(train(2, self.out, *self.settings, "--epochs", 3, "--max-steps", 40), 75)
+        new = self.directory / "new"
+        done = self.train(new, "--epochs", 3, "--resume", self.out)
+        self.assertIn("warning: report: This run was begun in another directory: what it recorded of epoch 1 is "
+                      "not here.", done.stderr)
+        page = Page((new / "report.html").read_text())
+        self.assertEqual(page.faults, [])
+        self.assertIn("2 epochs, without validation", page.text)
+        self.assertEqual([row[0] for row in page.cells["epochs"][1:]], [2, 3])
 
     def test_a_run_that_goes_on_is_watched_to_its_end(self):
         job = subprocess.Popen(command(2, "train", "--out", self.out, "--threads", 1, *self.settings, "--epochs", 400,
@@ -178,13 +279,34 @@ class ReportTest(ProgramTest):
         self.assertIn("DIR: is missing", self.expect(report(), 64).stderr)
         self.assertIn("no such directory", self.expect(report(self.directory / "nothing"), 66).stderr)
         self.assertIn("holds no run", self.expect(report(self.directory), 66).stderr)
+        self.assertEqual(list(self.directory.glob("report*")), [])
         self.train(self.out, "--epochs", 1)
+        before = (self.out / "report.html").read_bytes()
         self.expect(report(self.out, "--interval", 5), 64)
-        self.expect(report(self.out, "--out", self.directory / "no" / "page.html"), 73)
+        self.expect(report(self.out, "--watch", "--interval", 0), 64)
+        for place in (self.directory / "no" / "page.html", self.directory, "/dev/null/page.html"):
+            refused = self.expect(report(self.out, "--out", place), 73)
+            self.assertIn(f"error: {place}", refused.stderr)
+        self.assertIn("holds no run", self.expect(report(self.out, self.directory), 66).stderr)
         with open(self.out / "metrics.jsonl", "a") as file:
             file.write("{}\n")
         result = self.expect(report(self.out), 65)
         self.assertIn("metrics.jsonl: line ", result.stderr)
+        self.assertEqual((self.out / "report.html").read_bytes(), before)
+        self.assertEqual(list(self.out.glob("*.tmp")), [])
+
+    def test_records_that_were_cut_short(self):
+        self.train(self.out, "--epochs", 2)
+        path = self.out / "metrics.jsonl"
+        content = path.read_bytes()
+        path.write_bytes(content[:-10])  # in the middle of the test's record
+        result = self.expect(report(self.out), 0)
+        self.assertIn("warning: metrics.jsonl: its last line was cut short (", result.stderr)
+        page = Page((self.out / "report.html").read_text())
+        self.assertIn("its last line was cut short", page.text)
+        self.assertIn("stopped after 2 epochs of 2", page.text)
+        self.assertNotIn("test.accuracy", page.values)
+        self.assertIn("best.accuracy", page.values)
 
 
 if __name__ == "__main__":

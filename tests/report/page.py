@@ -7,11 +7,13 @@ VOID = {"meta", "link", "img", "br", "path", "rect", "polygon", "polyline", "cir
 
 class Page(HTMLParser):
     """faults: what is no good HTML or keeps people out. values: {data-key: the exact value in it}.
-    cells: the exact values in the table cells of each section, row by row. text: what can be read."""
+    numbers: {section: all of its exact values, in order}; "" is what lies outside of sections. cells: those in
+    table cells, row by row. text: what can be read."""
 
     def __init__(self, html):
         super().__init__()
         self.faults, self.values, self.cells, self.text = [], {}, {}, ""
+        self.numbers = {"": []}
         self.open, self.ids, self.key, self.section, self.hidden = [], set(), None, None, 0
         self.feed(html)
         self.close()
@@ -38,13 +40,14 @@ class Page(HTMLParser):
                 self.faults.append(f"<{tag} {name}={values[name]}> leads out of the page")
         if tag == "section":
             self.section = values["id"]
-            self.cells[self.section] = []
+            self.cells[self.section], self.numbers[self.section] = [], []
         if tag == "tr" and self.section:
             self.cells[self.section].append([])
         if "data-key" in values:
             self.key = values["data-key"]
         if tag == "data":
             value = float(values["value"])
+            self.numbers[self.section or ""].append(value)
             if self.key:
                 self.values.setdefault(self.key, value)
             if self.section and self.cells[self.section] and "tr" in self.open:

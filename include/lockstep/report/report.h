@@ -41,7 +41,7 @@ struct ReportOptions {
   std::string gnuplot = "gnuplot";
   /// May be null: images are read then.
   ImageSource* images = nullptr;
-  /// Called between any two plots: making a page takes a second or two.
+  /// Called ten times a second while a plot is made, which may take its time.
   std::function<void()> progress;
 };
 

@@ -31,7 +31,7 @@ struct PhaseSeconds {
 /// fails.
 class RunRecords {
  public:
-  /// quiet: no progress lines.
+  /// quiet: no progress lines. The directory must outlive this object.
   RunRecords(const RunDirectory& directory, bool quiet);
   ~RunRecords();
   RunRecords(const RunRecords&) = delete;
@@ -57,7 +57,8 @@ class RunRecords {
   /// kind: validation or test.
   void write_evaluation(const std::string& kind, std::int64_t epoch, std::int64_t step,
                         const Evaluation& evaluation, double seconds);
-  /// Replaces the split's predictions in the run directory.
+  /// Replaces the split's predictions in the run directory. Never throws: only the report needs
+  /// them, so that what goes wrong is a warning, once.
   void write_predictions(const Predictions& predictions);
   void write_decision(const Decision& decision, std::int64_t step, const std::string& monitor);
   void end_epoch(const TrainingState& state, const Evaluation& validation, double learning_rate);
