@@ -25,10 +25,10 @@ packages=(
   libboost-program-options-dev:boost/program_options.hpp libgtest-dev:gtest/gtest.h
   libgmock-dev:gmock/gmock.h libspdlog-dev:spdlog/spdlog.h libfmt-dev:fmt/core.h
   nlohmann-json3-dev:nlohmann/json.hpp zlib1g-dev:zlib.h libssl-dev:openssl/evp.h
-  librandom123-dev:Random123/philox.h libpng-dev:png.h gnuplot-nox:gnuplot
+  librandom123-dev:Random123/philox.h libpng-dev:png.h
 )
 # Useful, installed along with the others, and not asked for otherwise.
-useful_packages=(ccache:ccache)
+useful_packages=(ccache:ccache gnuplot-nox:gnuplot)
 
 is_present() {
   local prefixes prefix

@@ -74,7 +74,6 @@ Chart class_chart(const std::vector<SplitFacts>& splits) {
               .description = "Share of each class in each split; the table has the numbers.",
               .x_label = "class",
               .y_label = "percent of the split",
-              .whole_x = true,
               .marks = {},
               .series = {}};
   std::vector<const SplitFacts*> shown;
@@ -101,7 +100,33 @@ Chart class_chart(const std::vector<SplitFacts>& splits) {
   }
   chart.low_x = -0.7;
   chart.high_x = classes - 0.3;
+  chart.last_whole_x = classes - 1;
   return chart;
+}
+
+// Columns at 0, 1, ... or 1, 2, ..., the phases on top of one another.
+void add_phases(Chart& chart, const std::vector<PhaseTimes>& columns, double first_x) {
+  for (std::size_t phase = 0; phase < kPhases.size(); ++phase) {
+    Series series{.label = std::string(kPhases[phase]),
+                  .style = Series::Style::kBoxes,
+                  .color = static_cast<int>(phase),
+                  .points = {},
+                  .boxes = {}};
+    double x = first_x;
+    for (const PhaseTimes& times : columns) {
+      double below = 0;
+      for (std::size_t p = 0; p < phase; ++p) below += times[p];
+      series.boxes.push_back({x - 0.35, x + 0.35, below, below + times[phase]});
+      x += 1;
+    }
+    chart.series.push_back(std::move(series));
+  }
+  // A column alone would be as wide as the picture.
+  const auto last_x = first_x + static_cast<double>(columns.size()) - 1;
+  const double margin = std::max(0.7, 2 - 0.5 * static_cast<double>(columns.size()));
+  chart.low_x = first_x - margin;
+  chart.high_x = last_x + margin;
+  chart.last_whole_x = last_x;
 }
 
 Chart time_chart(const Summary& summary) {
@@ -110,36 +135,48 @@ Chart time_chart(const Summary& summary) {
               .description = {},
               .x_label = "rank",
               .y_label = "percent of its time",
-              .whole_x = true,
               .high_y = 100,
               .marks = {},
               .series = {}};
-  const std::size_t ranks = std::min(summary.by_rank.size(), kMostRanksShown);
-  for (std::size_t phase = 0; phase < kPhases.size(); ++phase) {
-    Series series{.label = std::string(kPhases[phase]),
-                  .style = Series::Style::kBoxes,
-                  .color = static_cast<int>(phase),
-                  .points = {},
-                  .boxes = {}};
-    for (std::size_t rank = 0; rank < ranks; ++rank) {
-      const PhaseTimes& times = summary.by_rank[rank];
-      const double whole = total(times);
-      if (whole <= 0) continue;
-      double below = 0;
-      for (std::size_t p = 0; p < phase; ++p) below += times[p];
-      const auto x = static_cast<double>(rank);
-      series.boxes.push_back(
-          {x - 0.35, x + 0.35, 100 * below / whole, 100 * (below + times[phase]) / whole});
-      chart.description +=
-          fmt::format("Rank {}, {}: {:.1f} %. ", rank, kPhases[phase], 100 * times[phase] / whole);
-    }
-    chart.series.push_back(std::move(series));
+  std::vector<PhaseTimes> shares;
+  for (const PhaseTimes& times : summary.by_rank) {
+    if (shares.size() == kMostRanksShown) break;
+    PhaseTimes share = times;
+    const double whole = total(times);
+    for (double& part : share) part = whole > 0 ? 100 * part / whole : 0;
+    shares.push_back(share);
   }
-  // A column alone would be as wide as the picture.
-  const double margin = std::max(0.7, 2 - 0.5 * static_cast<double>(ranks));
-  chart.low_x = -margin;
-  chart.high_x = static_cast<double>(ranks) - 1 + margin;
-  if (ranks > 8) chart.description = "By phase and rank; the table has the numbers.";
+  add_phases(chart, shares, 0);
+  if (shares.size() > 8) {
+    chart.description = "By phase and rank; the table has the numbers.";
+    return chart;
+  }
+  for (std::size_t rank = 0; rank < shares.size(); ++rank) {
+    for (std::size_t phase = 0; phase < kPhases.size(); ++phase) {
+      chart.description +=
+          fmt::format("Rank {}, {}: {:.1f} %. ", rank, kPhases[phase], shares[rank][phase]);
+    }
+  }
+  return chart;
+}
+
+std::optional<Chart> epoch_time_chart(const History& history) {
+  if (history.epochs.empty() || history.epochs.size() > kMostEpochsShown) return std::nullopt;
+  Chart chart{.id = "epoch-time",
+              .title = "Time of each epoch",
+              .description =
+                  "The root's seconds by phase, epoch by epoch; another table has the "
+                  "whole time of each.",
+              .x_label = "epoch",
+              .y_label = "seconds",
+              .marks = {},
+              .series = {}};
+  std::vector<PhaseTimes> columns;
+  for (const TrainingRecord& epoch : history.epochs) {
+    columns.push_back(epoch.seconds);
+    chart.high_y = std::max(chart.high_y, 1.1 * total(epoch.seconds));
+  }
+  add_phases(chart, columns, static_cast<double>(history.epochs.front().epoch));
   return chart;
 }
 

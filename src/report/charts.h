@@ -22,6 +22,10 @@ Chart class_chart(const std::vector<SplitFacts>& splits);
 /// Shares of the time of each rank; at most kMostRanksShown of them.
 Chart time_chart(const Summary& summary);
 
+/// Seconds of the root, by epoch. Nothing where there are none, or too many to tell apart.
+std::optional<Chart> epoch_time_chart(const History& history);
+
 inline constexpr std::size_t kMostRanksShown = 64;
+inline constexpr std::size_t kMostEpochsShown = 120;
 
 }  // namespace lockstep::report

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <span>
 
 namespace lockstep::report {
 
@@ -10,15 +9,6 @@ namespace {
 
 std::size_t classes_of(const Predictions& predictions) {
   return static_cast<std::size_t>(predictions.classes);
-}
-
-std::span<const float> logits_of(const Predictions& predictions, std::size_t sample) {
-  const std::size_t classes = classes_of(predictions);
-  return std::span(predictions.logits).subspan(sample * classes, classes);
-}
-
-std::size_t largest(std::span<const float> logits) {
-  return static_cast<std::size_t>(std::ranges::max_element(logits) - logits.begin());
 }
 
 std::optional<double> ratio(std::int64_t part, std::int64_t whole) {
@@ -32,7 +22,7 @@ Confusion confusion_of(const Predictions& predictions) {
   const std::size_t classes = classes_of(predictions);
   Confusion confusion(classes, std::vector<std::int64_t>(classes, 0));
   for (std::size_t i = 0; i < predictions.labels.size(); ++i) {
-    ++confusion[predictions.labels[i]][largest(logits_of(predictions, i))];
+    ++confusion[predictions.labels[i]][predicted_class(predictions, i)];
   }
   return confusion;
 }
@@ -54,22 +44,6 @@ std::vector<ClassScores> class_scores(const Confusion& confusion) {
   return scores;
 }
 
-std::vector<double> probabilities_of(const Predictions& predictions) {
-  const std::size_t classes = classes_of(predictions);
-  std::vector<double> probabilities;
-  probabilities.reserve(predictions.logits.size());
-  for (std::size_t i = 0; i < predictions.labels.size(); ++i) {
-    const auto logits = logits_of(predictions, i);
-    const double top = logits[largest(logits)];
-    double sum = 0;
-    for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - top);
-    for (std::size_t c = 0; c < classes; ++c) {
-      probabilities.push_back(std::exp(static_cast<double>(logits[c]) - top) / sum);
-    }
-  }
-  return probabilities;
-}
-
 Calibration calibration_of(const Predictions& predictions, int bins) {
   Calibration result;
   for (int b = 0; b < bins; ++b) {
@@ -79,7 +53,7 @@ Calibration calibration_of(const Predictions& predictions, int bins) {
   const std::vector<double> probabilities = probabilities_of(predictions);
   const std::size_t classes = classes_of(predictions);
   for (std::size_t i = 0; i < predictions.labels.size(); ++i) {
-    const std::size_t predicted = largest(logits_of(predictions, i));
+    const std::size_t predicted = predicted_class(predictions, i);
     const double confidence = probabilities[i * classes + predicted];
     // Not by a product, whose rounding could put a bound into the wrong bin.
     const auto bin = std::ranges::lower_bound(result.bins, confidence, {}, &CalibrationBin::high);
@@ -99,25 +73,6 @@ Calibration calibration_of(const Predictions& predictions, int bins) {
     bin.accuracy /= static_cast<double>(bin.samples);
   }
   return result;
-}
-
-std::vector<Mistake> worst_mistakes(const Predictions& predictions, std::size_t most) {
-  const std::vector<double> probabilities = probabilities_of(predictions);
-  const std::size_t classes = classes_of(predictions);
-  std::vector<Mistake> mistakes;
-  for (std::size_t i = 0; i < predictions.labels.size(); ++i) {
-    const std::size_t label = predictions.labels[i];
-    const std::size_t predicted = largest(logits_of(predictions, i));
-    if (predicted == label) continue;
-    mistakes.push_back({.sample = predictions.samples[i],
-                        .label = static_cast<int>(label),
-                        .predicted = static_cast<int>(predicted),
-                        .label_probability = probabilities[i * classes + label],
-                        .predicted_probability = probabilities[i * classes + predicted]});
-  }
-  std::ranges::stable_sort(mistakes, std::ranges::greater{}, &Mistake::gap);
-  if (mistakes.size() > most) mistakes.resize(most);
-  return mistakes;
 }
 
 }  // namespace lockstep::report

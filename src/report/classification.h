@@ -1,10 +1,11 @@
-// What predictions are worth: scores by class, calibration, and the worst errors.
+// What predictions are worth: scores by class and calibration.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <vector>
 
+#include "lockstep/records/mistakes.h"
 #include "lockstep/records/predictions.h"
 
 namespace lockstep::report {
@@ -28,9 +29,6 @@ struct ClassScores {
 };
 std::vector<ClassScores> class_scores(const Confusion& confusion);
 
-/// softmax, in double: [n, classes].
-std::vector<double> probabilities_of(const Predictions& predictions);
-
 struct CalibrationBin {
   double low = 0;  ///< confidence in (low, high]; the first bin holds 0 too
   double high = 0;
@@ -48,17 +46,5 @@ struct Calibration {
   double confidence = 0;  ///< mean over all samples
 };
 Calibration calibration_of(const Predictions& predictions, int bins);
-
-/// A misclassified sample.
-struct Mistake {
-  std::int64_t sample = 0;  ///< its index in the data set
-  int label = 0;
-  int predicted = 0;
-  double label_probability = 0;
-  double predicted_probability = 0;
-  double gap() const { return predicted_probability - label_probability; }
-};
-/// The `most` with the largest gap, largest first; equal ones in the order of the samples.
-std::vector<Mistake> worst_mistakes(const Predictions& predictions, std::size_t most);
 
 }  // namespace lockstep::report

@@ -61,7 +61,7 @@ Chart curves(std::string id, std::string title, std::string y_label, std::span<c
   double last = 1;
   for (const Run& run : runs) last = std::max(last, position(run.summary, run.summary.last_step));
   chart.high_x = in_epochs(runs) ? std::ceil(last) : last;
-  chart.whole_x = in_epochs(runs);
+  if (in_epochs(runs)) chart.last_whole_x = chart.high_x;
   if (runs.size() > 1) return chart;
   for (const DecisionRecord& decision : runs[0].history.decisions) {
     if (decision.rate_after == decision.rate_before) continue;

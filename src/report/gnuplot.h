@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -45,7 +46,8 @@ struct Chart {
   std::string x_label;      ///< words of this program alone, ASCII letters
   std::string y_label;
   bool log_y = false;
-  bool whole_x = false;          ///< the horizontal axis has whole numbers from 0 on
+  /// The horizontal axis has whole numbers, from 0 to this one.
+  std::optional<double> last_whole_x = {};
   double low_x = 0, high_x = 0;  ///< equal: as the data say
   double low_y = 0, high_y = 0;
   std::vector<Mark> marks;
@@ -67,8 +69,7 @@ std::string gnuplot_script(const Chart& chart);
 /// there is no such program and Error{kUnavailable}, with what it said, when it fails, writes
 /// nothing or takes longer than `seconds`; it has ended then. `progress` is called every 100 ms.
 std::string run_gnuplot(const std::string& program, std::string_view script,
-                        double seconds = kMostSeconds,
-                        const std::function<void()>& progress = {});
+                        double seconds = kMostSeconds, const std::function<void()>& progress = {});
 
 /// The drawing as an <svg> element for a page: no identifiers but its title's, none of gnuplot's
 /// own words, colours by the page's palette (classes' custom properties), so that it follows light

@@ -22,7 +22,7 @@ namespace lockstep::report {
 
 namespace {
 
-constexpr int kLongestWait = 100;                // milliseconds between two signs of progress
+constexpr int kLongestWait = 100;              // milliseconds between two signs of progress
 constexpr std::size_t kMostOutput = 16 << 20;  // bytes; a drawing takes some 20 KB
 
 struct Pipe {

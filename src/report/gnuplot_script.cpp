@@ -87,9 +87,9 @@ std::string gnuplot_script(const Chart& chart) {
   if (chart.log_y) script += "set logscale y\n";
   script += fmt::format("set xrange {}\nset yrange {}\n", range(chart.low_x, chart.high_x),
                         range(chart.low_y, chart.high_y));
-  if (chart.whole_x && chart.high_x > chart.low_x) {
-    const double step = std::max(1.0, std::ceil((chart.high_x - chart.low_x) / 12));
-    script += fmt::format("set xtics 0,{},{}\n", step, std::floor(chart.high_x));
+  if (chart.last_whole_x) {
+    const double step = std::max(1.0, std::ceil(*chart.last_whole_x / 12));
+    script += fmt::format("set xtics 0,{},{}\n", step, *chart.last_whole_x);
   }
   // More numbers than these would cover one another.
   const bool labelled = chart.marks.size() <= 5;

@@ -70,9 +70,9 @@ std::string Figures::draw(const Chart& chart) {
   std::string drawing;
   if (problem_.empty()) {
     try {
-      drawing = inline_svg(run_gnuplot(options_.gnuplot, gnuplot_script(chart), kMostSeconds,
-                                       options_.progress),
-                           chart);
+      drawing = inline_svg(
+          run_gnuplot(options_.gnuplot, gnuplot_script(chart), kMostSeconds, options_.progress),
+          chart);
     } catch (const Error& error) {
       problem_ = error.what();
     }

@@ -110,9 +110,10 @@ std::string time_section(const Run& run, Figures& figures) {
   if (summary.by_rank.size() > kMostRanksShown) {
     text += fmt::format("<p>The picture shows the first {} ranks.</p>\n", kMostRanksShown);
   }
-  return section(
-      "time", "Where the time goes",
-      text + figure_grid({figures.draw(time_chart(summary))}) + table("", head, rows, "numbers"));
+  std::vector<std::string> drawn{figures.draw(time_chart(summary))};
+  if (const auto chart = epoch_time_chart(run.history)) drawn.push_back(figures.draw(*chart));
+  return section("time", "Where the time goes",
+                 text + figure_grid(drawn) + table("", head, rows, "numbers"));
 }
 
 std::string settings_section(const Run& run) {

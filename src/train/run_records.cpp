@@ -3,13 +3,18 @@
 #include <fmt/core.h>
 
 #include <cstdio>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
+#include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
 #include "lockstep/base/log.h"
 #include "lockstep/base/text.h"
 #include "lockstep/records/metrics.h"
+#include "lockstep/records/mistakes.h"
+#include "lockstep/records/picture.h"
 #include "lockstep/records/progress.h"
 #include "lockstep/records/tensorboard.h"
 
@@ -33,6 +38,22 @@ Json to_json(std::span<const PhaseSeconds> by_rank) {
     for (const auto& [phase, value] : one.items()) phases[phase].push_back(value);
   }
   return phases;
+}
+
+// The worst misclassified images, where they can be shown.
+std::vector<PicturedError> pictured_errors(const Predictions& predictions, const Dataset& data) {
+  constexpr std::size_t kMost = 24;
+  std::vector<PicturedError> errors;
+  if (data.channels != 1 && data.channels != 3) return errors;
+  const auto size = checked_cast<std::size_t>(data.image_size());
+  for (const Mistake& mistake : worst_mistakes(predictions, kMost)) {
+    const auto first = checked_cast<std::size_t>(mistake.sample) * size;
+    errors.push_back({.picture = picture_of_planes(std::span(data.pixels).subspan(first, size),
+                                                   data.channels, data.height, data.width),
+                      .label = mistake.label,
+                      .predicted = mistake.predicted});
+  }
+  return errors;
 }
 
 double mean(double sum, std::int64_t samples) {
@@ -92,6 +113,16 @@ struct RunRecords::Files {
     board().scalar(kind + "/samples_per_second", step, speed);
   }
 
+  // Does what a run can do without; the first failure of a kind is a warning.
+  void try_to(const std::string& lacking, const std::function<void()>& action) {
+    try {
+      action();
+    } catch (...) {
+      const Error error = caught_error();
+      if (warned.insert(lacking).second) log_warning("{}: {}", lacking, error.what());
+    }
+  }
+
   const RunDirectory& directory;
   std::filesystem::path run;
   MetricsFile metrics;
@@ -99,7 +130,7 @@ struct RunRecords::Files {
   std::optional<std::int64_t> resumed_at;
   std::optional<EventWriter> events;
   bool quiet;
-  bool warned = false;  // that there is no room for predictions, or the like
+  std::set<std::string> warned;
   Progress progress;
   PhaseSeconds window, epoch;
   // Samples of this start alone: the sums in TrainingState may begin in an earlier one.
@@ -180,16 +211,23 @@ void RunRecords::write_evaluation(const std::string& kind, std::int64_t epoch, s
   files.board().scalar(kind + "/accuracy", step, evaluation.accuracy);
 }
 
+void RunRecords::write_pictures(const Predictions& predictions, const Evaluation& evaluation,
+                                const Dataset& data) {
+  files_->try_to("TensorBoard will lack pictures", [&] {
+    EventWriter& board = files_->board();
+    board.picture(predictions.split + "/confusion", predictions.step,
+                  draw_confusion(evaluation.confusion));
+    const std::vector<PicturedError> errors = pictured_errors(predictions, data);
+    if (errors.empty()) return;
+    board.picture(predictions.split + "/errors", predictions.step, draw_errors(errors));
+  });
+}
+
 void RunRecords::write_predictions(const Predictions& predictions) {
-  Files& files = *files_;
-  try {
-    files.directory.require_held();  // or else it is another run's by now
-    lockstep::write_predictions(files.run, predictions);
-  } catch (...) {
-    const Error error = caught_error();
-    if (!files.warned) log_warning("the report will lack the predictions: {}", error.what());
-    files.warned = true;
-  }
+  files_->try_to("the report will lack the predictions", [&] {
+    files_->directory.require_held();  // or else it is another run's by now
+    lockstep::write_predictions(files_->run, predictions);
+  });
 }
 
 void RunRecords::write_decision(const Decision& decision, std::int64_t step,

@@ -107,11 +107,13 @@ void Trainer::end_epoch() {
       records_->write_evaluation("validation", epoch, state_.cursor.global_step, validation,
                                  watch.seconds());
     }
-    if (has_validation && decision.best != 0) {
+    if (has_validation) {
       const std::int64_t step = state_.cursor.global_step;
-      records_->write_predictions(make_predictions("validation",
-                                                   {.epoch = epoch, .global_step = step}, step,
-                                                   std::move(logits), data_, split_.validation));
+      const Predictions predictions =
+          make_predictions("validation", {.epoch = epoch, .global_step = step}, step,
+                           std::move(logits), data_, split_.validation);
+      records_->write_pictures(predictions, validation, data_);
+      if (decision.best != 0) records_->write_predictions(predictions);
     }
     records_->write_decision(decision, state_.cursor.global_step, monitor);
     records_->end_epoch(state_, validation, rate);
@@ -167,8 +169,10 @@ std::optional<Trainer::TestResult> Trainer::evaluate_best(const Dataset& data) {
     records_->write_evaluation("test", state_.cursor.epoch, state_.cursor.global_step,
                                result->evaluation, watch.seconds());
     const std::int64_t weights_step = best ? state_.best->global_step : state_.cursor.global_step;
-    records_->write_predictions(
-        make_predictions("test", state_.cursor, weights_step, std::move(logits), data, indices));
+    const Predictions predictions =
+        make_predictions("test", state_.cursor, weights_step, std::move(logits), data, indices);
+    records_->write_pictures(predictions, result->evaluation, data);
+    records_->write_predictions(predictions);
   });
   return result;
 }

@@ -38,11 +38,12 @@ class Browser:
         os.close(command_read)
         os.close(answer_write)
         self.buffer, self.number, self.session = b"", 0, None
-        self.complaints, self.requests, self.loaded = [], [], False
+        self.complaints, self.requests, self.loaded = [], [], set()
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
 
     def close(self):
         self.process.kill()
@@ -76,8 +77,8 @@ class Browser:
         return message
 
     def note(self, event, details):
-        if event == "Page.loadEventFired":
-            self.loaded = True
+        if event == "Page.lifecycleEvent" and details["name"] == "load":
+            self.loaded.add(details["loaderId"])
         elif event == "Runtime.exceptionThrown":
             self.complaints.append(str(details["exceptionDetails"]))
         elif event == "Runtime.consoleAPICalled" and details["type"] in ("error", "warning", "assert"):
@@ -88,13 +89,13 @@ class Browser:
             self.requests.append(details["request"]["url"])
 
     def show(self, path, width, height=900, dark=False, scale=1, media=""):
-        self.complaints, self.requests, self.loaded = [], [], False
+        self.complaints, self.requests, self.loaded = [], [], set()
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
                   deviceScaleFactor=scale, mobile=width < 500)
         self.call("Emulation.setEmulatedMedia", media=media, features=[
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
-        self.call("Page.navigate", url=f"file://{path}")
-        while not self.loaded:
+        loader = self.call("Page.navigate", url=f"file://{os.path.abspath(path)}")["loaderId"]
+        while loader not in self.loaded:  # and not that of about:blank, which may come late
             self.receive()
 
     def evaluate(self, script):

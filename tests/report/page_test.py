@@ -193,7 +193,7 @@ class Pages(unittest.TestCase):
 
 if __name__ == "__main__":
     if browser.find() is None:
-        print("skipped: there is no Chromium (Debian: chromium)")
+        print("skipped: page_test: there is no Chromium (Debian: chromium)", file=sys.stderr)
         sys.exit(77)
     if "--keep" in sys.argv:
         KEEP = Path(sys.argv[sys.argv.index("--keep") + 1])

@@ -43,7 +43,7 @@ Json seconds_of(std::int64_t ranks, double scale) {
 
 Json evaluation(const std::string& kind, const Predictions& predictions) {
   const auto confusion = report::confusion_of(predictions);
-  const auto probabilities = report::probabilities_of(predictions);
+  const auto probabilities = probabilities_of(predictions);
   std::int64_t correct = 0;
   double loss = 0;
   for (std::size_t c = 0; c < confusion.size(); ++c) correct += confusion[c][c];

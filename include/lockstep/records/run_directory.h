@@ -18,11 +18,11 @@ class RunDirectory {
     kResumeOrNew,  ///< takes either
   };
 
-  /// Makes `path`, and what is missing above it, if need be and durably, and locks it. A directory holds a run
-  /// when it has config.ini, metrics.jsonl or checkpoints; other files in it are left alone. Throws
-  /// Error{kCannotCreate} naming the path when it cannot be made or written, is in use by another
-  /// process (named, if it is known), or (kNew) holds a run; Error{kInputMissing} when (kResume) it
-  /// holds none. Nothing that was made is left behind then.
+  /// Makes `path`, and what is missing above it, if need be and durably, and locks it. A directory
+  /// holds a run when it has config.ini, metrics.jsonl or checkpoints; other files in it are left
+  /// alone. Throws Error{kCannotCreate} naming the path when it cannot be made or written, is in
+  /// use by another process (named, if it is known), or (kNew) holds a run; Error{kInputMissing}
+  /// when (kResume) it holds none. Nothing that was made is left behind then.
   static RunDirectory open(const std::filesystem::path& path, Mode mode);
 
   /// Whether a process has the run in `path` open, as far as can be told from here: a shared file

@@ -57,11 +57,16 @@ class RunRecords {
   /// kind: validation or test.
   void write_evaluation(const std::string& kind, std::int64_t epoch, std::int64_t step,
                         const Evaluation& evaluation, double seconds);
-  /// Replaces the split's predictions in the run directory. Never throws: only the report needs
-  /// them, so that what goes wrong is a warning, once.
-  void write_predictions(const Predictions& predictions);
   void write_decision(const Decision& decision, std::int64_t step, const std::string& monitor);
   void end_epoch(const TrainingState& state, const Evaluation& validation, double learning_rate);
+
+  // What a run can do without: these never throw, and what goes wrong first is a warning.
+
+  /// For TensorBoard: the confusion matrix and the worst errors, images of `data`, as pictures.
+  void write_pictures(const Predictions& predictions, const Evaluation& evaluation,
+                      const Dataset& data);
+  /// Replaces the split's predictions in the run directory, for the report.
+  void write_predictions(const Predictions& predictions);
 
  private:
   struct Files;

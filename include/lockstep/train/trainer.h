@@ -169,7 +169,7 @@ class Trainer {
   PhaseSeconds seconds_;        // of the current step
   PhaseSeconds epoch_seconds_;  // of the epoch, since this start
   std::vector<std::uint32_t> samples_;
-  at::Tensor conclusion_;      // int64 [2], for the comparison of what ranks conclude
+  at::Tensor conclusion_;       // int64 [2], for the comparison of what ranks conclude
   at::Tensor images_, labels_;  // the batch on the host, allocated once
 };
 
