@@ -75,6 +75,24 @@ TEST_F(Stand, FailsWithWhatItSaid) {
                [&] { run_gnuplot(write("kill -9 $$"), ""); });
 }
 
+TEST_F(Stand, ThatOnlyWarnsHasDrawn) {
+  EXPECT_EQ(run_gnuplot(write("echo drawing; echo 'empty y range' >&2"), ""), "drawing\n");
+}
+
+TEST_F(Stand, ThatLingersIsEnded) {
+  const std::string program = write("echo drawing; exec >&- 2>&-; sleep 1000");
+  int signs = 0;
+  expect_error(ExitCode::kUnavailable, "was not done after 0.5 s",
+               [&] { run_gnuplot(program, "", 0.5, [&] { ++signs; }); });
+  EXPECT_GE(signs, 4);
+}
+
+TEST_F(Stand, ThatTakesItsTimeLetsOthersKnow) {
+  int signs = 0;
+  EXPECT_EQ(run_gnuplot(write("sleep 1; echo drawing"), "", 60, [&] { ++signs; }), "drawing\n");
+  EXPECT_GE(signs, 5);
+}
+
 TEST_F(Stand, ThatHangsIsEndedWithItsChildren) {
   const auto pids = directory_ / "pids";
   const std::string program = write("sleep 1000 & echo $! >'" + pids.string() + "'; echo $$ >>'" +

@@ -162,6 +162,41 @@ TEST_F(RunTest, LeavesOutPredictionsOfAnotherEvaluation) {
   EXPECT_THAT(history.notes, testing::Contains(HasSubstr("it was left out")));
 }
 
+TEST_F(RunTest, NamesALineThatWasCutShort) {
+  const auto directory = make({.epochs = 3, .test = false});
+  for (const char* name : {"metrics.jsonl", "decisions.jsonl"}) {
+    const std::string content = read_text_file(directory / name);
+    replace_file(directory / name, content.substr(0, content.size() - 10));
+    EXPECT_THAT(
+        read_history(directory).notes,
+        testing::Contains(HasSubstr(std::string(name) + ": its last line was cut short (")));
+    // Of a run that goes on, it is being written.
+    const auto open = RunDirectory::open(directory, RunDirectory::Mode::kResume);
+    EXPECT_THAT(read_history(directory).notes,
+                testing::Not(testing::Contains(HasSubstr("cut short"))));
+    replace_file(directory / name, content);
+  }
+}
+
+// Without the first lines, as when a run goes on in a new directory.
+TEST_F(RunTest, BegunElsewhereSaysSo) {
+  const auto directory = make({.epochs = 3, .test = false});
+  std::string kept;
+  const std::string all = read_text_file(directory / "metrics.jsonl");
+  for (std::size_t begin = 0, end; (end = all.find('\n', begin)) != all.npos; begin = end + 1) {
+    const std::string line = all.substr(begin, end - begin);
+    if (line.find("\"epoch\":3,") != line.npos) kept += line + "\n";
+  }
+  replace_file(directory / "metrics.jsonl", kept);
+  replace_file(directory / "decisions.jsonl", "");
+  const History history = read_history(directory);
+  EXPECT_THAT(history.notes, testing::Contains(HasSubstr("recorded of epochs 1 to 2 is not here")));
+  const Summary summary = summarise(history);
+  EXPECT_EQ(summary.best, nullptr);
+  EXPECT_EQ(summary.judged, &history.validations.back());
+  EXPECT_EQ(summary.predictions, nullptr);
+}
+
 TEST_F(RunTest, MustBeOne) {
   expect_error(ExitCode::kInputMissing, "no such directory",
                [&] { read_history(parent_ / "nothing"); });
