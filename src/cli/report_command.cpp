@@ -2,7 +2,9 @@
 #include <signal.h>
 
 #include <cerrno>
+#include <filesystem>
 #include <set>
+#include <system_error>
 
 #include "command_line.h"
 #include "job_options.h"
@@ -92,6 +94,9 @@ ExitCode run_report(const Command& command, std::span<const std::string> argumen
   const std::vector<std::filesystem::path> runs(parsed.positional.begin(), parsed.positional.end());
   std::filesystem::path file = runs.size() == 1 ? runs[0] / "report.html" : "report.html";
   if (given("out")) file = parsed.options.at("out");
+  if (std::error_code ignored; std::filesystem::is_directory(file, ignored)) {
+    fail(ExitCode::kCannotCreate, "{}: is a directory, and no place for a page", file.string());
+  }
   Pages pages(runs, file);
   if (given("watch")) {
     watch(pages, file, interval);

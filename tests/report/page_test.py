@@ -175,6 +175,19 @@ class Pages(unittest.TestCase):
             self.browser.show(path, 1280, dark=dark, media=media)
             self.assertEqual(self.browser.evaluate(light), color)
 
+    def test_paper_is_laid_out_like_a_desk(self):
+        """An A4 page within its margins is as narrow as a tablet."""
+        columns = "getComputedStyle(document.querySelector('{}')).gridTemplateColumns.split(' ').length"
+        for name, path in self.each():
+            self.browser.show(path, 688, media="print")
+            # What a screen scrolls would be cut off; a table of many runs is too wide for any paper.
+            if name != "many":
+                self.assertEqual(self.browser.evaluate(OVERFLOWING.replace("e.closest('.scroll')", "false")), [])
+            self.assertEqual(self.browser.evaluate(DRAWINGS), [])
+        self.browser.show(self.pages["plain"], 688, media="print")
+        for place, wanted in ((".tiles", 4), (".figures", 2), (".mistakes", 6)):
+            self.assertEqual(self.browser.evaluate(columns.format(place)), wanted)
+
     def test_digits_are_crisp(self):
         self.browser.show(self.pages["plain"], 390)
         script = """[...document.querySelectorAll('.mistakes img')].map(i =>
