@@ -2,7 +2,6 @@
 records and of evaluate."""
 
 import json
-import math
 import os
 import shutil
 import signal
@@ -74,7 +73,7 @@ class ReportTest(ProgramTest):
         for section, values in wanted.items():
             self.assertEqual(len(page.numbers[section]), len(values), section)
             for place, (shown, value) in enumerate(zip(page.numbers[section], values)):
-                self.assertTrue(math.isclose(shown, value, rel_tol=1e-12, abs_tol=1e-15),
+                self.assertTrue(expected.same(shown, value),
                                 f"{section}: number {place}: {shown}, expected {value}")
 
         for image, label, taken_for, _, _ in expected.errors(expected.predictions(logits, labels))[:24]:
