@@ -4,9 +4,11 @@
 
 #include <cstdio>
 #include <functional>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
@@ -107,10 +109,21 @@ struct RunRecords::Files {
     // Within seconds, so that whoever leaves the times out of a comparison leaves these out.
     if (!by_rank.empty()) record["seconds"]["by_rank"] = to_json(by_rank);
     metrics.append(record);
-    board().scalar(kind + "/loss", step, loss);
-    board().scalar(kind + "/accuracy", step, accuracy);
-    board().scalar(kind + "/learning_rate", step, learning_rate);
-    board().scalar(kind + "/samples_per_second", step, speed);
+    write_scalars(kind, step,
+                  {{"loss", loss},
+                   {"accuracy", accuracy},
+                   {"learning_rate", learning_rate},
+                   {"samples_per_second", speed}});
+  }
+
+  // metrics.jsonl has them too.
+  void write_scalars(const std::string& kind, std::int64_t step,
+                     std::initializer_list<std::pair<const char*, double>> scalars) {
+    try_to("TensorBoard will lack numbers", [&] {
+      for (const auto& [name, value] : scalars) {
+        board().scalar(fmt::format("{}/{}", kind, name), step, value);
+      }
+    });
   }
 
   // Does what a run can do without; the first failure of a kind is a warning.
@@ -207,8 +220,7 @@ void RunRecords::write_evaluation(const std::string& kind, std::int64_t epoch, s
                         {"confusion", evaluation.confusion},
                         {"samples_per_second", rate(evaluation.samples, seconds)},
                         {"seconds", {{"evaluation", seconds}}}});
-  files.board().scalar(kind + "/loss", step, evaluation.loss);
-  files.board().scalar(kind + "/accuracy", step, evaluation.accuracy);
+  files.write_scalars(kind, step, {{"loss", evaluation.loss}, {"accuracy", evaluation.accuracy}});
 }
 
 void RunRecords::write_pictures(const Predictions& predictions, const Evaluation& evaluation,
