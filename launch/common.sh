@@ -28,7 +28,7 @@ packages=(
   libssl-dev:openssl/evp.h librandom123-dev:Random123/philox.h
 )
 # Useful, installed along with the others, and not asked for otherwise.
-useful_packages=(ccache:ccache)
+useful_packages=(ccache:ccache gnuplot-nox:gnuplot)
 
 is_present() {
   local prefixes prefix

@@ -138,10 +138,9 @@ class Doctor {
     if (train.out.empty()) return;
     const std::string place =
         fmt::format("--out on rank {} ({})", world_.rank(), world_.host());
-    try {
-      RunDirectory::require_unused(train.out);
-    } catch (const Error& error) {
-      return refuse(error.code(), fmt::format("{}: {}", place, error.what()));
+    if (const auto user = RunDirectory::user(train.out)) {
+      return refuse(ExitCode::kCannotCreate,
+                    fmt::format("{}: {}: is in use by {}", place, train.out.string(), *user));
     }
     if (train.resume != "none") return;
     for (const char* name : {"config.ini", "metrics.jsonl", "checkpoints"}) {

@@ -3,8 +3,10 @@
 
 #include "command_line.h"
 #include "lockstep/base/clock.h"
+#include "lockstep/base/file.h"
 #include "lockstep/base/log.h"
 #include "lockstep/base/text.h"
+#include "lockstep/report/report.h"
 #include "lockstep/train/stop_signal.h"
 #include "lockstep/train/trainer.h"
 #include "session.h"
@@ -86,6 +88,23 @@ void print_outcome(const Outcome& outcome, const Trainer& trainer, const Setting
   log_info("results: {}", out.string());
 }
 
+// Nothing that goes wrong here is more than a warning: a run that is done is done.
+void write_report(World& world, const TrainingData& data, const std::filesystem::path& out) {
+  try {
+    ImageSource images;
+    images.provide(data.training_sha256, data.training);
+    if (data.test) images.provide(data.test_sha256, *data.test);
+    const std::vector<std::filesystem::path> runs{out};
+    const Report report =
+        make_report(runs, {.images = &images, .progress = [&world] { world.publish_progress(); }});
+    for (const std::string& warning : report.warnings) log_warning("report: {}", warning);
+    replace_file(out / "report.html", report.html);
+    log_info("report: {}", (out / "report.html").string());
+  } catch (...) {
+    log_warning("the run is done, but there is no report of it: {}", caught_error().what());
+  }
+}
+
 ExitCode train(Session& session) {
   World& world = session.world();
   const Settings& settings = session.settings();
@@ -120,6 +139,8 @@ ExitCode train(Session& session) {
   }
   job.close();
   if (world.is_root()) print_outcome(outcome, trainer, settings, out);
+  // A run that was stopped goes on: lockstep report makes a page of it where one is wanted.
+  if (world.is_root() && outcome.reason == StopReason::kDone) write_report(world, data, out);
   session.faults().reach(FaultPlace::kShutdown, world.rank());
   return outcome.reason == StopReason::kDone ? ExitCode::kDone : ExitCode::kStopped;
 }

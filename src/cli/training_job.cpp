@@ -50,10 +50,11 @@ std::string job_numerics(World& world, const ComputeDevice& device, const Settin
 }
 
 Json launch_record(const World& world, const std::string& numerics, const TrainingData& data,
-                   std::string_view backend, const std::vector<std::string>& hosts) {
+                   std::string_view backend, const std::vector<std::string>& hosts,
+                   std::int64_t parameters) {
   return {{"started", utc_timestamp()}, {"world_size", world.size()}, {"hosts", hosts},
           {"backend", backend},         {"numerics", numerics},       {"versions", version_text()},
-          {"torch", TORCH_VERSION},     {"data", data_record(data)}};
+          {"torch", TORCH_VERSION},     {"parameters", parameters},   {"data", data_record(data)}};
 }
 
 TrainerConfig trainer_config(const Settings& settings, const std::string& numerics,
@@ -283,7 +284,8 @@ TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDe
     }
     store.create();  // from now on a run without it has lost its checkpoints
     files_->run.write_config(settings_to_ini(settings));
-    const Json launch = launch_record(world, numerics, data, collectives_->backend(), hosts);
+    const Json launch = launch_record(world, numerics, data, collectives_->backend(), hosts,
+                                      trainer_->parameters().parameter_count());
     files_->run.write_launch(launch.dump(2) + "\n");
     const bool quiet = settings.train.log_level != "info" && settings.train.log_level != "debug";
     files_->records.emplace(files_->run, quiet);

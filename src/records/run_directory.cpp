@@ -10,6 +10,8 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <csignal>
+#include <cstdio>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -111,8 +113,15 @@ void write_holder(int fd) {
   [[maybe_unused]] const ssize_t written = ::pwrite(fd, text.data(), text.size(), 0);
 }
 
-[[noreturn]] void fail_in_use(const fs::path& directory, int fd) {
-  fail(ExitCode::kCannotCreate, "{}: is in use by {}", directory.string(), holder_of(fd));
+// Whether the process that write_holder has named ran on this host and runs no more.
+bool is_gone(const std::string& holder) {
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  int process = 0;
+  std::array<char, 256> named{};
+  if (std::sscanf(holder.c_str(), "process %d on %255s", &process, named.data()) != 2) return false;
+  if (std::string_view(named.data()) != host.data() || process <= 0) return false;
+  return ::kill(process, 0) != 0 && errno == ESRCH;
 }
 
 FileDescriptor take_lock(const fs::path& directory, Undo& undo) {
@@ -131,7 +140,10 @@ FileDescriptor take_lock(const fs::path& directory, Undo& undo) {
     }
     if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
       if (errno == EINTR) continue;
-      if (errno == EWOULDBLOCK) fail_in_use(directory, file.get());
+      if (errno == EWOULDBLOCK) {
+        fail(ExitCode::kCannotCreate, "{}: is in use by {}", directory.string(),
+             holder_of(file.get()));
+      }
       fail(ExitCode::kCannotCreate, "{}: cannot be locked: {}", path.string(), errno_text(errno));
     }
     // Its maker may have failed and removed it between our open and our lock.
@@ -181,19 +193,21 @@ RunDirectory RunDirectory::open(const fs::path& path, Mode mode) {
   return RunDirectory(path, std::move(lock), holds);
 }
 
-void RunDirectory::require_unused(const fs::path& path) {
-  const FileDescriptor file(::open((path / kLockName).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-  if (!file.valid()) return;
-  if (::flock(file.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-    fail_in_use(path, file.get());
-  }
-}
-
 void RunDirectory::require_held() const {
   if (is_file_at(lock_.get(), path_ / kLockName)) return;
   fail(ExitCode::kCannotCreate,
        "{}: was removed or replaced while this run was writing to it: its lock is gone",
        path_.string());
+}
+
+std::optional<std::string> RunDirectory::user(const fs::path& path) {
+  const FileDescriptor lock(::open((path / kLockName).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!lock.valid()) return std::nullopt;
+  // Not even for a moment the lock of a run that may be about to start, where its last holder is
+  // known to be gone.
+  const std::string holder = holder_of(lock.get());
+  if (is_gone(holder) || ::flock(lock.get(), LOCK_SH | LOCK_NB) == 0) return std::nullopt;
+  return errno == EWOULDBLOCK ? std::optional(holder) : std::nullopt;
 }
 
 void RunDirectory::write_config(std::string_view ini) const {

@@ -8,7 +8,9 @@
 #include <bit>
 #include <cerrno>
 #include <string>
+#include <vector>
 
+#include "lockstep/base/cast.h"
 #include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
 #include "records/crc32c.h"
@@ -89,8 +91,27 @@ void EventWriter::scalar(std::string_view tag, std::int64_t step, double value) 
   put_bytes(entry, 1, tag);
   put_key(entry, 2, kFixed32);
   put_fixed(entry, std::bit_cast<std::uint32_t>(static_cast<float>(value)));
+  write_value(step, entry);
+}
+
+void EventWriter::picture(std::string_view tag, std::int64_t step, const Picture& picture) {
+  const std::vector<std::byte> png = encode_png(picture);
+  std::string image;
+  const std::array<std::int64_t, 3> numbers{picture.height, picture.width, picture.channels};
+  for (unsigned field = 1; field <= numbers.size(); ++field) {
+    put_key(image, field, kVarint);
+    put_varint(image, checked_cast<std::uint64_t>(numbers[field - 1]));
+  }
+  put_bytes(image, 4, {reinterpret_cast<const char*>(png.data()), png.size()});
+  std::string entry;
+  put_bytes(entry, 1, tag);
+  put_bytes(entry, 4, image);
+  write_value(step, entry);
+}
+
+void EventWriter::write_value(std::int64_t step, std::string_view value) {
   std::string summary;
-  put_bytes(summary, 1, entry);
+  put_bytes(summary, 1, value);
   std::string event = begin_event(step);
   put_bytes(event, 5, summary);
   write_record(event);
@@ -102,7 +123,14 @@ void EventWriter::write_record(std::string_view event) {
   put_fixed(record, internal::masked(internal::crc32c(record)));
   record += event;
   put_fixed(record, internal::masked(internal::crc32c(event)));
-  write_all(file_.get(), std::as_bytes(std::span(record)), path_);
+  try {
+    write_all(file_.get(), std::as_bytes(std::span(record)), path_);
+  } catch (const Error&) {
+    // A full disk may have taken half a record, behind which nothing could be read.
+    [[maybe_unused]] const int ignored = ::ftruncate(file_.get(), size_);
+    throw;
+  }
+  size_ += checked_cast<std::int64_t>(record.size());
 }
 
 }  // namespace lockstep

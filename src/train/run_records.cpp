@@ -3,11 +3,20 @@
 #include <fmt/core.h>
 
 #include <cstdio>
+#include <functional>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
+#include <utility>
 
+#include "lockstep/base/cast.h"
+#include "lockstep/base/error.h"
+#include "lockstep/base/log.h"
 #include "lockstep/base/text.h"
 #include "lockstep/records/metrics.h"
+#include "lockstep/records/mistakes.h"
+#include "lockstep/records/picture.h"
 #include "lockstep/records/progress.h"
 #include "lockstep/records/tensorboard.h"
 
@@ -21,6 +30,32 @@ Json to_json(const PhaseSeconds& seconds) {
   return {{"data", seconds.data},           {"forward", seconds.forward},
           {"backward", seconds.backward},   {"communication", seconds.communication},
           {"optimizer", seconds.optimizer}, {"other", seconds.other}};
+}
+
+// One array a phase, an entry a rank.
+Json to_json(std::span<const PhaseSeconds> by_rank) {
+  Json phases;
+  for (const PhaseSeconds& seconds : by_rank) {
+    const Json one = to_json(seconds);
+    for (const auto& [phase, value] : one.items()) phases[phase].push_back(value);
+  }
+  return phases;
+}
+
+// The worst misclassified images, where they can be shown.
+std::vector<PicturedError> pictured_errors(const Predictions& predictions, const Dataset& data) {
+  constexpr std::size_t kMost = 24;
+  std::vector<PicturedError> errors;
+  if (data.channels != 1 && data.channels != 3) return errors;
+  const auto size = checked_cast<std::size_t>(data.image_size());
+  for (const Mistake& mistake : worst_mistakes(predictions, kMost)) {
+    const auto first = checked_cast<std::size_t>(mistake.sample) * size;
+    errors.push_back({.picture = picture_of_planes(std::span(data.pixels).subspan(first, size),
+                                                   data.channels, data.height, data.width),
+                      .label = mistake.label,
+                      .predicted = mistake.predicted});
+  }
+  return errors;
 }
 
 double mean(double sum, std::int64_t samples) {
@@ -43,8 +78,9 @@ void PhaseSeconds::add(const PhaseSeconds& other) {
 }
 
 struct RunRecords::Files {
-  Files(const RunDirectory& directory, bool be_quiet)
-      : run(directory.path()),
+  Files(const RunDirectory& run_directory, bool be_quiet)
+      : directory(run_directory),
+        run(directory.path()),
         metrics(directory.metrics()),
         decisions(directory.decisions()),
         quiet(be_quiet),
@@ -56,31 +92,58 @@ struct RunRecords::Files {
   }
 
   void write_training(const std::string& kind, const TrainingState& state, const LossSums& sums,
-                      double learning_rate, std::int64_t samples, const PhaseSeconds& seconds) {
+                      double learning_rate, std::int64_t samples, const PhaseSeconds& seconds,
+                      std::span<const PhaseSeconds> by_rank = {}) {
     const std::int64_t step = state.cursor.global_step;
     const double loss = mean(sums.loss, sums.samples);
     const double accuracy = mean(static_cast<double>(sums.correct), sums.samples);
     const double speed = rate(samples, seconds.total());
-    metrics.append({{"kind", kind},
-                    {"epoch", state.cursor.epoch + 1},
-                    {"step", step},
-                    {"loss", loss},
-                    {"accuracy", accuracy},
-                    {"learning_rate", learning_rate},
-                    {"samples_per_second", speed},
-                    {"seconds", to_json(seconds)}});
-    board().scalar(kind + "/loss", step, loss);
-    board().scalar(kind + "/accuracy", step, accuracy);
-    board().scalar(kind + "/learning_rate", step, learning_rate);
-    board().scalar(kind + "/samples_per_second", step, speed);
+    Json record{{"kind", kind},
+                {"epoch", state.cursor.epoch + 1},
+                {"step", step},
+                {"loss", loss},
+                {"accuracy", accuracy},
+                {"learning_rate", learning_rate},
+                {"samples_per_second", speed},
+                {"seconds", to_json(seconds)}};
+    // Within seconds, so that whoever leaves the times out of a comparison leaves these out.
+    if (!by_rank.empty()) record["seconds"]["by_rank"] = to_json(by_rank);
+    metrics.append(record);
+    write_scalars(kind, step,
+                  {{"loss", loss},
+                   {"accuracy", accuracy},
+                   {"learning_rate", learning_rate},
+                   {"samples_per_second", speed}});
   }
 
+  // metrics.jsonl has them too.
+  void write_scalars(const std::string& kind, std::int64_t step,
+                     std::initializer_list<std::pair<const char*, double>> scalars) {
+    try_to("TensorBoard will lack numbers", [&] {
+      for (const auto& [name, value] : scalars) {
+        board().scalar(fmt::format("{}/{}", kind, name), step, value);
+      }
+    });
+  }
+
+  // Does what a run can do without; the first failure of a kind is a warning.
+  void try_to(const std::string& lacking, const std::function<void()>& action) {
+    try {
+      action();
+    } catch (...) {
+      const Error error = caught_error();
+      if (warned.insert(lacking).second) log_warning("{}: {}", lacking, error.what());
+    }
+  }
+
+  const RunDirectory& directory;
   std::filesystem::path run;
   MetricsFile metrics;
   MetricsFile decisions;
   std::optional<std::int64_t> resumed_at;
   std::optional<EventWriter> events;
   bool quiet;
+  std::set<std::string> warned;
   Progress progress;
   PhaseSeconds window, epoch;
   // Samples of this start alone: the sums in TrainingState may begin in an earlier one.
@@ -131,10 +194,11 @@ void RunRecords::write_step(const TrainingState& state, double learning_rate) {
   files.window_samples = 0;
 }
 
-void RunRecords::write_train(const TrainingState& state, double learning_rate) {
+void RunRecords::write_train(const TrainingState& state, double learning_rate,
+                             std::span<const PhaseSeconds> by_rank) {
   Files& files = *files_;
   files.write_training("train", state, state.epoch_sums, learning_rate, files.epoch_samples,
-                       files.epoch);
+                       files.epoch, by_rank);
 }
 
 void RunRecords::write_skip(std::int64_t epoch, std::int64_t step, const std::string& tensor,
@@ -156,8 +220,26 @@ void RunRecords::write_evaluation(const std::string& kind, std::int64_t epoch, s
                         {"confusion", evaluation.confusion},
                         {"samples_per_second", rate(evaluation.samples, seconds)},
                         {"seconds", {{"evaluation", seconds}}}});
-  files.board().scalar(kind + "/loss", step, evaluation.loss);
-  files.board().scalar(kind + "/accuracy", step, evaluation.accuracy);
+  files.write_scalars(kind, step, {{"loss", evaluation.loss}, {"accuracy", evaluation.accuracy}});
+}
+
+void RunRecords::write_pictures(const Predictions& predictions, const Evaluation& evaluation,
+                                const Dataset& data) {
+  files_->try_to("TensorBoard will lack pictures", [&] {
+    EventWriter& board = files_->board();
+    board.picture(predictions.split + "/confusion", predictions.step,
+                  draw_confusion(evaluation.confusion));
+    const std::vector<PicturedError> errors = pictured_errors(predictions, data);
+    if (errors.empty()) return;
+    board.picture(predictions.split + "/errors", predictions.step, draw_errors(errors));
+  });
+}
+
+void RunRecords::write_predictions(const Predictions& predictions) {
+  files_->try_to("the report will lack the predictions", [&] {
+    files_->directory.require_held();  // or else it is another run's by now
+    lockstep::write_predictions(files_->run, predictions);
+  });
 }
 
 void RunRecords::write_decision(const Decision& decision, std::int64_t step,

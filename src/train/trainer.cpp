@@ -122,6 +122,7 @@ Outcome Trainer::run() {
                             state_.cursor.step_in_epoch);
     }
     step_watch_ = {};
+    epoch_seconds_ = {};
     while (state_.cursor.step_in_epoch < steps_per_epoch()) {
       last = train_step();
       count_step(last);
@@ -305,6 +306,7 @@ void Trainer::count_step(const StepResult& result) {
       if (records_ != nullptr) records_->write_step(state_, rate);
     });
   }
+  epoch_seconds_.add(seconds_);
   seconds_ = {};
   if (record) state_.window_sums = {};
   if (config_.train.check_replicas > 0 &&

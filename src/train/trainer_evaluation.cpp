@@ -4,6 +4,8 @@
 #include <ATen/ops/empty_like.h>
 
 #include <cmath>
+#include <cstring>
+#include <span>
 #include <utility>
 
 #include "checkpoint_files.h"
@@ -15,14 +17,43 @@
 
 namespace lockstep {
 
-Evaluation Trainer::validate() {
+namespace {
+
+Predictions make_predictions(const std::string& split, const Cursor& made_after,
+                             std::int64_t weights_step, std::vector<float> logits,
+                             const Dataset& data, std::span<const std::uint32_t> indices) {
+  return {.split = split,
+          .epoch = made_after.epoch,
+          .step = made_after.global_step,
+          .weights_step = weights_step,
+          .classes = kClasses,
+          .logits = std::move(logits),
+          .labels = labels_at(data, indices),
+          .samples = {indices.begin(), indices.end()}};
+}
+
+}  // namespace
+
+std::vector<float> Trainer::validate() {
   if (average_) swap_in_average();
-  const std::vector<float> logits = evaluator_.logits(data_, split_.validation, [this] {
+  std::vector<float> logits = evaluator_.logits(data_, split_.validation, [this] {
     reach(FaultPlace::kValidation, state_.cursor.global_step);
   });
   if (average_) swap_in_average();
-  if (!world_.is_root()) return {};
-  return summarise(logits, labels_at(data_, split_.validation), kClasses);
+  return logits;
+}
+
+// On the root one entry a rank; elsewhere nothing.
+std::vector<PhaseSeconds> Trainer::gather_seconds() {
+  std::vector<std::vector<std::byte>> parts;
+  world_.gather_bytes(std::as_bytes(std::span(&epoch_seconds_, 1)), parts);
+  std::vector<PhaseSeconds> by_rank(parts.size());
+  for (std::size_t rank = 0; rank < parts.size(); ++rank) {
+    LOCKSTEP_CHECK(parts[rank].size() == sizeof(PhaseSeconds), "rank {} gave {} bytes", rank,
+                   parts[rank].size());
+    std::memcpy(&by_rank[rank], parts[rank].data(), sizeof(PhaseSeconds));
+  }
+  return by_rank;
 }
 
 void Trainer::swap_in_average() {
@@ -44,7 +75,12 @@ void Trainer::end_epoch() {
   world_.enter_phase(Phase::kValidation);
   const Stopwatch watch;
   const bool has_validation = !split_.validation.empty();
-  const Evaluation validation = has_validation ? validate() : Evaluation{};
+  std::vector<float> logits;
+  if (has_validation) logits = validate();
+  Evaluation validation;
+  if (has_validation && world_.is_root()) {
+    validation = summarise(logits, labels_at(data_, split_.validation), kClasses);
+  }
   const std::string& monitor = config_.schedule.monitor;
   const double rate = schedule_->rate(state_.cursor.global_step - 1);
   Decision decision;
@@ -68,13 +104,22 @@ void Trainer::end_epoch() {
   }
   apply(decision, state_.cursor, state_, *schedule_);
   stop_early_ = decision.stop != 0;
+  const std::vector<PhaseSeconds> seconds = gather_seconds();
   together(world_, [&] {
     if (records_ == nullptr) return;
     const std::int64_t epoch = state_.cursor.epoch + 1;
-    records_->write_train(state_, rate);
+    records_->write_train(state_, rate, seconds);
     if (has_validation) {
       records_->write_evaluation("validation", epoch, state_.cursor.global_step, validation,
                                  watch.seconds());
+    }
+    if (has_validation) {
+      const std::int64_t step = state_.cursor.global_step;
+      const Predictions predictions =
+          make_predictions("validation", {.epoch = epoch, .global_step = step}, step,
+                           std::move(logits), data_, split_.validation);
+      records_->write_pictures(predictions, validation, data_);
+      if (decision.best != 0) records_->write_predictions(predictions);
     }
     records_->write_decision(decision, state_.cursor.global_step, monitor);
     records_->end_epoch(state_, validation, rate);
@@ -120,7 +165,7 @@ std::optional<Trainer::TestResult> Trainer::evaluate_best(const Dataset& data) {
   if (world_.is_root()) weights.copy_(host);
   broadcast_flat(weights, "weights to evaluate");
   const std::vector<std::uint32_t> indices = all_indices(data);
-  const std::vector<float> logits = evaluator_.logits(data, indices);
+  std::vector<float> logits = evaluator_.logits(data, indices);
   weights.copy_(current);
   std::optional<TestResult> result;
   together(world_, [&] {
@@ -129,6 +174,11 @@ std::optional<Trainer::TestResult> Trainer::evaluate_best(const Dataset& data) {
     if (records_ == nullptr) return;
     records_->write_evaluation("test", state_.cursor.epoch, state_.cursor.global_step,
                                result->evaluation, watch.seconds());
+    const std::int64_t weights_step = best ? state_.best->global_step : state_.cursor.global_step;
+    const Predictions predictions =
+        make_predictions("test", state_.cursor, weights_step, std::move(logits), data, indices);
+    records_->write_pictures(predictions, result->evaluation, data);
+    records_->write_predictions(predictions);
   });
   return result;
 }

@@ -16,7 +16,7 @@ ALLOWED = {
     "kernels": {"base"},
     "optim": {"base"},
     "checkpoint": {"base"},
-    "records": {"base"},
+    "records": {"base", "checkpoint"},
     "model": {"base", "kernels"},
     "sync": {"base", "comm", "model"},
     "train": {"base", "comm", "data", "kernels", "optim", "checkpoint", "records", "model", "sync"},

@@ -2,29 +2,13 @@
 
 import json
 import math
-import struct
 import unittest
 from pathlib import Path
 
-from harness import (ProgramTest, checkpoints, idx_bytes, main, read_idx, records, run, train,
-                     weights, write_csv, write_small_mnist)
+from harness import (ProgramTest, checkpoints, idx_bytes, main, read_idx, read_safetensors, records,
+                     run, train, weights, write_csv, write_small_mnist)
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
-
-
-def read_safetensors(path):
-    """{name: (shape, values)} of a file of F32 tensors, by nothing but the format's description."""
-    content = path.read_bytes()
-    size = struct.unpack("<Q", content[:8])[0]
-    header = json.loads(content[8:8 + size])
-    tensors = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        assert entry["dtype"] == "F32", entry
-        begin, end = (8 + size + offset for offset in entry["data_offsets"])
-        tensors[name] = (entry["shape"], struct.unpack(f"<{(end - begin) // 4}f", content[begin:end]))
-    return tensors
 
 
 def dense(inputs, tensors, name, relu):

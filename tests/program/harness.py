@@ -85,6 +85,22 @@ def write_csv(path, images, labels, header=True, end="\n"):
     return path
 
 
+def read_safetensors(path):
+    """{name: (shape, values)} of a file, by nothing but the format's description."""
+    content = path.read_bytes()
+    size = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8:8 + size])
+    tensors = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        letter = {"F32": "f", "U8": "B", "I64": "q"}[entry["dtype"]]
+        begin, end = (8 + size + offset for offset in entry["data_offsets"])
+        count = (end - begin) // struct.calcsize(f"<{letter}")
+        tensors[name] = (entry["shape"], struct.unpack(f"<{count}{letter}", content[begin:end]))
+    return tensors
+
+
 def records(path):
     """The records of a .jsonl file without what depends on time."""
     result = []

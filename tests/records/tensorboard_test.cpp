@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -83,8 +85,21 @@ struct Event {
   std::string file_version;
   std::string tag;
   float value = 0;
+  std::vector<std::uint64_t> image;  // height, width, channels
+  std::string png;
   std::string session;
 };
+
+void decode_image(const std::string& bytes, Event& event) {
+  Reader image(bytes);
+  for (unsigned field = 1; field <= 3; ++field) {
+    EXPECT_EQ(image.varint(), field << 3);
+    event.image.push_back(image.varint());
+  }
+  EXPECT_EQ(image.varint(), 4U << 3 | 2);
+  event.png = image.take(image.varint());
+  EXPECT_TRUE(image.done());
+}
 
 Event decode_event(const std::string& bytes) {
   Event event;
@@ -106,8 +121,13 @@ Event decode_event(const std::string& bytes) {
         EXPECT_TRUE(summary.done());
         EXPECT_EQ(value.varint(), 1U << 3 | 2);
         event.tag = value.take(value.varint());
-        EXPECT_EQ(value.varint(), 2U << 3 | 5);
-        event.value = value.fixed<float>();
+        const auto kind = value.varint();
+        if (kind == (4U << 3 | 2)) {
+          decode_image(value.take(value.varint()), event);
+        } else {
+          EXPECT_EQ(kind, 2U << 3 | 5);
+          event.value = value.fixed<float>();
+        }
         EXPECT_TRUE(value.done());
         break;
       }
@@ -183,6 +203,23 @@ TEST(EventWriter, WhatItWritesCanBeRead) {
   }
 }
 
+TEST(EventWriter, APictureIsAPngWithItsSize) {
+  const test::TemporaryDirectory run;
+  EventWriter writer(run.path());
+  const Picture picture{
+      .width = 300, .height = 2, .channels = 3, .pixels = std::vector<std::uint8_t>(1800, 7)};
+  writer.picture("validation/confusion", 422, picture);
+  writer.scalar("loss", 423, 1);
+  const auto events = decode_file(writer.path());
+  ASSERT_EQ(events.size(), 3U);
+  EXPECT_EQ(events[1].tag, "validation/confusion");
+  EXPECT_EQ(events[1].step, 422);
+  EXPECT_THAT(events[1].image, testing::ElementsAre(2, 300, 3));
+  const auto png = encode_png(picture);
+  EXPECT_EQ(events[1].png, std::string(reinterpret_cast<const char*>(png.data()), png.size()));
+  EXPECT_EQ(events[2].tag, "loss");
+}
+
 TEST(EventWriter, AResumedRunSaysWhereItGoesOn) {
   const test::TemporaryDirectory run;
   EventWriter writer(run.path(), 628);
@@ -216,6 +253,27 @@ TEST(EventWriter, AFullDiskIsReported) {
   const test::FaultScope disk(test::Fault::kDiskFull);
   test::expect_error(ExitCode::kInputOutput, writer.path().string() + ": cannot be written",
                      [&] { writer.scalar("train/loss", 1, 0.5); });
+}
+
+// A quota, or a full disk, that lets in a part of what is written.
+TEST(EventWriter, WhatWasWrittenInPartIsTakenBack) {
+  const test::TemporaryDirectory run;
+  EventWriter writer(run.path());
+  writer.scalar("a", 1, 1);
+  struct rlimit before {};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto handler = ::signal(SIGXFSZ, SIG_IGN);
+  struct rlimit tight = before;
+  tight.rlim_cur = fs::file_size(writer.path()) + 100;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &tight), 0);
+  EXPECT_THROW(writer.scalar(std::string(1000, 'x'), 2, 2), Error);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  ::signal(SIGXFSZ, handler);
+  writer.scalar("b", 3, 3);
+  const auto events = decode_file(writer.path());
+  ASSERT_EQ(events.size(), 3U);
+  EXPECT_EQ(events[1].tag, "a");
+  EXPECT_EQ(events[2].tag, "b");
 }
 
 TEST(EventWriter, NamesTheFileItCannotMake) {

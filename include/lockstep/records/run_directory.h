@@ -2,6 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "lockstep/base/file.h"
@@ -18,16 +20,16 @@ class RunDirectory {
     kResumeOrNew,  ///< takes either
   };
 
-  /// Makes `path`, and what is missing above it, if need be and durably, and locks it. A directory holds a run
-  /// when it has config.ini, metrics.jsonl or checkpoints; other files in it are left alone. Throws
-  /// Error{kCannotCreate} naming the path when it cannot be made or written, is in use by another
-  /// process (named, if it is known), or (kNew) holds a run; Error{kInputMissing} when (kResume) it
-  /// holds none. Nothing that was made is left behind then.
+  /// Makes `path`, and what is missing above it, if need be and durably, and locks it. A directory
+  /// holds a run when it has config.ini, metrics.jsonl or checkpoints; other files in it are left
+  /// alone. Throws Error{kCannotCreate} naming the path when it cannot be made or written, is in
+  /// use by another process (named, if it is known), or (kNew) holds a run; Error{kInputMissing}
+  /// when (kResume) it holds none. Nothing that was made is left behind then.
   static RunDirectory open(const std::filesystem::path& path, Mode mode);
 
-  /// Throws Error{kCannotCreate} as open() does when the directory is in use by another process; at
-  /// that moment, which a start a moment later need not find. Writes nothing.
-  static void require_unused(const std::filesystem::path& path);
+  /// The process that has the run in `path` open, "process 7 on node1", as far as can be told from
+  /// here: a shared file system without locks across hosts hides those of other hosts. Changes nothing.
+  static std::optional<std::string> user(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }

@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "lockstep/records/predictions.h"
 #include "lockstep/records/run_directory.h"
 #include "lockstep/train/decision.h"
 #include "lockstep/train/evaluation.h"
@@ -13,7 +15,7 @@
 
 namespace lockstep {
 
-/// Seconds of this rank by what it did.
+/// Seconds of one rank by what it did.
 struct PhaseSeconds {
   double data = 0;  ///< making batches
   double forward = 0;
@@ -29,7 +31,7 @@ struct PhaseSeconds {
 /// fails.
 class RunRecords {
  public:
-  /// quiet: no progress lines.
+  /// quiet: no progress lines. The directory must outlive this object.
   RunRecords(const RunDirectory& directory, bool quiet);
   ~RunRecords();
   RunRecords(const RunRecords&) = delete;
@@ -45,7 +47,10 @@ class RunRecords {
   void step_done(std::int64_t step_in_epoch, const LossSums& step, const PhaseSeconds& seconds);
   /// The window since the last step record.
   void write_step(const TrainingState& state, double learning_rate);
-  void write_train(const TrainingState& state, double learning_rate);
+  /// `by_rank`: what each rank's seconds of the epoch went to, as far as it was trained since this
+  /// start.
+  void write_train(const TrainingState& state, double learning_rate,
+                   std::span<const PhaseSeconds> by_rank);
   /// A step whose update was left out: where its gradient was not finite, and on which ranks.
   void write_skip(std::int64_t epoch, std::int64_t step, const std::string& tensor,
                   const std::vector<int>& ranks);
@@ -54,6 +59,14 @@ class RunRecords {
                         const Evaluation& evaluation, double seconds);
   void write_decision(const Decision& decision, std::int64_t step, const std::string& monitor);
   void end_epoch(const TrainingState& state, const Evaluation& validation, double learning_rate);
+
+  // What a run can do without: these never throw, and what goes wrong first is a warning.
+
+  /// For TensorBoard: the confusion matrix and the worst errors, images of `data`, as pictures.
+  void write_pictures(const Predictions& predictions, const Evaluation& evaluation,
+                      const Dataset& data);
+  /// Replaces the split's predictions in the run directory, for the report.
+  void write_predictions(const Predictions& predictions);
 
  private:
   struct Files;

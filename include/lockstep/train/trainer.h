@@ -127,7 +127,9 @@ class Trainer {
   void skip_or_stop(std::int64_t step);
   void count_step(const StepResult& result);
   void end_epoch();
-  Evaluation validate();
+  /// Logits of the validation split, in its order; on the root alone.
+  std::vector<float> validate();
+  std::vector<PhaseSeconds> gather_seconds();
   void save_checkpoint(StopReason reason, bool best);
   void swap_in_average();
   void broadcast_flat(const at::Tensor& flat, const char* name);
@@ -167,10 +169,11 @@ class Trainer {
   std::int64_t checked_step_ = -1;  // the global step of the last comparison of replicas
 
   Stopwatch since_start_;
-  Stopwatch step_watch_;  // since the last step ended
-  PhaseSeconds seconds_;
+  Stopwatch step_watch_;        // since the last step ended
+  PhaseSeconds seconds_;        // of the current step
+  PhaseSeconds epoch_seconds_;  // of the epoch, since this start
   std::vector<std::uint32_t> samples_;
-  at::Tensor conclusion_;      // int64 [2], for the comparison of what ranks conclude
+  at::Tensor conclusion_;       // int64 [2], for the comparison of what ranks conclude
   at::Tensor images_, labels_;  // the batch on the host, allocated once
 };
 

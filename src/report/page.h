@@ -1,0 +1,65 @@
+// The parts of a page.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lockstep/report/report.h"
+#include "report/charts.h"
+#include "report/summary.h"
+
+namespace lockstep::report {
+
+/// Draws charts while a page is made; what fails is told once.
+class Figures {
+ public:
+  explicit Figures(const ReportOptions& options) : options_(options) {}
+
+  /// <figure> with legend and drawing; without gnuplot a line that says that it is missing.
+  std::string draw(const Chart& chart);
+  /// Empty, or why there are no drawings.
+  const std::string& problem() const { return problem_; }
+
+ private:
+  const ReportOptions& options_;
+  std::string problem_;
+};
+
+/// Several figures side by side, where there is room.
+std::string figure_grid(const std::vector<std::string>& figures);
+
+// Sections of a page of one run, in order. Empty where there is nothing to say.
+std::string headline(const Run& run);
+std::string curve_section(std::span<const Run> runs, Figures& figures);
+std::string epoch_section(const Run& run);
+std::string confusion_section(const Run& run);
+/// `problem`: why there are no images, if there are none.
+std::string mistake_section(const Run& run, ImageSource& images, std::string& problem);
+std::string class_section(const Run& run);
+std::string calibration_section(const Run& run, Figures& figures);
+std::string frequency_section(const Run& run, Figures& figures);
+std::string time_section(const Run& run, Figures& figures);
+std::string decision_section(const Run& run);
+std::string settings_section(const Run& run);
+
+// Sections of a page of several runs.
+std::string comparison_headline(std::span<const Run> runs);
+std::string result_section(std::span<const Run> runs);
+std::string difference_section(std::span<const Run> runs);
+std::string decisions_section(std::span<const Run> runs);
+
+/// "running, in epoch 3 of 5", and the like.
+std::string status_text(const Run& run);
+/// "vm (ranks 0 to 3), other (rank 4)", escaped.
+std::string host_text(const std::vector<std::string>& hosts);
+/// Of decisions.jsonl: "epoch 9: no gain for 3 epochs, learning rate 0.001 -> 0.0005", escaped.
+std::string decision_text(const DecisionRecord& decision);
+
+/// The whole document. `title` is text, `body` HTML.
+std::string document(const std::string& title, const std::string& body, double refresh_seconds);
+/// Its style sheet.
+std::string_view style_sheet();
+
+}  // namespace lockstep::report

@@ -1,0 +1,207 @@
+// What a run has reached: headline, curves, epochs, decisions.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "lockstep/base/text.h"
+#include "report/html.h"
+#include "report/page.h"
+
+namespace lockstep::report {
+
+namespace {
+
+std::string tile(const std::string& key, const std::string& name, const std::string& value,
+                 const std::string& remark) {
+  return fmt::format(
+      "<div><dt>{}</dt><dd data-key=\"{}\">{}</dd><dd class=\"remark\">{}</dd></div>\n", name, key,
+      value, remark);
+}
+
+// Whole images a second, where there are that many.
+std::string rate_text(double rate) {
+  if (!(rate >= 100)) return number(rate, 3);
+  return fmt::format("<data value=\"{}\">{}</data>", rate, format_count(std::llround(rate)));
+}
+
+std::string lead(const Run& run) {
+  const Summary& summary = run.summary;
+  if (summary.judged == nullptr) {
+    return "There is no evaluation yet: it comes at the end of an epoch.";
+  }
+  return fmt::format("{} of the {} {} images are classified right, {} wrong.",
+                     percent(summary.judged->accuracy), count(summary.judged->samples),
+                     summary.split, count(summary.errors));
+}
+
+std::string tiles(const Run& run) {
+  const Summary& summary = run.summary;
+  const History& history = run.history;
+  std::string text;
+  if (history.test) {
+    std::string whose;
+    if (history.test_predictions) {
+      const std::int64_t step = history.test_predictions->weights_step;
+      whose = summary.best != nullptr && summary.best->step == step
+                  ? fmt::format("weights of epoch {}, the best", summary.best->epoch)
+                  : fmt::format("weights of step {}", format_count(step));
+    }
+    text += tile("test.accuracy", "Test accuracy", percent(history.test->accuracy), whose);
+    text += tile("test.errors", "Test errors", count(summary.errors),
+                 fmt::format("of {} images", count(history.test->samples)));
+    text += tile("test.loss", "Test loss", number(history.test->loss), "mean cross-entropy, nats");
+  }
+  if (summary.best != nullptr) {
+    const auto of = fmt::format("in epoch {}, the best", count(summary.best->epoch));
+    text += tile("best.accuracy", "Validation accuracy", percent(summary.best->accuracy), of);
+    text += tile("best.loss", "Validation loss", number(summary.best->loss), of);
+  }
+  if (summary.calibration) {
+    text +=
+        tile("calibration.error", "Calibration error", percent(summary.calibration->expected_error),
+             fmt::format("expected, on the {} images", summary.split));
+  }
+  if (summary.throughput) {
+    const std::size_t ranks = history.launches.empty() ? 0 : history.launches.back().hosts.size();
+    text += tile("throughput", "Throughput", rate_text(*summary.throughput),
+                 ranks == 0
+                     ? "images per second"
+                     : fmt::format("images per second on {} rank{}", ranks, ranks == 1 ? "" : "s"));
+    text += tile("training.seconds", "Training time", duration(summary.training_seconds),
+                 fmt::format("{} epoch{}, without validation", history.epochs.size(),
+                             history.epochs.size() == 1 ? "" : "s"));
+  }
+  return text.empty() ? "" : "<dl class=\"tiles\">\n" + text + "</dl>\n";
+}
+
+std::string facts(const Run& run) {
+  const History& history = run.history;
+  std::string text = escape(history.setting("model"));
+  if (history.launches.empty()) return text;
+  const Launch& launch = history.launches.back();
+  if (launch.parameters) {
+    text += fmt::format(", {} parameters", format_count(*launch.parameters));
+  }
+  text += fmt::format(" · {} on {} · started {}", escape(launch.backend), host_text(launch.hosts),
+                      escape(history.launches.front().started));
+  if (history.launches.size() > 1) {
+    text +=
+        fmt::format(", {} starts, the last {}", history.launches.size(), escape(launch.started));
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string host_text(const std::vector<std::string>& hosts) {
+  std::string text;
+  for (std::size_t begin = 0; begin < hosts.size();) {
+    std::size_t end = begin + 1;
+    while (end < hosts.size() && hosts[end] == hosts[begin]) ++end;
+    const std::string ranks = end == begin + 1 ? fmt::format("rank {}", begin)
+                                               : fmt::format("ranks {} to {}", begin, end - 1);
+    text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", escape(hosts[begin]), ranks);
+    begin = end;
+  }
+  return text;
+}
+
+std::string status_text(const Run& run) {
+  const std::string all = escape(run.history.setting("epochs"));
+  const std::int64_t done = run.summary.epochs_done;
+  const std::string of = all.empty() ? "" : fmt::format(" of {}", all);
+  switch (run.history.status) {
+    case Status::kRunning:
+      return fmt::format("running, after {} epoch{}{}, step {}", done, done == 1 ? "" : "s", of,
+                         format_count(run.summary.last_step));
+    case Status::kDone:
+      return fmt::format("finished after epoch {}{}", done, of);
+    case Status::kStopped:
+      break;
+  }
+  return fmt::format("stopped after {} epoch{}{}, step {}", done, done == 1 ? "" : "s", of,
+                     format_count(run.summary.last_step));
+}
+
+std::string headline(const Run& run) {
+  const char* state = run.history.status == Status::kRunning ? "running"
+                      : run.history.status == Status::kDone  ? "done"
+                                                             : "stopped";
+  return fmt::format(
+      "<header><p class=\"eyebrow\">lockstep training run <span class=\"state {}\">{}</span></p>\n"
+      "<h1>{}</h1>\n<p class=\"facts\">{}</p>\n<p class=\"lead\">{}</p>\n{}</header>\n",
+      state, status_text(run), escape(run.label), facts(run), lead(run), tiles(run));
+}
+
+std::string curve_section(std::span<const Run> runs, Figures& figures) {
+  std::vector<std::string> drawn;
+  for (const auto& chart :
+       {loss_chart(runs), accuracy_chart(runs), rate_chart(runs), throughput_chart(runs)}) {
+    if (chart) drawn.push_back(figures.draw(*chart));
+  }
+  if (drawn.empty()) return "";
+  const std::string note =
+      runs.size() > 1
+          ? "<p>Lines with points: validation. Pale lines: training by epoch.</p>\n"
+          : "<p>Dotted lines: the learning rate changes, to the value beside them. Training "
+            "figures "
+            "are taken while the weights change, with dropout and distorted images where those are "
+            "on: so they may lie below those of the validation.</p>\n";
+  return section("curves", "Learning curves", note + figure_grid(drawn));
+}
+
+std::string epoch_section(const Run& run) {
+  const History& history = run.history;
+  if (history.epochs.empty()) return "";
+  std::vector<std::vector<Cell>> rows;
+  for (const TrainingRecord& epoch : history.epochs) {
+    const auto validation =
+        std::ranges::find(history.validations, epoch.step, &EvaluationRecord::step);
+    const bool validated = validation != history.validations.end();
+    const bool best = run.summary.best != nullptr && run.summary.best->step == epoch.step;
+    rows.push_back({{count(epoch.epoch) + (best ? " <b>best</b>" : "")},
+                    {number(epoch.loss)},
+                    {percent(epoch.accuracy)},
+                    {validated ? number(validation->loss) : "–"},
+                    {validated ? percent(validation->accuracy) : "–"},
+                    {number(epoch.learning_rate)},
+                    {rate_text(epoch.samples_per_second)},
+                    {duration(total(epoch.seconds))}});
+  }
+  return section("epochs", "Epoch by epoch",
+                 table("",
+                       {"Epoch", "Training loss", "accuracy", "Validation loss", "accuracy",
+                        "Learning rate", "Images/s", "Time"},
+                       rows, "numbers"));
+}
+
+std::string decision_text(const DecisionRecord& decision) {
+  return fmt::format("epoch {}: {}", decision.epoch, escape(decision.reason));
+}
+
+std::string decision_section(const Run& run) {
+  if (run.history.decisions.empty() && run.history.skips.empty()) return "";
+  std::string list = "<ol class=\"decisions\">\n";
+  for (const DecisionRecord& decision : run.history.decisions) {
+    const bool changed = decision.rate_after != decision.rate_before || decision.stop;
+    list += fmt::format("<li{}>{} <span class=\"quiet\">({} {})</span></li>\n",
+                        changed         ? " class=\"changed\""
+                        : decision.best ? " class=\"best\""
+                                        : "",
+                        decision_text(decision), escape(decision.monitor),
+                        number(decision.metric_after, 6));
+  }
+  list += "</ol>\n";
+  for (const SkipRecord& skip : run.history.skips) {
+    list += fmt::format(
+        "<p>Step {} (epoch {}): its update was left out, the gradient of {} not "
+        "being finite.</p>\n",
+        skip.step, skip.epoch, escape(skip.tensor));
+  }
+  return section(
+      "decisions", "Decisions",
+      "<p>What the root concluded after each validation, and all ranks applied.</p>\n" + list);
+}
+
+}  // namespace lockstep::report
