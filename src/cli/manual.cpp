@@ -66,7 +66,7 @@ std::string command_section(const Command& command) {
   }
   if (command.accepts.settings.empty()) return text + ".PP\nAll settings.\n";
   text += ".PP\nSettings:";
-  for (const std::string& name : command.accepts.settings) text += " " + troff(name);
+  for (const std::string& name : command.accepts.settings) text.append(" ").append(troff(name));
   return text + ".\n";
 }
 
