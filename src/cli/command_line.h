@@ -28,6 +28,7 @@ Command bench_command();
 Command doctor_command();
 Command prove_command();
 Command predict_command();
+Command inspect_command();
 
 /// The whole of `lockstep --help`.
 std::string program_help(std::span<const Command> commands);
