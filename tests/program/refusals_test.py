@@ -165,17 +165,6 @@ class RefusalsTest(ProgramTest):
         other = write_small_mnist(self.directory / "other", training=2999)
         self.expect(train(1, out, "--model", "mlp", "--data", other, "--resume", "auto"), 78)
 
-    def test_resume_with_a_batch_per_rank_at_another_world_size(self):
-        data = write_small_mnist(self.directory / "data")
-        out = self.directory / "run"
-        settings = [*QUICK[:2], "--data", data, "--batch-size-per-rank", 50, "--max-steps"]
-        self.expect(train(1, out, *settings, 2), 75)
-        before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
-        result = self.expect(train(2, out, *settings, 4, "--resume", "auto"), 78)
-        self.assertRegex(result.stderr, "global batch is 50, this run's 100")
-        self.assertEqual(before, {p: p.read_bytes() for p in out.rglob("*") if p.is_file()})
-        self.expect(train(1, out, *settings, 4, "--resume", "auto"), 75)
-
     def test_damaged_checkpoints(self):
         data = write_small_mnist(self.directory / "data")
         out = self.directory / "run"
