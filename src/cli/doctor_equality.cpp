@@ -25,7 +25,7 @@ std::string short_hash(const std::string& hash) {
 
 // "rank 3 (node2) has X, ranks 0-2 (node1) have Y": the odd ones first.
 std::string who_has_what(const Findings& f, const std::vector<std::string>& values,
-                         const Comparison& comparison) {
+                         const Agreement& comparison) {
   std::map<std::string, std::vector<int>> by_value;
   std::vector<std::string> order;
   const auto add = [&](const std::vector<int>& ranks) {
@@ -49,7 +49,7 @@ std::string who_has_what(const Findings& f, const std::vector<std::string>& valu
 
 void compare_programs(Findings& f) {
   const auto hashes = of_all(f, [](const RankFacts& r) { return short_hash(r.program_sha256); });
-  if (const Comparison compared = compare(hashes); !compared.equal) {
+  if (const Agreement compared = compare(hashes); !compared.equal) {
     f.fault(ExitCode::kDiverged, "other binaries (SHA-256): {}", who_has_what(f, hashes, compared));
   }
   std::set<std::string> components;
@@ -61,7 +61,7 @@ void compare_programs(Findings& f) {
       const auto found = r.versions.find(component);
       return found == r.versions.end() ? std::string("none") : found->second;
     });
-    const Comparison compared = compare(versions);
+    const Agreement compared = compare(versions);
     if (compared.equal) continue;
     // A kernel takes no part in the numbers.
     if (component == "kernel") {
@@ -71,7 +71,7 @@ void compare_programs(Findings& f) {
     }
   }
   const auto devices = of_all(f, [](const RankFacts& r) { return r.device; });
-  if (const Comparison compared = compare(devices); !compared.equal) {
+  if (const Agreement compared = compare(devices); !compared.equal) {
     f.warn("other devices, so results are not repeatable between these ranks: {}",
            who_has_what(f, devices, compared));
   }
@@ -87,7 +87,7 @@ std::map<std::string, std::string> lines_of(const std::string& ini) {
 
 void compare_settings(Findings& f) {
   const auto texts = of_all(f, [](const RankFacts& r) { return r.settings; });
-  const Comparison compared = compare(texts);
+  const Agreement compared = compare(texts);
   if (compared.equal) return;
   const auto common = lines_of(f.facts(compared.majority.front()).settings);
   std::map<std::string, std::vector<int>> by_difference;
@@ -122,12 +122,12 @@ void compare_data(Findings& f) {
   }
   if (!unreadable.empty()) return;
   const auto training = of_all(f, [](const RankFacts& r) { return short_hash(r.data_sha256); });
-  if (const Comparison compared = compare(training); !compared.equal) {
+  if (const Agreement compared = compare(training); !compared.equal) {
     f.fault(ExitCode::kDiverged, "other training data (SHA-256): {}",
             who_has_what(f, training, compared));
   }
   const auto test = of_all(f, [](const RankFacts& r) { return short_hash(r.test_sha256); });
-  if (const Comparison compared = compare(test); !compared.equal) {
+  if (const Agreement compared = compare(test); !compared.equal) {
     f.fault(ExitCode::kDiverged, "other test data (SHA-256): {}", who_has_what(f, test, compared));
   }
 }

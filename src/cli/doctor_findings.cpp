@@ -39,12 +39,12 @@ std::string from_to(const std::vector<double>& values, int digits) {
   return low == high ? low : low + " to " + high;
 }
 
-Comparison compare(const std::vector<std::string>& values) {
+Agreement compare(const std::vector<std::string>& values) {
   std::map<std::string, std::vector<int>> ranks_of;
   for (std::size_t rank = 0; rank < values.size(); ++rank) {
     ranks_of[values[rank]].push_back(static_cast<int>(rank));
   }
-  Comparison comparison;
+  Agreement comparison;
   if (ranks_of.empty()) return comparison;
   std::size_t most = 0;
   for (const auto& [value, ranks] : ranks_of) most = std::max(most, ranks.size());

@@ -73,7 +73,7 @@ std::string common_line(const Examination& e, const std::string& name,
                         const std::function<std::string(const RankFacts&)>& shown) {
   std::vector<std::string> keys;
   for (const RankFacts& rank : e.ranks) keys.push_back(key(rank));
-  const Comparison comparison = compare(keys);
+  const Agreement comparison = compare(keys);
   const RankFacts& common = e.ranks[static_cast<std::size_t>(comparison.majority.front())];
   const std::string others =
       comparison.equal ? "" : fmt::format(" | NOT on {}", describe_ranks(comparison.minority));

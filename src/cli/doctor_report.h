@@ -80,13 +80,13 @@ std::string virtual_ranks_problem(int virtual_ranks, int ranks);
 
 /// Ranks whose values differ, in the order of the ranks' numbers: the ranks of the most frequent
 /// value, and all others; no majority when two values are the most frequent.
-struct Comparison {
+struct Agreement {
   bool equal = true;
   bool has_majority = true;
   std::vector<int> majority;
   std::vector<int> minority;
 };
-Comparison compare(const std::vector<std::string>& values);
+Agreement compare(const std::vector<std::string>& values);
 
 /// Of the first failure, else kDone.
 ExitCode exit_code_of(const std::vector<Finding>& findings);

@@ -62,7 +62,7 @@ Plan make_plan(const ParsedSettings& parsed) {
   return plan;
 }
 
-std::string formatted(const Predictions& predictions, const Plan& plan) {
+std::string formatted(const PredictedInputs& predictions, const Plan& plan) {
   switch (plan.format) {
     case Format::kJson:
       return prediction_json(predictions, plan.top);
@@ -82,7 +82,7 @@ ExitCode predict(Session& session) {
   for (const auto& [name, value] : session.parsed().options) arguments += name + "=" + value + "\n";
   session.require_equal(arguments, "options", ExitCode::kUsage);
   Predictor predictor(session, plan.prediction);
-  const Predictions predictions = predictor.predict();
+  const PredictedInputs predictions = predictor.predict();
   together(world, [&] {
     if (!world.is_root()) return;
     for (const Prediction& image : predictions.images) {

@@ -20,7 +20,7 @@ struct Score {
   double accuracy() const { return static_cast<double>(correct) / static_cast<double>(labelled); }
 };
 
-Score score_of(const Predictions& predictions) {
+Score score_of(const PredictedInputs& predictions) {
   Score score;
   for (const Prediction& image : predictions.images) {
     if (!image.truth) continue;
@@ -45,7 +45,7 @@ std::array<int, kClasses> Prediction::ranking() const {
   return order;
 }
 
-std::string prediction_table(const Predictions& predictions, int top) {
+std::string prediction_table(const PredictedInputs& predictions, int top) {
   if (predictions.images.empty()) return "";
   const Score score = score_of(predictions);
   std::string text = "  image";
@@ -73,7 +73,7 @@ std::string prediction_table(const Predictions& predictions, int top) {
   return text;
 }
 
-std::string prediction_json(const Predictions& predictions, int top) {
+std::string prediction_json(const PredictedInputs& predictions, int top) {
   Json images = Json::array();
   for (const Prediction& image : predictions.images) {
     const auto ranking = image.ranking();
@@ -107,7 +107,7 @@ std::string prediction_json(const Predictions& predictions, int top) {
   return all.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-std::string prediction_csv(const Predictions& predictions) {
+std::string prediction_csv(const PredictedInputs& predictions) {
   std::string text = "ImageId,Label\n";
   for (const Prediction& image : predictions.images) {
     text += fmt::format("{},{}\n", image.id, image.ranking()[0]);

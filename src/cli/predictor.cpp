@@ -247,13 +247,13 @@ void Predictor::predict_dataset(std::size_t file) {
   labels_[file] = std::move(dataset.labels);
 }
 
-Predictions Predictor::predict() {
+PredictedInputs Predictor::predict() {
   world_.enter_phase(Phase::kEvaluation);
   predict_pictures();
   for (std::size_t file = 0; file < files_.size(); ++file) {
     if (outcomes_[file] == Outcome::kDataset) predict_dataset(file);
   }
-  Predictions predictions;
+  PredictedInputs predictions;
   std::int64_t id = 1;
   for (std::size_t file = 0; world_.is_root() && file < files_.size(); ++file) {
     predictions.files.push_back(files_[file].name());

@@ -33,7 +33,7 @@ class Predictor {
 
   /// On the root all predictions, elsewhere none; what is wrong with a file is printed, and the
   /// others go on. Throws AgreedError where a rank cannot go on.
-  Predictions predict();
+  PredictedInputs predict();
   /// After predict(), the same everywhere: kDone; or kBadData, kInputMissing, kInputOutput, the
   /// first of these that a file deserves.
   ExitCode code() const;

@@ -20,8 +20,8 @@ Prediction prediction(std::int64_t id, std::size_t file, std::int64_t row, int l
   return image;
 }
 
-Predictions sample() {
-  Predictions predictions{.files = {"a.png", "bad.png", "b.csv"}, .images = {}};
+PredictedInputs sample() {
+  PredictedInputs predictions{.files = {"a.png", "bad.png", "b.csv"}, .images = {}};
   predictions.images = {prediction(1, 0, 0, 7, 0.75), prediction(3, 2, 1, 2, 1),
                         prediction(4, 2, 2, 0, 0.99996)};
   predictions.images[1].truth = 2;
@@ -37,7 +37,7 @@ TEST(PredictOutput, TableShowsLabelsAndAccuracy) {
             "      3     2      2     100.00 %  b.csv [1]\n"
             "      4     6      0     100.00 %  b.csv [2]\n"
             "accuracy 50.00 % (1 of 2 labelled images)\n");
-  Predictions pictures = sample();
+  PredictedInputs pictures = sample();
   pictures.images.resize(1);
   EXPECT_EQ(prediction_table(pictures, 2),
             "  image  label  probability  label  probability  input\n"
@@ -51,7 +51,7 @@ TEST(PredictOutput, CsvIsTheSubmissionForm) {
 }
 
 TEST(PredictOutput, JsonHasEveryDigitOfAProbability) {
-  Predictions predictions = sample();
+  PredictedInputs predictions = sample();
   predictions.images[0].probabilities[7] = 0.1 + 0.2;
   predictions.files[0] = "\xff.png";
   const auto json = nlohmann::json::parse(prediction_json(predictions, 1));

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Fails when a file includes a module it may not, or LibTorch or a #ifdef where neither belongs.
+"""Fails when a file includes a module it may not, or LibTorch or a #ifdef where neither belongs, or when
+two headers define a type of one name in one namespace: the linker would take one's functions for both.
 
 check_layout.py ROOT reads the sources below ROOT/include/lockstep and ROOT/src, prints one line a
 fault, and returns 1 when there is one.
@@ -33,6 +34,8 @@ TORCH = re.compile(r"(torch|ATen|c10|caffe2)/")
 CONDITIONAL = re.compile(r"\s*#\s*(?:if|ifdef|ifndef|elif)\b\s*(.*)")
 PORTABLE = re.compile(r"\b__\w+")  # the compiler's own macros and __has_include
 INCLUDE = re.compile(r'\s*#\s*include\s*[<"]([^>"]+)[>"]')
+NAMESPACE = re.compile(r"namespace\s*([\w:]*)\s*\{")
+TYPE = re.compile(r"(?:class|struct|union|enum(?:\s+class)?)\s+([\w:]+)[^;]*\{")
 SUFFIXES = {".h", ".cpp", ".cu", ".cuh", ".in"}
 
 
@@ -80,9 +83,25 @@ def faults_of_file(path, module, root):
             yield f"{shown}:{number}: {line.strip()}: a backend is a pair of files, not a condition"
 
 
+def types_of_header(path):
+    """Full name and line of each type that a header defines outside of any other."""
+    depth, spaces = 0, []  # spaces: (depth within it, name)
+    for number, line in enumerate(without_comments(path.read_text(encoding="utf-8")).splitlines(), 1):
+        space = NAMESPACE.match(line)
+        found = TYPE.match(line)
+        if space:
+            spaces.append((depth + 1, space.group(1)))
+        elif found and depth == len(spaces):
+            yield "::".join([name for _, name in spaces] + [found.group(1)]), number
+        depth += line.count("{") - line.count("}")
+        while spaces and depth < spaces[-1][0]:
+            spaces.pop()
+
+
 def faults(root):
     root = pathlib.Path(root)
     seen = 0
+    types = {}
     for base in (root / "include" / "lockstep", root / "src"):
         for path in sorted(base.rglob("*")):
             if path.suffix not in SUFFIXES:
@@ -93,6 +112,11 @@ def faults(root):
                 yield f"{path.relative_to(root)}: lies in no module"
                 continue
             yield from faults_of_file(path, inner[0], root)
+            for name, number in types_of_header(path) if path.suffix == ".h" else ():
+                place = f"{path.relative_to(root)}:{number}"
+                if name in types:
+                    yield f"{place}: {name} is also what {types[name]} defines"
+                types.setdefault(name, place)
     if seen == 0:
         yield f"{root}: holds no sources"
 

@@ -45,6 +45,18 @@ class CheckLayout(unittest.TestCase):
         files = {"src/model/layer.h": "", "src/model/a.cpp": '#include "layer.h"\n'}
         self.assertEqual(self.faults(files), [])
 
+    def test_types_of_one_name(self):
+        one = "namespace lockstep {\nstruct Box {\n  struct Part {\n  };\n};\nenum class Kind { kA };\nclass Later;\n}\n"
+        self.assertEqual(self.faults({"src/base/a.h": one, "src/cli/b.cpp": one}), [])
+        # What lies in another namespace, in another type or in none but a declaration is another one.
+        other = ("namespace lockstep::report {\nstruct Box {};\n}  // namespace lockstep::report\n"
+                 "namespace lockstep {\nclass Part {\n};\nstruct World::Box {\n};\nclass Later {\n};\n}\n")
+        self.assertEqual(self.faults({"src/base/a.h": one, "src/cli/b.h": other}), [])
+        twin = "// of this file\nnamespace lockstep {\n\nclass Box final : public Other {\n};\nenum Kind { kB };\n}\n"
+        self.assertEqual(self.faults({"include/lockstep/base/a.h": one, "src/cli/b.h": twin}),
+                         ["src/cli/b.h:4: lockstep::Box is also what include/lockstep/base/a.h:2 defines",
+                          "src/cli/b.h:6: lockstep::Kind is also what include/lockstep/base/a.h:6 defines"])
+
     def test_unknown_modules(self):
         self.assertIn("no module gpu", self.faults({"src/base/a.cpp": "#include <lockstep/gpu/x.h>\n"})[0])
         self.assertIn("lies in no module", self.faults({"src/gpu/a.cpp": ""})[0])
