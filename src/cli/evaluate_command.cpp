@@ -1,6 +1,5 @@
 // lockstep evaluate: metrics of a checkpoint on a data set.
 #include <cmath>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "checkpoint_choice.h"
@@ -151,10 +150,7 @@ ExitCode evaluate(Session& session) {
       write_file_durably(file, encode_safetensors(tensors));
     }
     const bool json = session.parsed().options.contains("json");
-    const std::string text = json ? json_text(result) : table(result);
-    std::fputs(text.c_str(), stdout);
-    if (std::fflush(stdout) != 0)
-      fail(ExitCode::kInputOutput, "standard output: cannot be written");
+    print_or_fail(json ? json_text(result) : table(result));
     if (!std::isfinite(result.loss)) {
       fail(ExitCode::kDiverged, "the loss of this checkpoint is not finite");
     }

@@ -79,6 +79,15 @@ bool has_points(const Chart& chart) {
   });
 }
 
+// For curves of which no picture tells the top: from zero, and a tenth above the highest.
+void leave_room_above(Chart& chart) {
+  double highest = 0;
+  for (const Series& series : chart.series) {
+    for (const auto& [x, y] : series.points) highest = std::max(highest, y);
+  }
+  chart.high_y = 1.1 * highest;
+}
+
 void add(Chart& chart, std::string label, Series::Style style, int color, Points points) {
   if (points.empty()) return;
   chart.series.push_back({.label = std::move(label),
@@ -184,11 +193,7 @@ std::optional<Chart> rate_chart(std::span<const Run> runs) {
     ++color;
   }
   if (!has_points(chart)) return std::nullopt;
-  double highest = 0;
-  for (const Series& series : chart.series) {
-    for (const auto& [x, y] : series.points) highest = std::max(highest, y);
-  }
-  chart.high_y = 1.1 * highest;
+  leave_room_above(chart);
   describe(chart, "");
   return chart;
 }
@@ -210,11 +215,7 @@ std::optional<Chart> throughput_chart(std::span<const Run> runs) {
     ++color;
   }
   if (!has_points(chart)) return std::nullopt;
-  double highest = 0;
-  for (const Series& series : chart.series) {
-    for (const auto& [x, y] : series.points) highest = std::max(highest, y);
-  }
-  chart.high_y = 1.1 * highest;
+  leave_room_above(chart);
   describe(chart, " images per second");
   return chart;
 }

@@ -13,24 +13,9 @@ import harness  # noqa: E402
 from harness import SOURCE, run, train  # noqa: E402
 
 SCRIPT = SOURCE / "examples" / "python" / "load_checkpoint.py"
-
-
-def find_python():
-    """A command that runs a Python with what the example needs, or None."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lockstep"
-    for python in (os.environ.get("LOCKSTEP_TORCH_PYTHON"), "python3", str(cache / "peers-torch-2.11.0/bin/python")):
-        if not python:
-            continue
-        try:
-            check = subprocess.run([python, "-c", "import numpy, safetensors.torch, torch"], capture_output=True)
-        except OSError:
-            continue
-        if check.returncode == 0:
-            return python
-    return None
-
-
-PYTHON = find_python()
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lockstep"
+PYTHON = harness.find_python("numpy, safetensors.torch, torch", os.environ.get("LOCKSTEP_TORCH_PYTHON"), "python3",
+                             str(CACHE / "peers-torch-2.11.0/bin/python"))
 
 
 class LoadCheckpointTest(harness.ProgramTest):

@@ -142,6 +142,18 @@ def processes_with(text, file):
     return found
 
 
+def find_python(modules, *candidates):
+    """The first of these commands that runs a Python with the modules, or None."""
+    for python in filter(None, candidates):
+        try:
+            check = subprocess.run([python, "-c", f"import {modules}"], capture_output=True)
+        except OSError:
+            continue
+        if check.returncode == 0:
+            return python
+    return None
+
+
 def checkpoints(out):
     return sorted(p.name for p in (Path(out) / "checkpoints").glob("step-????????"))
 

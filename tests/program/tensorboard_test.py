@@ -7,7 +7,7 @@ import os
 import struct
 import subprocess
 
-from harness import ProgramTest, main, records, skip_all, train, write_small_mnist
+from harness import ProgramTest, find_python, main, records, skip_all, train, write_small_mnist
 
 READER = """
 import base64, json, sys
@@ -20,23 +20,7 @@ print(json.dumps({
                      for e in board.Images(tag)] for tag in tags["images"]}}))
 """
 ERRORS_SHOWN = 24
-
-
-def find_python():
-    """A command that runs a Python with tensorboard, or None."""
-    for python in (os.environ.get("LOCKSTEP_TENSORBOARD_PYTHON"), "python3"):
-        if not python:
-            continue
-        try:
-            check = subprocess.run([python, "-c", "import tensorboard"], capture_output=True)
-        except OSError:
-            continue
-        if check.returncode == 0:
-            return python
-    return None
-
-
-PYTHON = find_python()
+PYTHON = find_python("tensorboard", os.environ.get("LOCKSTEP_TENSORBOARD_PYTHON"), "python3")
 
 
 def as_float32(value):
