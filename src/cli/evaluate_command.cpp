@@ -56,39 +56,41 @@ Settings with_stored(const ParsedSettings& parsed, const TrainingState& state) {
 }
 
 struct Samples {
-  Dataset dataset;
+  std::shared_ptr<const ImageSamples> images;
   std::vector<std::uint32_t> indices;
 };
 
 Samples load_samples(const DataOptions& options, const std::string& split) {
-  Samples samples;
+  std::optional<Dataset> dataset;
   if (split == "test") {
-    auto test = load_test(options);
-    if (!test) {
+    dataset = load_test(options);
+    if (!dataset) {
       fail(ExitCode::kInputMissing,
            "{}: has no test data; name some with --test-data, or choose --split all",
            options.data.string());
     }
-    samples.dataset = std::move(*test);
-    samples.indices = all_indices(samples.dataset);
-  } else if (split == "validation") {
-    samples.dataset = load_training(options);
-    samples.indices = split_dataset(samples.dataset, options).validation;
-    if (samples.indices.empty()) {
-      fail(ExitCode::kUsage, "--split validation: the validation fraction is 0");
-    }
-  } else if (split == "all") {
-    samples.dataset = load_training(options);
-    samples.indices = all_indices(samples.dataset);
+  } else if (split == "validation" || split == "all") {
+    dataset = load_training(options);
   } else {
     fail(ExitCode::kUsage, "--split {}: expected test, validation or all", split);
   }
+  Samples samples;
+  if (split == "validation") {
+    samples.indices = split_dataset(*dataset, options).validation;
+    if (samples.indices.empty()) {
+      fail(ExitCode::kUsage, "--split validation: the validation fraction is 0");
+    }
+  } else {
+    samples.indices = all_indices(dataset->count);
+  }
+  samples.images =
+      std::make_shared<const ImageSamples>(std::make_shared<const Dataset>(std::move(*dataset)));
   return samples;
 }
 
 std::string table(const Evaluation& result) {
   std::string text = fmt::format("samples   {}\nloss      {:.6f}\naccuracy  {:.4f} %\n\n",
-                                 result.samples, result.loss, 100 * result.accuracy);
+                                 result.samples, result.loss, 100 * result.metric);
   text += "label  accuracy   predicted as\n        ";
   for (std::size_t c = 0; c < result.confusion.size(); ++c) text += fmt::format("{:>7}", c);
   text += "\n";
@@ -102,7 +104,7 @@ std::string table(const Evaluation& result) {
 
 std::string json_text(const Evaluation& result) {
   return Json{{"loss", result.loss},
-              {"accuracy", result.accuracy},
+              {"accuracy", result.metric},
               {"per_class", result.class_accuracy},
               {"confusion", result.confusion},
               {"samples", result.samples}}
@@ -124,25 +126,26 @@ ExitCode evaluate(Session& session) {
     const std::string split = option(session.parsed(), "split", "test");
     samples = load_samples(settings.data, split);
     if (split == "validation" && world.is_root() &&
-        samples.dataset.sha256() != reader->state().data_sha256) {
+        samples.images->sha256() != reader->state().data_sha256) {
       log_warning("{}: is not the data the checkpoint was trained on: another split",
-                  samples.dataset.source);
+                  samples.images->source());
     }
-    network = network_for(settings, samples.dataset);
+    network = network_for(settings, *samples.images->images());
   });
-  session.require_equal(samples.dataset.sha256(), "data", ExitCode::kBadData);
+  session.require_equal(samples.images->sha256(), "data", ExitCode::kBadData);
   session.require_equal(reader->sha256(), "checkpoint", ExitCode::kBadData);
   FlatParameters parameters(network, session.device().device);
   together(world, [&] { reader->read_evaluation_weights(parameters); });
 
   world.enter_phase(Phase::kEvaluation);
-  Evaluator evaluator(world, session.device(), *network, settings.train.evaluation_batch,
+  const Classification objective(kClasses);
+  Evaluator evaluator(world, session.device(), network, settings.train.evaluation_batch,
                       /*root_only=*/false);
-  const std::vector<float> logits = evaluator.logits(samples.dataset, samples.indices);
+  const std::vector<float> logits = evaluator.rows(*samples.images, objective, samples.indices);
   together(world, [&] {
     if (!world.is_root()) return;
     const Evaluation result =
-        summarise(logits, labels_at(samples.dataset, samples.indices), kClasses);
+        objective.summarise(logits, targets_at(*samples.images, samples.indices));
     if (const std::string file = option(session.parsed(), "logits", ""); !file.empty()) {
       const std::vector<TensorToWrite> tensors{{.name = "logits",
                                                 .shape = {result.samples, kClasses},

@@ -42,6 +42,7 @@ class Session {
   const ParsedSettings& parsed() const { return parsed_; }
   const Settings& settings() const { return parsed_.settings; }
   const ComputeDevice& device() const { return device_; }
+  const World& world() const { return world_; }
   /// What --inject-fault asks for outside of the trainer, which has a copy of its own.
   FaultPlan& faults() { return faults_; }
 

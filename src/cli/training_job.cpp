@@ -12,6 +12,7 @@
 #include "lockstep/base/log.h"
 #include "lockstep/checkpoint/store.h"
 #include "lockstep/comm/together.h"
+#include "lockstep/model/initialisation.h"
 #include "lockstep/records/run_directory.h"
 #include "lockstep/train/checkpoint_reader.h"
 
@@ -22,19 +23,26 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Progress = std::function<void()>;
 
-Json data_record(const TrainingData& data) {
-  const auto entry = [](const Dataset& dataset, std::span<const std::uint32_t> indices) {
-    return Json{{"samples", indices.size()}, {"class_counts", class_counts(dataset, indices)}};
-  };
-  Json record{{"source", data.training.source},
-              {"sha256", data.training_sha256},
-              {"shape", {data.training.channels, data.training.height, data.training.width}},
-              {"training", entry(data.training, data.split.training)},
-              {"validation", entry(data.training, data.split.validation)}};
-  if (data.test) {
-    record["test"] = entry(*data.test, all_indices(*data.test));
-    record["test"]["source"] = data.test->source;
-    record["test"]["sha256"] = data.test_sha256;
+Json samples_record(const Objective& objective, const SampleSource& source,
+                    std::span<const std::uint32_t> samples) {
+  Json record{{"samples", samples.size()}};
+  if (objective.classes() > 0) {
+    record["class_counts"] = class_counts(source, samples, objective.classes());
+  }
+  return record;
+}
+
+Json data_record(const Task& task) {
+  const Objective& objective = *task.objective;
+  Json record{{"source", task.data->source()},
+              {"sha256", task.data->sha256()},
+              {"shape", task.data->inputs().shape},
+              {"training", samples_record(objective, *task.data, task.split.training)},
+              {"validation", samples_record(objective, *task.data, task.split.validation)}};
+  if (task.test) {
+    record["test"] = samples_record(objective, *task.test, all_indices(task.test->size()));
+    record["test"]["source"] = task.test->source();
+    record["test"]["sha256"] = task.test->sha256();
   }
   return record;
 }
@@ -49,18 +57,17 @@ std::string job_numerics(World& world, const ComputeDevice& device, const Settin
   return text;
 }
 
-Json launch_record(const World& world, const std::string& numerics, const TrainingData& data,
+Json launch_record(const World& world, const std::string& numerics, const Task& task,
                    std::string_view backend, const std::vector<std::string>& hosts,
                    std::int64_t parameters) {
   return {{"started", utc_timestamp()}, {"world_size", world.size()}, {"hosts", hosts},
           {"backend", backend},         {"numerics", numerics},       {"versions", version_text()},
-          {"torch", TORCH_VERSION},     {"parameters", parameters},   {"data", data_record(data)}};
+          {"torch", TORCH_VERSION},     {"parameters", parameters},   {"data", data_record(task)}};
 }
 
 TrainerConfig trainer_config(const Settings& settings, const std::string& numerics,
                              std::int64_t global_batch, std::int64_t epoch_steps) {
   return {.train = settings.train,
-          .augmentation = settings.effective_augmentation(),
           .optimizer = settings.optimizer,
           .schedule = settings.schedule,
           .settings = number_settings(settings),
@@ -135,13 +142,13 @@ bool lies_in(const CheckpointStore::Loaded& loaded, const std::filesystem::path&
 }
 
 // The checkpoint says nothing of test data, which train nothing; the run's last start does.
-void warn_of_other_test_data(const CheckpointStore::Loaded& loaded, const TrainingData& data) {
+void warn_of_other_test_data(const CheckpointStore::Loaded& loaded, const Task& task) {
   const std::filesystem::path file = store_of(loaded).parent_path() / "launch.json";
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(file, ignored)) return;
   const Json launch = Json::parse(read_text_file(file), nullptr, /*allow_exceptions=*/false);
   const Json::json_pointer place("/data/test/sha256");
-  if (!launch.contains(place) || launch[place] == data.test_sha256) return;
+  if (!launch.contains(place) || launch[place] == (task.test ? task.test->sha256() : "")) return;
   log_warning(
       "the test data are not those of this run's last start ({}): the test metrics of the two "
       "cannot be compared",
@@ -211,18 +218,32 @@ TrainingData load_training_data(Session& session) {
   TrainingData data;
   together(world, [&] {
     session.faults().reach(FaultPlace::kLoad, world.rank());
-    const DataOptions& options = session.settings().data;
+    const Settings& settings = session.settings();
     const Progress progress = [&world] { world.publish_progress(); };
-    data.training = load_training(options, progress);
-    data.test = load_test(options, progress);
-    if (data.test) require_same_shape(*data.test, data.training);
-    data.split = split_dataset(data.training, options);
-    data.training_sha256 = data.training.sha256();
-    if (data.test) data.test_sha256 = data.test->sha256();
+    auto training = std::make_shared<const Dataset>(load_training(settings.data, progress));
+    auto test = load_test(settings.data, progress);
+    if (test) require_same_shape(*test, *training);
+    data.split = split_dataset(*training, settings.data);
+    data.training =
+        std::make_shared<const ImageSamples>(training, settings.effective_augmentation());
+    if (test) {
+      data.test = std::make_shared<const ImageSamples>(
+          std::make_shared<const Dataset>(std::move(*test)));
+    }
   });
-  session.require_equal(data.training_sha256, "training data", ExitCode::kBadData);
-  session.require_equal(data.test_sha256, "test data", ExitCode::kBadData);
+  session.require_equal(data.training->sha256(), "training data", ExitCode::kBadData);
+  session.require_equal(data.test ? data.test->sha256() : "", "test data", ExitCode::kBadData);
   return data;
+}
+
+Task classification_task(const Settings& settings, const TrainingData& data) {
+  const std::shared_ptr<Network> network = network_for(settings, *data.training->images());
+  initialise_glorot_uniform(*network, settings.train.seed);
+  return {.model = network,
+          .data = data.training,
+          .split = data.split,
+          .objective = std::make_shared<Classification>(kClasses, settings.train.label_smoothing),
+          .test = data.test};
 }
 
 // What the root holds open while a run goes on.
@@ -237,7 +258,7 @@ struct TrainingJob::RootFiles {
 };
 
 TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDevice& device,
-                         const TrainingData& data, const std::filesystem::path& out,
+                         const std::function<Task()>& make_task, const std::filesystem::path& out,
                          std::int64_t epoch_steps) {
   std::optional<CheckpointStore::Loaded> loaded;
   std::int64_t global_batch = 0;  // of the run that is gone on with
@@ -256,8 +277,7 @@ TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDe
   collectives_ = make_collectives(world, settings.comm, device.is_cuda(), device.stream);
   const std::string numerics = job_numerics(world, device, settings);
   together(world, [&] {
-    trainer_.emplace(world, *collectives_, device, network_for(settings, data.training),
-                     data.training, data.split,
+    trainer_.emplace(world, *collectives_, device, make_task(),
                      trainer_config(settings, numerics, global_batch, epoch_steps));
   });
   trainer_->prove_equal_start();
@@ -266,7 +286,8 @@ TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDe
   const std::vector<std::string> hosts = world.gather_text(world.host());
   together(world, [&] {
     if (!world.is_root()) return;
-    if (loaded) warn_of_other_test_data(*loaded, data);
+    const Task& task = trainer_->task();
+    if (loaded) warn_of_other_test_data(*loaded, task);
     // A run may be gone on with in its own directory; anything else would mix two runs.
     const bool own =
         settings.train.resume == "auto" || (loaded && lies_in(*loaded, out / "checkpoints"));
@@ -284,11 +305,11 @@ TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDe
     }
     store.create();  // from now on a run without it has lost its checkpoints
     files_->run.write_config(settings_to_ini(settings));
-    const Json launch = launch_record(world, numerics, data, collectives_->backend(), hosts,
+    const Json launch = launch_record(world, numerics, task, collectives_->backend(), hosts,
                                       trainer_->parameters().parameter_count());
     files_->run.write_launch(launch.dump(2) + "\n");
     const bool quiet = settings.train.log_level != "info" && settings.train.log_level != "debug";
-    files_->records.emplace(files_->run, quiet);
+    files_->records.emplace(files_->run, quiet, task.objective->metric_name());
     trainer_->attach(&*files_->records, &store);
     if (loaded) resumed_from_ = loaded->directory;
   });

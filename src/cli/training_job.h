@@ -1,9 +1,10 @@
-// One start of a training: data to train on, and the run that lockstep train and lockstep prove
-// make of them.
+// One start of a training: the run that lockstep train, lockstep prove and programs of others make
+// of a task.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,35 +12,38 @@
 #include "lockstep/cli/settings.h"
 #include "lockstep/comm/collectives.h"
 #include "lockstep/comm/world.h"
-#include "lockstep/data/dataset.h"
 #include "lockstep/data/split.h"
 #include "lockstep/model/compute_device.h"
+#include "lockstep/train/samples.h"
+#include "lockstep/train/task.h"
 #include "lockstep/train/trainer.h"
 #include "session.h"
 
 namespace lockstep {
 
+/// Labelled images: what the program's own networks are trained on.
 struct TrainingData {
-  Dataset training;
-  std::optional<Dataset> test;
+  std::shared_ptr<const ImageSamples> training;
+  std::shared_ptr<const ImageSamples> test;  ///< null: there are none
   Split split;
-  std::string training_sha256;
-  std::string test_sha256;  ///< empty without test data
 };
 
 /// Loads and checks what the session's settings name. Collective; throws AgreedError, also when
 /// ranks have other data than the root.
 TrainingData load_training_data(Session& session);
 
+/// The network that the settings name, with the weights that follow from their seed, and these data.
+Task classification_task(const Settings& settings, const TrainingData& data);
+
 /// A run in its directory, ready to train. Collective from the constructor on. What is passed by
 /// reference must outlive it.
 class TrainingJob {
  public:
-  /// Finds the checkpoint that settings.train.resume means, if any, makes the trainer, restores it,
-  /// and only then opens the run directory `out` (the root's counts): a start that is refused
-  /// writes nothing. epoch_steps: see TrainerConfig. Throws AgreedError.
+  /// Finds the checkpoint that settings.train.resume means, if any, makes the task and its trainer,
+  /// restores it, and only then opens the run directory `out` (the root's counts): a start that is
+  /// refused writes nothing. epoch_steps: see TrainerConfig. Throws AgreedError.
   TrainingJob(World& world, const Settings& settings, const ComputeDevice& device,
-              const TrainingData& data, const std::filesystem::path& out,
+              const std::function<Task()>& make_task, const std::filesystem::path& out,
               std::int64_t epoch_steps = 0);
   ~TrainingJob();
   TrainingJob(const TrainingJob&) = delete;

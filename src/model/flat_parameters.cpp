@@ -12,16 +12,29 @@ namespace {
 
 constexpr std::int64_t kAlignment = 64 / sizeof(float);
 
+const std::shared_ptr<torch::nn::Module>& moved(const std::shared_ptr<torch::nn::Module>& module,
+                                                at::Device device) {
+  module->to(device);
+  return module;
+}
+
 }  // namespace
 
-FlatParameters::FlatParameters(std::shared_ptr<Network> network, at::Device device)
-    : network_(std::move(network)) {
-  network_->to(device);
-  const auto named = network_->named_parameters().pairs();
+FlatParameters::FlatParameters(std::shared_ptr<torch::nn::Module> module, at::Device device)
+    : module_(moved(module, device)), buffers_(*module_) {
+  const auto named = module_->named_parameters().pairs();
   for (auto item = named.rbegin(); item != named.rend(); ++item) {
     const auto& [name, parameter] = *item;
     if (parameter.scalar_type() != at::kFloat || parameter.layout() != at::kStrided) {
       fail(ExitCode::kUsage, "parameter {} is not dense float32", name);
+    }
+    if (!parameter.requires_grad()) {
+      fail(ExitCode::kUsage, "parameter {} needs no gradient: register it as a buffer", name);
+    }
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      if (!parameters_[i].is_same(parameter)) continue;
+      fail(ExitCode::kUsage, "parameters {} and {} are one tensor: register it once", name,
+           views_[i].name);
     }
     View view{.name = name,
               .shape = parameter.sizes().vec(),
@@ -34,7 +47,7 @@ FlatParameters::FlatParameters(std::shared_ptr<Network> network, at::Device devi
   }
   const auto options = at::TensorOptions(at::kFloat).device(device);
   weights_ = at::zeros({size_}, options);
-  gradients_ = at::zeros({size_ + kControlWords}, options);
+  gradients_ = at::zeros({size_ + kControlWords + buffers_.change_count()}, options);
   const at::NoGradGuard no_grad;
   for (std::size_t i = 0; i < views_.size(); ++i) {
     const View& view = views_[i];

@@ -8,11 +8,11 @@
 
 namespace lockstep {
 
-void initialise_glorot_uniform(Network& network, std::uint64_t seed) {
+void initialise_glorot_uniform(torch::nn::Module& module, std::uint64_t seed) {
   const at::NoGradGuard no_grad;
   std::uint64_t index = 0;
   std::vector<std::uint32_t> words;
-  for (at::Tensor& parameter : network.parameters()) {
+  for (at::Tensor& parameter : module.parameters()) {
     const RandomKey key{.seed = seed, .purpose = Purpose::kInitialisation, .sample = index++};
     if (parameter.dim() < 2) {
       parameter.zero_();

@@ -46,7 +46,16 @@ ProgressOutput ProgressOutput::to(std::FILE* stream, bool is_terminal) {
 
 bool ProgressOutput::is_wide_terminal(std::FILE* stream) { return columns_of(stream) > 0; }
 
-Progress::Progress(ProgressOutput output) : output_(std::move(output)) {}
+std::string loss_text(double loss, std::string_view metric_name, double metric,
+                      std::string_view separator) {
+  std::string text = fmt::format("loss {:.4f}", loss);
+  if (metric_name == "accuracy") return text + fmt::format("{}accuracy {:.2f} %", separator, 100 * metric);
+  if (!metric_name.empty()) text += fmt::format("{}{} {:.4g}", separator, metric_name, metric);
+  return text;
+}
+
+Progress::Progress(ProgressOutput output, std::string metric_name)
+    : output_(std::move(output)), metric_name_(std::move(metric_name)) {}
 
 Progress::~Progress() {
   if (live_columns_ > 0) output_.write("\n");
@@ -63,15 +72,15 @@ void Progress::begin_epoch(std::int64_t epoch, std::int64_t epochs, std::int64_t
   shown_ = output_.is_terminal ? begun_ - kRewriteSeconds : begun_;
 }
 
-void Progress::update(std::int64_t step, double loss, double accuracy, double samples_per_second) {
+void Progress::update(std::int64_t step, double loss, double metric, double samples_per_second) {
   const double now = output_.now();
   if (!output_.is_terminal) {
     if (now - shown_ < kLineSeconds) return;
-    output_.write(describe(step, loss, accuracy, samples_per_second, now) + '\n');
+    output_.write(describe(step, loss, metric, samples_per_second, now) + '\n');
   } else {
     // The last step is always shown: the line then stands through the validation.
     if (now - shown_ < kRewriteSeconds && step < steps_) return;
-    rewrite(describe(step, loss, accuracy, samples_per_second, now));
+    rewrite(describe(step, loss, metric, samples_per_second, now));
   }
   shown_ = now;
 }
@@ -85,15 +94,15 @@ void Progress::end_epoch(std::string_view line) {
   output_.write(std::string(line) + '\n');
 }
 
-std::string Progress::describe(std::int64_t step, double loss, double accuracy,
+std::string Progress::describe(std::int64_t step, double loss, double metric,
                                double samples_per_second, double now) const {
   const std::int64_t taken = step - first_step_;
   const double left = taken > 0 ? (now - begun_) / static_cast<double>(taken) *
                                       static_cast<double>(std::max<std::int64_t>(steps_ - step, 0))
                                 : 0.0;
-  return fmt::format(
-      "epoch {}/{}  step {}/{}  {:.0f} samples/s  loss {:.4f}  accuracy {:.2f} %  {} left", epoch_,
-      epochs_, step, steps_, samples_per_second, loss, 100 * accuracy, format_duration(left));
+  return fmt::format("epoch {}/{}  step {}/{}  {:.0f} samples/s  {}  {} left", epoch_, epochs_, step,
+                     steps_, samples_per_second, loss_text(loss, metric_name_, metric, "  "),
+                     format_duration(left));
 }
 
 void Progress::rewrite(std::string_view text) {

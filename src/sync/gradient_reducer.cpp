@@ -80,7 +80,7 @@ void GradientReducer::make_buckets(double bucket_mb) {
     bucket_of_parameter_.push_back(checked_cast<int>(buckets_.size()) - 1);
   }
   LOCKSTEP_CHECK(!buckets_.empty(), "the network has no parameters");
-  buckets_.back().count += FlatParameters::kControlWords;
+  buckets_.back().count += parameters_.gradients().numel() - parameters_.size();
 }
 
 void GradientReducer::begin_step(std::int64_t step) {

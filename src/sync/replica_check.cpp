@@ -90,12 +90,12 @@ struct Findings {
 };
 
 // Collective.
-Findings find_differences(World& world, const std::vector<FlatParameters::View>& views,
-                          const std::vector<Replica>& replicas, std::size_t reference_rank) {
+Findings find_differences(World& world, const std::vector<Replica>& replicas,
+                          std::size_t reference_rank) {
   Findings findings;
   for (const Replica& replica : replicas) {
     // Views lie in reverse order of registration.
-    for (auto view = views.rbegin(); view != views.rend(); ++view) {
+    for (auto view = replica.views->rbegin(); view != replica.views->rend(); ++view) {
       const auto all =
           world.all_gather_value(sha256(bytes_of(replica.values, view->offset, view->count)));
       const auto equal = [&](const Sha256Digest& digest) { return digest == all[reference_rank]; };
@@ -122,7 +122,10 @@ void check_replicas(World& world, const std::vector<FlatParameters::View>& views
   std::vector<Replica> on_host;
   Sha256 own;
   for (const Replica& replica : replicas) {
-    on_host.push_back({replica.what, replica.prefix, replica.values.cpu()});
+    on_host.push_back({.what = replica.what,
+                       .prefix = replica.prefix,
+                       .values = replica.values.cpu(),
+                       .views = replica.views == nullptr ? &views : replica.views});
     own.update(bytes_of(on_host.back().values, 0, on_host.back().values.numel()));
   }
   const std::vector<Sha256Digest> digests = world.all_gather_value(own.finish());
@@ -136,7 +139,7 @@ void check_replicas(World& world, const std::vector<FlatParameters::View>& views
   for (std::size_t rank = 0; rank < digests.size(); ++rank) {
     if (digests[rank] != reference) wrong_ranks.push_back(checked_cast<int>(rank));
   }
-  const Findings found = find_differences(world, views, on_host, reference_rank);
+  const Findings found = find_differences(world, on_host, reference_rank);
   fail_together(
       world, ExitCode::kDiverged,
       fmt::format(

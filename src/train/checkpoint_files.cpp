@@ -26,10 +26,41 @@ void add_tensors(const std::vector<FlatParameters::View>& views, const at::Tenso
   }
 }
 
-std::vector<std::byte> encode_flat(const std::vector<FlatParameters::View>& views,
-                                   const at::Tensor& flat) {
+std::string dtype_of(at::ScalarType type) {
+  switch (type) {
+    case at::kLong:
+      return "I64";
+    case at::kInt:
+      return "I32";
+    case at::kByte:
+      return "U8";
+    case at::kBool:
+      return "BOOL";
+    default:
+      return "F32";
+  }
+}
+
+// Where a buffer's bytes lie in `values`, a copy of ModuleBuffers::values().
+std::span<std::byte> bytes_of(const FlatView& view, const at::Tensor& buffer,
+                              const at::Tensor& values) {
+  return {static_cast<std::byte*>(values.mutable_data_ptr()) +
+              view.offset * std::int64_t{sizeof(float)},
+          buffer.nbytes()};
+}
+
+std::vector<std::byte> encode_model(const FlatParameters& parameters, const at::Tensor& weights,
+                                    const at::Tensor& module_buffers) {
   std::vector<TensorToWrite> tensors;
-  add_tensors(views, flat, "", tensors);
+  add_tensors(parameters.views(), weights, "", tensors);
+  const std::vector<FlatView>& views = parameters.buffers().views();
+  const auto named = parameters.buffers().named();
+  for (std::size_t i = 0; i < named.size(); ++i) {
+    tensors.push_back({.name = named[i].name,
+                       .shape = views[i].shape,
+                       .dtype = dtype_of(named[i].value.scalar_type()),
+                       .bytes = bytes_of(views[i], named[i].value, module_buffers)});
+  }
   return encode_safetensors(tensors);
 }
 
@@ -45,23 +76,30 @@ SafetensorsFile parse_file(const CheckpointStore::Loaded& loaded, const char* na
   return SafetensorsFile::parse(file_of(loaded, name), (loaded.directory / name).string());
 }
 
+void read_tensor(const SafetensorsFile& file, const std::string& origin, const std::string& name,
+                 const std::string& dtype, const std::vector<std::int64_t>& shape,
+                 std::byte* out) {
+  const StoredTensor* tensor = file.find(name);
+  if (tensor == nullptr) {
+    fail(ExitCode::kBadData, "{}: has no tensor {}: it is of another network or optimizer", origin,
+         name);
+  }
+  if (tensor->dtype != dtype || tensor->shape != shape) {
+    fail(ExitCode::kBadData, "{}: tensor {} is {} [{}], expected {} [{}]", origin, name,
+         tensor->dtype, fmt::join(tensor->shape, ","), dtype, fmt::join(shape, ","));
+  }
+  // memcpy takes no null pointer, which an empty tensor may have.
+  if (!tensor->bytes.empty()) std::memcpy(out, tensor->bytes.data(), tensor->bytes.size());
+}
+
 void read_tensors(const SafetensorsFile& file, const std::string& origin,
                   const std::vector<FlatParameters::View>& views, const std::string& prefix,
                   at::Tensor& flat) {
   flat.zero_();
   for (const FlatParameters::View& view : views) {
-    const std::string name = prefix + view.name;
-    const StoredTensor* tensor = file.find(name);
-    if (tensor == nullptr) {
-      fail(ExitCode::kBadData, "{}: has no tensor {}: it is of another network or optimizer",
-           origin, name);
-    }
-    if (tensor->dtype != "F32" || tensor->shape != view.shape) {
-      fail(ExitCode::kBadData, "{}: tensor {} is {} [{}], expected F32 [{}]", origin, name,
-           tensor->dtype, fmt::join(tensor->shape, ","), fmt::join(view.shape, ","));
-    }
-    std::memcpy(flat.mutable_data_ptr<float>() + view.offset, tensor->bytes.data(),
-                tensor->bytes.size());
+    float* out = flat.mutable_data_ptr<float>() + view.offset;
+    read_tensor(file, origin, prefix + view.name, "F32", view.shape,
+                reinterpret_cast<std::byte*>(out));
   }
 }
 
@@ -72,12 +110,19 @@ void expect_count(const SafetensorsFile& file, const std::string& origin, std::s
   }
 }
 
-void read_flat(const CheckpointStore::Loaded& loaded, const char* name,
-               const std::vector<FlatParameters::View>& views, at::Tensor& flat) {
+void read_model(const CheckpointStore::Loaded& loaded, const char* name,
+                const FlatParameters& parameters, at::Tensor& weights,
+                at::Tensor& module_buffers) {
   const SafetensorsFile file = parse_file(loaded, name);
   const std::string origin = (loaded.directory / name).string();
-  expect_count(file, origin, views.size());
-  read_tensors(file, origin, views, "", flat);
+  const std::vector<FlatView>& views = parameters.buffers().views();
+  expect_count(file, origin, parameters.views().size() + views.size());
+  read_tensors(file, origin, parameters.views(), "", weights);
+  const auto named = parameters.buffers().named();
+  for (std::size_t i = 0; i < named.size(); ++i) {
+    read_tensor(file, origin, named[i].name, dtype_of(named[i].value.scalar_type()),
+                views[i].shape, bytes_of(views[i], named[i].value, module_buffers).data());
+  }
 }
 
 }  // namespace
@@ -87,16 +132,19 @@ at::Tensor state_tensor(const Optimizer::State& state, const at::Tensor& weights
 }
 
 std::vector<CheckpointFile> encode_checkpoint(const TrainingState& state,
-                                              const std::vector<FlatParameters::View>& views,
+                                              const FlatParameters& parameters,
                                               const HostBuffers& buffers) {
   std::vector<TensorToWrite> optimizer_tensors;
   for (const auto& [prefix, values] : buffers.optimizer) {
-    add_tensors(views, values, prefix + ".", optimizer_tensors);
+    add_tensors(parameters.views(), values, prefix + ".", optimizer_tensors);
   }
   std::vector<CheckpointFile> files;
-  files.push_back({kModelFile, encode_flat(views, buffers.weights)});
+  files.push_back({kModelFile, encode_model(parameters, buffers.weights, buffers.module_buffers)});
   files.push_back({kOptimizerFile, encode_safetensors(optimizer_tensors)});
-  if (buffers.average) files.push_back({kAverageFile, encode_flat(views, *buffers.average)});
+  if (buffers.average) {
+    files.push_back(
+        {kAverageFile, encode_model(parameters, *buffers.average, buffers.module_buffers)});
+  }
   const std::string json = encode_state(state);
   const auto bytes = std::as_bytes(std::span(json));
   files.push_back({kStateFile, {bytes.begin(), bytes.end()}});
@@ -109,23 +157,26 @@ TrainingState read_state(const CheckpointStore::Loaded& loaded) {
                       (loaded.directory / kStateFile).string());
 }
 
-void decode_checkpoint(const CheckpointStore::Loaded& loaded,
-                       const std::vector<FlatParameters::View>& views, HostBuffers& buffers) {
-  read_flat(loaded, kModelFile, views, buffers.weights);
-  if (buffers.average) read_flat(loaded, kAverageFile, views, *buffers.average);
+void decode_checkpoint(const CheckpointStore::Loaded& loaded, const FlatParameters& parameters,
+                       HostBuffers& buffers) {
+  // Of the two files' buffers, which are equal, the model's count.
+  if (buffers.average) {
+    read_model(loaded, kAverageFile, parameters, *buffers.average, buffers.module_buffers);
+  }
+  read_model(loaded, kModelFile, parameters, buffers.weights, buffers.module_buffers);
   const SafetensorsFile file = parse_file(loaded, kOptimizerFile);
   const std::string origin = (loaded.directory / kOptimizerFile).string();
-  expect_count(file, origin, views.size() * buffers.optimizer.size());
+  expect_count(file, origin, parameters.views().size() * buffers.optimizer.size());
   for (auto& [prefix, values] : buffers.optimizer) {
-    read_tensors(file, origin, views, prefix + ".", values);
+    read_tensors(file, origin, parameters.views(), prefix + ".", values);
   }
 }
 
 void decode_evaluation_weights(const CheckpointStore::Loaded& loaded,
-                               const std::vector<FlatParameters::View>& views,
-                               at::Tensor& weights) {
+                               const FlatParameters& parameters, at::Tensor& weights,
+                               at::Tensor& module_buffers) {
   const bool averaged = loaded.files.contains(kAverageFile);
-  read_flat(loaded, averaged ? kAverageFile : kModelFile, views, weights);
+  read_model(loaded, averaged ? kAverageFile : kModelFile, parameters, weights, module_buffers);
 }
 
 }  // namespace lockstep

@@ -22,6 +22,7 @@ inline constexpr char kStateFile[] = "state.json";
 /// Flat float32 buffers on the host: what the tensors of a checkpoint are cut from and read into.
 struct HostBuffers {
   at::Tensor weights;
+  at::Tensor module_buffers;          ///< ModuleBuffers::values()
   std::optional<at::Tensor> average;  ///< with EMA only
   struct OptimizerState {
     std::string prefix;
@@ -30,23 +31,26 @@ struct HostBuffers {
   std::vector<OptimizerState> optimizer;
 };
 
-/// The files of a checkpoint; tensors in the network's order of registration.
+/// The files of a checkpoint; tensors in the module's order of registration, its buffers behind its
+/// parameters.
 std::vector<CheckpointFile> encode_checkpoint(const TrainingState& state,
-                                              const std::vector<FlatParameters::View>& views,
+                                              const FlatParameters& parameters,
                                               const HostBuffers& buffers);
 
 /// Reads the tensors of a checkpoint into `buffers`, whose shapes and prefixes say what is
 /// expected. Throws Error{kBadData} for a tensor that is missing, of another shape or type, or too
 /// many.
-void decode_checkpoint(const CheckpointStore::Loaded& loaded,
-                       const std::vector<FlatParameters::View>& views, HostBuffers& buffers);
+void decode_checkpoint(const CheckpointStore::Loaded& loaded, const FlatParameters& parameters,
+                       HostBuffers& buffers);
 
 /// An optimizer's state as a flat tensor laid out like the weights; the memory stays the
 /// optimizer's.
 at::Tensor state_tensor(const Optimizer::State& state, const at::Tensor& weights);
 
-/// Reads the weights that evaluation uses: the averaged ones where the checkpoint has them.
+/// Reads the weights that evaluation uses, the averaged ones where the checkpoint has them, and the
+/// module's buffers, which lie beside them.
 void decode_evaluation_weights(const CheckpointStore::Loaded& loaded,
-                               const std::vector<FlatParameters::View>& views, at::Tensor& weights);
+                               const FlatParameters& parameters, at::Tensor& weights,
+                               at::Tensor& module_buffers);
 
 }  // namespace lockstep

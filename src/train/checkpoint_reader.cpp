@@ -52,9 +52,13 @@ std::shared_ptr<Network> CheckpointReader::make_network() const {
 void CheckpointReader::read_evaluation_weights(FlatParameters& parameters) const {
   const at::NoGradGuard no_grad;
   at::Tensor host = parameters.weights().cpu().clone();
-  decode_evaluation_weights(loaded_, parameters.views(), host);
+  at::Tensor host_values = parameters.buffers().values().cpu().clone();
+  decode_evaluation_weights(loaded_, parameters, host, host_values);
   at::Tensor weights = parameters.weights();
+  at::Tensor values = parameters.buffers().values();
   weights.copy_(host);
+  values.copy_(host_values);
+  parameters.buffers().restore();
 }
 
 }  // namespace lockstep

@@ -4,7 +4,6 @@
 
 #include <cstdio>
 #include <functional>
-#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -58,10 +57,6 @@ std::vector<PicturedError> pictured_errors(const Predictions& predictions, const
   return errors;
 }
 
-double mean(double sum, std::int64_t samples) {
-  return samples > 0 ? sum / static_cast<double>(samples) : 0.0;
-}
-
 double rate(std::int64_t samples, double seconds) {
   return seconds > 0 ? static_cast<double>(samples) / seconds : 0.0;
 }
@@ -78,13 +73,14 @@ void PhaseSeconds::add(const PhaseSeconds& other) {
 }
 
 struct RunRecords::Files {
-  Files(const RunDirectory& run_directory, bool be_quiet)
+  Files(const RunDirectory& run_directory, bool be_quiet, const std::string& name_of_metric)
       : directory(run_directory),
         run(directory.path()),
         metrics(directory.metrics()),
         decisions(directory.decisions()),
         quiet(be_quiet),
-        progress(ProgressOutput::to(stdout)) {}
+        metric_name(name_of_metric),
+        progress(ProgressOutput::to(stdout), name_of_metric) {}
 
   EventWriter& board() {
     if (!events) events.emplace(run, resumed_at);
@@ -95,30 +91,29 @@ struct RunRecords::Files {
                       double learning_rate, std::int64_t samples, const PhaseSeconds& seconds,
                       std::span<const PhaseSeconds> by_rank = {}) {
     const std::int64_t step = state.cursor.global_step;
-    const double loss = mean(sums.loss, sums.samples);
-    const double accuracy = mean(static_cast<double>(sums.correct), sums.samples);
+    const double loss = sums.mean_loss();
     const double speed = rate(samples, seconds.total());
     Json record{{"kind", kind},
                 {"epoch", state.cursor.epoch + 1},
                 {"step", step},
-                {"loss", loss},
-                {"accuracy", accuracy},
-                {"learning_rate", learning_rate},
-                {"samples_per_second", speed},
-                {"seconds", to_json(seconds)}};
+                {"loss", loss}};
+    if (!metric_name.empty()) record[metric_name] = sums.mean_metric();
+    record["learning_rate"] = learning_rate;
+    record["samples_per_second"] = speed;
+    record["seconds"] = to_json(seconds);
     // Within seconds, so that whoever leaves the times out of a comparison leaves these out.
     if (!by_rank.empty()) record["seconds"]["by_rank"] = to_json(by_rank);
     metrics.append(record);
-    write_scalars(kind, step,
-                  {{"loss", loss},
-                   {"accuracy", accuracy},
-                   {"learning_rate", learning_rate},
-                   {"samples_per_second", speed}});
+    std::vector<Scalar> scalars{{"loss", loss}};
+    if (!metric_name.empty()) scalars.emplace_back(metric_name, sums.mean_metric());
+    scalars.emplace_back("learning_rate", learning_rate);
+    scalars.emplace_back("samples_per_second", speed);
+    write_scalars(kind, step, scalars);
   }
 
   // metrics.jsonl has them too.
-  void write_scalars(const std::string& kind, std::int64_t step,
-                     std::initializer_list<std::pair<const char*, double>> scalars) {
+  using Scalar = std::pair<std::string, double>;
+  void write_scalars(const std::string& kind, std::int64_t step, std::span<const Scalar> scalars) {
     try_to("TensorBoard will lack numbers", [&] {
       for (const auto& [name, value] : scalars) {
         board().scalar(fmt::format("{}/{}", kind, name), step, value);
@@ -143,6 +138,7 @@ struct RunRecords::Files {
   std::optional<std::int64_t> resumed_at;
   std::optional<EventWriter> events;
   bool quiet;
+  std::string metric_name;
   std::set<std::string> warned;
   Progress progress;
   PhaseSeconds window, epoch;
@@ -150,8 +146,8 @@ struct RunRecords::Files {
   std::int64_t window_samples = 0, epoch_samples = 0;
 };
 
-RunRecords::RunRecords(const RunDirectory& directory, bool quiet)
-    : files_(std::make_unique<Files>(directory, quiet)) {}
+RunRecords::RunRecords(const RunDirectory& directory, bool quiet, const std::string& metric_name)
+    : files_(std::make_unique<Files>(directory, quiet, metric_name)) {}
 
 RunRecords::~RunRecords() = default;
 
@@ -181,8 +177,7 @@ void RunRecords::step_done(std::int64_t step_in_epoch, const LossSums& step,
   files.window_samples += step.samples;
   files.epoch_samples += step.samples;
   if (files.quiet) return;
-  files.progress.update(step_in_epoch, mean(step.loss, step.samples),
-                        mean(static_cast<double>(step.correct), step.samples),
+  files.progress.update(step_in_epoch, step.mean_loss(), step.mean_metric(),
                         rate(files.epoch_samples, files.epoch.total()));
 }
 
@@ -210,26 +205,31 @@ void RunRecords::write_skip(std::int64_t epoch, std::int64_t step, const std::st
 void RunRecords::write_evaluation(const std::string& kind, std::int64_t epoch, std::int64_t step,
                                   const Evaluation& evaluation, double seconds) {
   Files& files = *files_;
-  files.metrics.append({{"kind", kind},
-                        {"epoch", epoch},
-                        {"step", step},
-                        {"loss", evaluation.loss},
-                        {"accuracy", evaluation.accuracy},
-                        {"samples", evaluation.samples},
-                        {"per_class", evaluation.class_accuracy},
-                        {"confusion", evaluation.confusion},
-                        {"samples_per_second", rate(evaluation.samples, seconds)},
-                        {"seconds", {{"evaluation", seconds}}}});
-  files.write_scalars(kind, step, {{"loss", evaluation.loss}, {"accuracy", evaluation.accuracy}});
+  Json record{{"kind", kind}, {"epoch", epoch}, {"step", step}, {"loss", evaluation.loss}};
+  std::vector<Files::Scalar> scalars{{"loss", evaluation.loss}};
+  if (!evaluation.metric_name.empty()) {
+    record[evaluation.metric_name] = evaluation.metric;
+    scalars.emplace_back(evaluation.metric_name, evaluation.metric);
+  }
+  record["samples"] = evaluation.samples;
+  if (!evaluation.confusion.empty()) {
+    record["per_class"] = evaluation.class_accuracy;
+    record["confusion"] = evaluation.confusion;
+  }
+  record["samples_per_second"] = rate(evaluation.samples, seconds);
+  record["seconds"] = {{"evaluation", seconds}};
+  files.metrics.append(record);
+  files.write_scalars(kind, step, scalars);
 }
 
 void RunRecords::write_pictures(const Predictions& predictions, const Evaluation& evaluation,
-                                const Dataset& data) {
+                                const Dataset* images) {
   files_->try_to("TensorBoard will lack pictures", [&] {
     EventWriter& board = files_->board();
     board.picture(predictions.split + "/confusion", predictions.step,
                   draw_confusion(evaluation.confusion));
-    const std::vector<PicturedError> errors = pictured_errors(predictions, data);
+    if (images == nullptr) return;
+    const std::vector<PicturedError> errors = pictured_errors(predictions, *images);
     if (errors.empty()) return;
     board.picture(predictions.split + "/errors", predictions.step, draw_errors(errors));
   });
@@ -263,14 +263,14 @@ void RunRecords::end_epoch(const TrainingState& state, const Evaluation& validat
   Files& files = *files_;
   if (files.quiet) return;
   const LossSums& sums = state.epoch_sums;
-  std::string line = fmt::format("epoch {}: loss {:.4f}, accuracy {:.2f} %", state.cursor.epoch + 1,
-                                 mean(sums.loss, sums.samples),
-                                 100 * mean(static_cast<double>(sums.correct), sums.samples));
+  std::string line =
+      fmt::format("epoch {}: {}", state.cursor.epoch + 1,
+                  loss_text(sums.mean_loss(), files.metric_name, sums.mean_metric(), ", "));
   if (validation.samples > 0) {
-    line += fmt::format(" | validation: loss {:.4f}, accuracy {:.2f} %", validation.loss,
-                        100 * validation.accuracy);
+    line += " | validation: " +
+            loss_text(validation.loss, validation.metric_name, validation.metric, ", ");
   }
-  line += fmt::format(" | learning rate {} | {:.0f} images/s, {}", learning_rate,
+  line += fmt::format(" | learning rate {} | {:.0f} samples/s, {}", learning_rate,
                       rate(files.epoch_samples, files.epoch.total()),
                       format_duration(files.epoch.total()));
   files.progress.end_epoch(line);

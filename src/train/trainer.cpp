@@ -1,7 +1,6 @@
 #include "lockstep/train/trainer.h"
 
 #include <ATen/Context.h>
-#include <ATen/ops/argmax.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
@@ -13,8 +12,6 @@
 #include "lockstep/base/random.h"
 #include "lockstep/comm/decorators.h"
 #include "lockstep/comm/together.h"
-#include "lockstep/model/initialisation.h"
-#include "lockstep/model/loss.h"
 #include "lockstep/train/stop_signal.h"
 
 namespace lockstep {
@@ -24,7 +21,7 @@ namespace {
 // The float32 words that travel behind the last gradient bucket. Counts are exact up to 2^24.
 enum ControlWord : std::int64_t {
   kLoss,
-  kCorrect,
+  kMetric,
   kSamples,
   kPreemptVotes,
   kInterruptVotes,
@@ -62,23 +59,18 @@ std::shared_ptr<Collectives> with_faults_of(const FaultPlan& faults, Collectives
 
 }  // namespace
 
-Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& device,
-                 std::shared_ptr<Network> network, const Dataset& data, const Split& split,
+Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& device, Task task,
                  const TrainerConfig& config)
     : world_(world),
       collectives_(with_faults_of(config.faults, collectives, world.rank())),
       device_(device),
-      network_(std::move(network)),
-      data_(data),
-      split_(split),
+      task_(std::move(task)),
       config_(config),
       global_batch_(resolved_global_batch(config, world.size())),
-      sampler_(checked_cast<std::int64_t>(split.training.size()), global_batch_,
+      sampler_(checked_cast<std::int64_t>(task_.split.training.size()), global_batch_,
                config.train.last_batch == "drop" ? LastBatch::kDrop : LastBatch::kKeep,
                config.train.seed),
-      batches_(data, config.augmentation, config.train.seed),
-      parameters_((initialise_glorot_uniform(*network_, config.train.seed), network_),
-                  device.device),
+      parameters_(task_.model.module(), device.device),
       reducer_(world, *collectives_, parameters_,
                {.bucket_mb = config.train.bucket_mb, .virtual_ranks = config.train.virtual_ranks}),
       optimizer_(make_optimizer_for(device, config.optimizer, parameters_.size())),
@@ -86,20 +78,21 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
           config.schedule,
           product(sampler_.steps_per_epoch(), config.train.epochs, "the number of steps"),
           world.size())),
-      evaluator_(world, device, *network_, config.train.evaluation_batch,
+      evaluator_(world, device, task_.model, config.train.evaluation_batch,
                  config.train.validation == "root") {
-  LOCKSTEP_CHECK(network_->buffers().empty(), "networks with buffers are not supported");
   conclusion_ = at::empty({2}, at::TensorOptions().dtype(at::kLong).device(device.device));
   if (config.train.ema_decay > 0) average_ = parameters_.weights().clone();
   state_.seed = config.train.seed;
   state_.global_batch = global_batch_;
-  state_.training_samples = checked_cast<std::int64_t>(split.training.size());
-  state_.data_sha256 = data.sha256();
-  state_.image_shape = {data.channels, data.height, data.width};
+  state_.training_samples = checked_cast<std::int64_t>(task_.split.training.size());
+  state_.data_sha256 = task_.data->sha256();
+  if (const Dataset* images = task_.data->images()) {
+    state_.image_shape = {images->channels, images->height, images->width};
+  }
   state_.numerics = config.numerics;
   state_.settings = config.settings;
   check_faults();
-  network_->train();
+  task_.model.module()->train();
 }
 
 void Trainer::prove_equal_start() {
@@ -198,6 +191,7 @@ Trainer::StepResult Trainer::train_step() {
     result.sums = {};  // its loss may not be finite either
   } else {
     update_weights(step);
+    if (!parameters_.buffers().empty()) parameters_.buffers().apply(parameters_.buffer_changes());
   }
   flip_weights();
   seconds_.optimizer += watch.lap();
@@ -209,19 +203,18 @@ void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int s
   Stopwatch watch;
   const auto epoch = checked_cast<std::uint32_t>(state_.cursor.epoch);
   sampler_.order(epoch, positions, samples_);
-  for (std::uint32_t& sample : samples_) sample = split_.training[sample];
+  for (std::uint32_t& sample : samples_) sample = task_.split.training[sample];
   const std::int64_t count = positions.size();
-  if (!images_.defined() || images_.size(0) < count) {
-    const auto options = at::TensorOptions().pinned_memory(device_.is_cuda());
-    images_ =
-        at::empty({count, data_.channels, data_.height, data_.width}, options.dtype(at::kFloat));
-    labels_ = at::empty({2, count}, options.dtype(at::kLong));
+  if (!inputs_.defined() || inputs_.size(0) < count) {
+    inputs_ = empty_samples(task_.data->inputs(), count, device_.is_cuda());
+    targets_ = empty_samples(task_.data->targets(), count, device_.is_cuda());
+    keys_ = empty_samples({.shape = {}, .type = at::kLong}, count, device_.is_cuda());
   }
-  at::Tensor images = images_.narrow(0, 0, count);
-  at::Tensor labels = labels_[0].narrow(0, 0, count);
-  at::Tensor keys = labels_[1].narrow(0, 0, count);
-  batches_.fill(samples_, epoch, /*augment=*/true, images.mutable_data_ptr<float>(),
-                labels.mutable_data_ptr<std::int64_t>());
+  const at::Tensor inputs = inputs_.narrow(0, 0, count);
+  const at::Tensor host_targets = targets_.narrow(0, 0, count);
+  const at::Tensor keys = keys_.narrow(0, 0, count);
+  task_.data->read(samples_, TrainingPass{.seed = config_.train.seed, .epoch = epoch}, inputs,
+                   host_targets);
   std::copy(samples_.begin(), samples_.end(), keys.mutable_data_ptr<std::int64_t>());
   seconds_.data += watch.lap();
 
@@ -242,18 +235,28 @@ void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int s
   generator.set_current_seed(static_cast<std::uint64_t>(words[0]) << 32 | words[1]);
 
   reach(FaultPlace::kForward, step + 1);
-  const at::Tensor targets = labels.to(device_.device);
-  const at::Tensor logits = network_->forward(images.to(device_.device), context);
-  const at::Tensor loss = cross_entropy_sum(logits, targets, config_.train.label_smoothing);
+  const at::Tensor targets = host_targets.to(device_.device);
+  const at::Tensor outputs = task_.model.forward(inputs.to(device_.device), context);
+  const at::Tensor loss = task_.objective->loss_sum(outputs, targets);
+  // Before backward, during which the last bucket may leave.
   {
     const at::NoGradGuard no_grad;
     const at::Tensor control = parameters_.control_words();
     control[kLoss].add_(loss.detach());
-    control[kCorrect].add_(logits.argmax(1).eq(targets).sum());
+    if (!task_.objective->metric_name().empty()) {
+      control[kMetric].add_(task_.objective->metric_sum(outputs, targets));
+    }
     control[kSamples].add_(static_cast<double>(count));
+  }
+  const ModuleBuffers& buffers = parameters_.buffers();
+  if (!buffers.empty()) {
+    buffers.take_changes(parameters_.buffer_changes(),
+                         static_cast<double>(count) / static_cast<double>(samples_in_step),
+                         /*first=*/shard == 0);
   }
   seconds_.forward += watch.lap();
   with_faults(loss / static_cast<double>(samples_in_step)).backward();
+  if (!buffers.empty()) buffers.restore();
   seconds_.backward += watch.lap();
 }
 
@@ -268,10 +271,12 @@ void Trainer::write_votes() {
   }
 }
 
-Trainer::StepResult Trainer::read_control_words(const at::Tensor& host) {
+Trainer::StepResult Trainer::read_control_words(const at::Tensor& host) const {
   const float* word = host.const_data_ptr<float>();
+  const bool counts = task_.objective->classes() > 0;
   return {.sums = {.loss = word[kLoss],
-                   .correct = static_cast<std::int64_t>(word[kCorrect]),
+                   .correct = counts ? static_cast<std::int64_t>(word[kMetric]) : 0,
+                   .metric = counts ? 0 : word[kMetric],
                    .samples = static_cast<std::int64_t>(word[kSamples])},
           .preempted = word[kPreemptVotes] > 0,
           .interrupted = word[kInterruptVotes] > 0,
@@ -309,6 +314,14 @@ void Trainer::count_step(const StepResult& result) {
   epoch_seconds_.add(seconds_);
   seconds_ = {};
   if (record) state_.window_sums = {};
+  if (calls(task_.callbacks.on_step)) {
+    task_.callbacks.on_step({.cursor = state_.cursor,
+                             .samples = result.sums.samples,
+                             .loss = result.sums.mean_loss(),
+                             .metric = result.sums.mean_metric(),
+                             .learning_rate = rate,
+                             .skipped = result.skipped});
+  }
   if (config_.train.check_replicas > 0 &&
       state_.cursor.global_step % config_.train.check_replicas == 0) {
     require_equal_replicas(fmt::format("step {}", state_.cursor.global_step));

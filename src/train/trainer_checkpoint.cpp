@@ -19,6 +19,7 @@ HostBuffers host_copies(const FlatParameters& parameters, Optimizer& optimizer,
                         const std::optional<at::Tensor>& average) {
   HostBuffers buffers;
   buffers.weights = parameters.weights().cpu();
+  buffers.module_buffers = parameters.buffers().values().cpu();
   if (average) buffers.average = average->cpu();
   for (const Optimizer::State& state : optimizer.state()) {
     buffers.optimizer.push_back({state.prefix, state_tensor(state, parameters.weights()).cpu()});
@@ -70,7 +71,7 @@ void Trainer::restore(const CheckpointStore::Loaded* loaded) {
     if (!world_.is_root()) return;
     LOCKSTEP_CHECK(loaded != nullptr, "the root has no checkpoint to restore");
     json = encode_state(check_state(*loaded));
-    decode_checkpoint(*loaded, parameters_.views(), buffers);
+    decode_checkpoint(*loaded, parameters_, buffers);
   });
 
   const auto settings = std::move(state_.settings);
@@ -90,6 +91,8 @@ void Trainer::restore(const CheckpointStore::Loaded* loaded) {
     broadcast_flat(flat, name);
   };
   take_over(parameters_.weights(), buffers.weights, "weights");
+  take_over(parameters_.buffers().values(), buffers.module_buffers, "buffers");
+  parameters_.buffers().restore();
   if (average_) take_over(*average_, *buffers.average, "averaged weights");
   const auto states = optimizer_->state();
   for (std::size_t i = 0; i < states.size(); ++i) {
@@ -130,7 +133,7 @@ void Trainer::save_checkpoint(StopReason reason, bool best) {
     std::optional<std::int64_t> best_step;
     if (state_.best) best_step = state_.best->global_step;
     LOCKSTEP_CHECK(!best || best_step == state_.cursor.global_step, "another step is the best");
-    store_->save(state_.cursor.global_step, encode_checkpoint(state_, parameters_.views(), buffers),
+    store_->save(state_.cursor.global_step, encode_checkpoint(state_, parameters_, buffers),
                  best_step, [&] {
                    reach_checkpoint();
                    world_.publish_progress();

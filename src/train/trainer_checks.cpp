@@ -49,7 +49,10 @@ NonFinite find_non_finite(const FlatParameters& parameters) {
 }
 
 std::string describe(const NonFinite& found, const FlatParameters& parameters) {
-  if (found.view < 0) return "the loss";
+  if (found.view < 0) {
+    const bool in_words = !parameters.control_words().isfinite().all().item<bool>();
+    return in_words ? "the loss or its metric" : "a buffer that the network changes";
+  }
   const FlatParameters::View& view = parameters.views()[checked_cast<std::size_t>(found.view)];
   return fmt::format(
       "{}[{}] = {}{}", view.name, found.element, found.value,
@@ -69,6 +72,9 @@ bool Trainer::is_finite(const at::Tensor& flat) const {
 std::vector<Replica> Trainer::replicas() {
   std::vector<Replica> all{{"weights", "", parameters_.weights()}};
   if (average_) all.push_back({"averaged weights", "ema.", *average_});
+  if (const ModuleBuffers& buffers = parameters_.buffers(); !buffers.empty()) {
+    all.push_back({"buffers", "", buffers.values(), &buffers.views()});
+  }
   for (const Optimizer::State& state : optimizer_->state()) {
     all.push_back(
         {"optimizer state", state.prefix + ".", state_tensor(state, parameters_.weights())});

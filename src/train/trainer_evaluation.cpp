@@ -19,16 +19,21 @@ namespace lockstep {
 
 namespace {
 
+// A classifier's; its targets are labels.
 Predictions make_predictions(const std::string& split, const Cursor& made_after,
-                             std::int64_t weights_step, std::vector<float> logits,
-                             const Dataset& data, std::span<const std::uint32_t> indices) {
+                             std::int64_t weights_step, std::int64_t classes,
+                             std::vector<float> logits, const at::Tensor& targets,
+                             std::span<const std::uint32_t> indices) {
+  const auto* label = targets.const_data_ptr<std::int64_t>();
+  std::vector<std::uint8_t> labels(indices.size());
+  for (std::size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<std::uint8_t>(label[i]);
   return {.split = split,
           .epoch = made_after.epoch,
           .step = made_after.global_step,
           .weights_step = weights_step,
-          .classes = kClasses,
+          .classes = classes,
           .logits = std::move(logits),
-          .labels = labels_at(data, indices),
+          .labels = std::move(labels),
           .samples = {indices.begin(), indices.end()}};
 }
 
@@ -36,11 +41,12 @@ Predictions make_predictions(const std::string& split, const Cursor& made_after,
 
 std::vector<float> Trainer::validate() {
   if (average_) swap_in_average();
-  std::vector<float> logits = evaluator_.logits(data_, split_.validation, [this] {
-    reach(FaultPlace::kValidation, state_.cursor.global_step);
-  });
+  std::vector<float> rows =
+      evaluator_.rows(*task_.data, *task_.objective, task_.split.validation, [this] {
+        reach(FaultPlace::kValidation, state_.cursor.global_step);
+      });
   if (average_) swap_in_average();
-  return logits;
+  return rows;
 }
 
 // On the root one entry a rank; elsewhere nothing.
@@ -74,24 +80,25 @@ void Trainer::end_epoch() {
   require_equal_replicas(fmt::format("end of epoch {}", state_.cursor.epoch + 1));
   world_.enter_phase(Phase::kValidation);
   const Stopwatch watch;
-  const bool has_validation = !split_.validation.empty();
-  std::vector<float> logits;
-  if (has_validation) logits = validate();
+  const bool has_validation = !task_.split.validation.empty();
+  const Objective& objective = *task_.objective;
+  std::vector<float> rows;
+  if (has_validation) rows = validate();
   Evaluation validation;
+  at::Tensor targets;
   if (has_validation && world_.is_root()) {
-    validation = summarise(logits, labels_at(data_, split_.validation), kClasses);
+    targets = targets_at(*task_.data, task_.split.validation);
+    validation = objective.summarise(rows, targets);
   }
   const std::string& monitor = config_.schedule.monitor;
   const double rate = schedule_->rate(state_.cursor.global_step - 1);
   Decision decision;
   if (world_.is_root()) {
     const LossSums& sums = state_.epoch_sums;
-    const auto samples = static_cast<double>(sums.samples);
     // Without a validation split the training metric is the only one there is.
-    const double loss = has_validation ? validation.loss : sums.loss / samples;
-    const double accuracy =
-        has_validation ? validation.accuracy : static_cast<double>(sums.correct) / samples;
-    decision = decide(state_, monitor, monitor == "loss" ? loss : accuracy,
+    const double loss = has_validation ? validation.loss : sums.mean_loss();
+    const double metric = has_validation ? validation.metric : sums.mean_metric();
+    decision = decide(state_, monitor, monitor == "loss" ? loss : metric,
                       config_.train.early_stopping, *schedule_);
     decision.loss = loss;
   }
@@ -113,12 +120,12 @@ void Trainer::end_epoch() {
       records_->write_evaluation("validation", epoch, state_.cursor.global_step, validation,
                                  watch.seconds());
     }
-    if (has_validation) {
+    if (has_validation && objective.classes() > 0) {
       const std::int64_t step = state_.cursor.global_step;
       const Predictions predictions =
           make_predictions("validation", {.epoch = epoch, .global_step = step}, step,
-                           std::move(logits), data_, split_.validation);
-      records_->write_pictures(predictions, validation, data_);
+                           objective.classes(), std::move(rows), targets, task_.split.validation);
+      records_->write_pictures(predictions, validation, task_.data->images());
       if (decision.best != 0) records_->write_predictions(predictions);
     }
     records_->write_decision(decision, state_.cursor.global_step, monitor);
@@ -126,12 +133,21 @@ void Trainer::end_epoch() {
   });
   ++state_.cursor.epoch;
   state_.cursor.step_in_epoch = 0;
+  if (calls(task_.callbacks.on_decision)) task_.callbacks.on_decision(decision);
+  if (calls(task_.callbacks.on_epoch)) {
+    task_.callbacks.on_epoch(
+        {.cursor = state_.cursor,
+         .training_loss = state_.epoch_sums.mean_loss(),
+         .training_metric = state_.epoch_sums.mean_metric(),
+         .decision = decision,
+         .validation = has_validation && world_.is_root() ? &validation : nullptr});
+  }
   state_.epoch_sums = {};
 }
 
 // On the root alone: fills `host` with the best weights; false, with a warning, where there are
 // none.
-bool Trainer::read_best_weights(at::Tensor& host) const {
+bool Trainer::read_best_weights(at::Tensor& host, at::Tensor& buffer_values) const {
   if (store_ == nullptr || !state_.best) return false;
   const auto directory = store_->find(state_.best->global_step);
   if (!directory) {
@@ -141,9 +157,11 @@ bool Trainer::read_best_weights(at::Tensor& host) const {
   }
   try {
     const auto loaded = load_checkpoint(*directory, [this] { world_.publish_progress(); });
-    at::Tensor read = at::empty_like(host);
-    decode_evaluation_weights(loaded, parameters_.views(), read);
-    host = read;
+    at::Tensor weights = at::empty_like(host);
+    at::Tensor values = buffer_values.clone();
+    decode_evaluation_weights(loaded, parameters_, weights, values);
+    host = weights;
+    buffer_values = values;
     return true;
   } catch (const Error& error) {
     log_warning("{}: the last weights are evaluated", error.what());
@@ -151,33 +169,47 @@ bool Trainer::read_best_weights(at::Tensor& host) const {
   }
 }
 
-std::optional<Trainer::TestResult> Trainer::evaluate_best(const Dataset& data) {
+std::optional<Trainer::TestResult> Trainer::evaluate_best(const SampleSource& data) {
   world_.enter_phase(Phase::kEvaluation);
   const Stopwatch watch;
   at::Tensor host = (average_ ? *average_ : parameters_.weights()).cpu().clone();
+  at::Tensor host_values = parameters_.buffers().values().cpu().clone();
   bool best = false;
   together(world_, [&] {
-    if (world_.is_root()) best = read_best_weights(host);
+    if (world_.is_root()) best = read_best_weights(host, host_values);
   });
   const at::NoGradGuard no_grad;
   at::Tensor weights = parameters_.weights();
+  at::Tensor values = parameters_.buffers().values();
   const at::Tensor current = weights.clone();
-  if (world_.is_root()) weights.copy_(host);
+  const at::Tensor current_values = values.clone();
+  if (world_.is_root()) {
+    weights.copy_(host);
+    values.copy_(host_values);
+  }
   broadcast_flat(weights, "weights to evaluate");
-  const std::vector<std::uint32_t> indices = all_indices(data);
-  std::vector<float> logits = evaluator_.logits(data, indices);
+  broadcast_flat(values, "buffers to evaluate with");
+  parameters_.buffers().restore();
+  const Objective& objective = *task_.objective;
+  const std::vector<std::uint32_t> indices = all_indices(data.size());
+  std::vector<float> rows = evaluator_.rows(data, objective, indices);
   weights.copy_(current);
+  values.copy_(current_values);
+  parameters_.buffers().restore();
   std::optional<TestResult> result;
   together(world_, [&] {
     if (!world_.is_root()) return;
-    result = {.evaluation = summarise(logits, labels_at(data, indices), kClasses), .best = best};
+    const at::Tensor targets = targets_at(data, indices);
+    result = {.evaluation = objective.summarise(rows, targets), .best = best};
     if (records_ == nullptr) return;
     records_->write_evaluation("test", state_.cursor.epoch, state_.cursor.global_step,
                                result->evaluation, watch.seconds());
+    if (objective.classes() == 0) return;
     const std::int64_t weights_step = best ? state_.best->global_step : state_.cursor.global_step;
     const Predictions predictions =
-        make_predictions("test", state_.cursor, weights_step, std::move(logits), data, indices);
-    records_->write_pictures(predictions, result->evaluation, data);
+        make_predictions("test", state_.cursor, weights_step, objective.classes(), std::move(rows),
+                         targets, indices);
+    records_->write_pictures(predictions, result->evaluation, data.images());
     records_->write_predictions(predictions);
   });
   return result;

@@ -17,7 +17,9 @@ constexpr StopReason kReasons[] = {StopReason::kNone, StopReason::kDone, StopRea
                                    StopReason::kInterrupted, StopReason::kLimit};
 
 Json encode(const LossSums& sums) {
-  return {{"loss", sums.loss}, {"correct", sums.correct}, {"samples", sums.samples}};
+  Json json{{"loss", sums.loss}, {"correct", sums.correct}, {"samples", sums.samples}};
+  if (sums.metric != 0) json["metric"] = sums.metric;
+  return json;
 }
 
 // nlohmann's own conversion of numbers that do not fit is undefined.
@@ -34,6 +36,7 @@ Integer whole(const Json& value) {
 LossSums decode_sums(const Json& json) {
   return {.loss = json.at("loss").get<double>(),
           .correct = whole<std::int64_t>(json.at("correct")),
+          .metric = json.contains("metric") ? json.at("metric").get<double>() : 0.0,
           .samples = whole<std::int64_t>(json.at("samples"))};
 }
 
@@ -168,7 +171,7 @@ TrainingState decode_state(std::string_view text, const std::string& origin) {
 void require_position(const TrainingState& state, std::int64_t global_step,
                       std::int64_t steps_per_epoch, const std::string& origin) {
   const auto impossible = [](const LossSums& sums) {
-    return sums.loss < 0 || sums.correct < 0 || sums.samples < sums.correct;
+    return sums.correct < 0 || sums.samples < sums.correct;
   };
   const Cursor& at = state.cursor;
   if (at.global_step != global_step) {

@@ -1,4 +1,4 @@
-#include "lockstep/train/evaluation.h"
+#include "lockstep/train/objective.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -24,7 +24,7 @@ TEST(Summarise, CountsLossAndConfusion) {
                           (std::log(2 + std::exp(1.0)) - 1) + std::log(std::exp(3.0) + 2);
   EXPECT_EQ(result.samples, 4);
   EXPECT_NEAR(result.loss, expected / 4, 1e-12);
-  EXPECT_EQ(result.accuracy, 0.5);
+  EXPECT_EQ(result.metric, 0.5);
   EXPECT_THAT(result.class_samples, ElementsAre(1, 0, 3));
   EXPECT_THAT(result.class_accuracy, ElementsAre(1.0, 0.0, 1.0 / 3));
   EXPECT_THAT(result.confusion,
@@ -40,7 +40,7 @@ TEST(Summarise, SurvivesHugeLogits) {
 TEST(Summarise, OfNothing) {
   const Evaluation result = summarise({}, {}, 10);
   EXPECT_EQ(result.samples, 0);
-  EXPECT_EQ(result.accuracy, 0.0);
+  EXPECT_EQ(result.metric, 0.0);
 }
 
 TEST(Summarise, RefusesAnotherNumberOfLogits) {

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
+#include "lockstep/model/initialisation.h"
 #include "lockstep/train/trainer.h"
 
 namespace lockstep {
@@ -21,7 +21,7 @@ World start_world() {
 
 // Blurred blobs whose place depends on the label: learnable, and enough for dropout and
 // augmentation.
-Dataset blobs(std::int64_t count) {
+std::shared_ptr<const ImageSamples> blobs(std::int64_t count) {
   Dataset data;
   data.count = count;
   data.channels = 1;
@@ -39,7 +39,8 @@ Dataset blobs(std::int64_t count) {
       }
     }
   }
-  return data;
+  return std::make_shared<const ImageSamples>(std::make_shared<const Dataset>(std::move(data)),
+                                              AugmentationOptions{});
 }
 
 struct Result {
@@ -60,16 +61,23 @@ TrainerConfig config_for(std::int64_t batch, std::int64_t steps) {
   return config;
 }
 
-Result train(World& world, const Dataset& data, const TrainerConfig& config,
+Result train(World& world, const std::shared_ptr<const ImageSamples>& data,
+             const TrainerConfig& config,
              const std::string& model = "lenet") {
   CommOptions options;
   options.collective_timeout = 60;
   const auto collectives = make_collectives(world, options, false, nullptr);
-  Split split;
-  split.training.resize(static_cast<std::size_t>(data.count));
-  std::iota(split.training.begin(), split.training.end(), 0u);
+  const std::shared_ptr<Network> network = make_network(model, {});
+  initialise_glorot_uniform(*network, config.train.seed);
+  const auto objective =
+      std::make_shared<Classification>(kClasses, config.train.label_smoothing);
   Result run;
-  Trainer trainer(world, *collectives, {}, make_network(model, {}), data, split, config);
+  Trainer trainer(world, *collectives, {},
+                  {.model = network,
+                   .data = data,
+                   .split = {.training = all_indices(data->size()), .validation = {}},
+                   .objective = objective},
+                  config);
   trainer.prove_equal_start();
   trainer.run();
   run.gradient = trainer.parameters().gradients().clone();
@@ -86,7 +94,7 @@ double relative_difference(const at::Tensor& a, const at::Tensor& b) {
 TEST(Parity, ReducedGradientOfTheFirstStep) {
   World world = start_world();
   World alone = world.split(world.rank(), 0);
-  const Dataset data = blobs(60);
+  const auto data = blobs(60);
   for (const std::string model : {"mlp", "lenet", "digits-cnn"}) {
     for (const std::int64_t batch : {24, 25}) {
       const Result expected = train(alone, data, config_for(batch, 1), model);
@@ -100,7 +108,7 @@ TEST(Parity, ReducedGradientOfTheFirstStep) {
 TEST(Parity, LossesOverTwentySteps) {
   World world = start_world();
   World alone = world.split(world.rank(), 0);
-  const Dataset data = blobs(200);
+  const auto data = blobs(200);
   TrainerConfig config = config_for(30, 20);
   for (const std::string model : {"mlp", "lenet"}) {
     const Result expected = train(alone, data, config, model);
@@ -114,7 +122,7 @@ TEST(Parity, LossesOverTwentySteps) {
 TEST(Parity, MoreRanksThanSamplesInTheLastBatch) {
   World world = start_world();
   World alone = world.split(world.rank(), 0);
-  const Dataset data = blobs(61);
+  const auto data = blobs(61);
   for (const std::string model : {"mlp", "lenet"}) {
     const Result expected = train(alone, data, config_for(20, 4), model);
     const Result run = train(world, data, config_for(20, 4), model);
@@ -125,7 +133,7 @@ TEST(Parity, MoreRanksThanSamplesInTheLastBatch) {
 TEST(Parity, VirtualRanksGiveTheSameBits) {
   World world = start_world();
   World alone = world.split(world.rank(), 0);
-  const Dataset data = blobs(61);
+  const auto data = blobs(61);
   TrainerConfig config = config_for(20, 12);
   config.optimizer.name = "rmsprop";
   config.schedule.learning_rate = 1e-3;
@@ -143,8 +151,9 @@ TEST(Parity, VirtualRanksGiveTheSameBits) {
 TEST(Parity, EvaluationHasTheSameBitsShardedOrOnTheRoot) {
   World world = start_world();
   World alone = world.split(world.rank(), 0);
-  const Dataset data = blobs(143);
-  const std::vector<std::uint32_t> indices = all_indices(data);
+  const auto data = blobs(143);
+  const std::vector<std::uint32_t> indices = all_indices(data->size());
+  const Classification objective(kClasses);
   auto network = make_network("lenet", {});
   at::manual_seed(1);
   for (at::Tensor& parameter : network->parameters()) {
@@ -152,9 +161,9 @@ TEST(Parity, EvaluationHasTheSameBitsShardedOrOnTheRoot) {
     parameter.copy_(at::rand(parameter.sizes()).sub(0.5).mul(0.2));
   }
   for (const std::int64_t chunk : {1, 10, 50, 1000}) {
-    const auto expected = Evaluator(alone, {}, *network, chunk, false).logits(data, indices);
-    const auto sharded = Evaluator(world, {}, *network, chunk, false).logits(data, indices);
-    const auto root = Evaluator(world, {}, *network, chunk, true).logits(data, indices);
+    const auto expected = Evaluator(alone, {}, network, chunk, false).rows(*data, objective, indices);
+    const auto sharded = Evaluator(world, {}, network, chunk, false).rows(*data, objective, indices);
+    const auto root = Evaluator(world, {}, network, chunk, true).rows(*data, objective, indices);
     EXPECT_EQ(expected.size(), 1430u);
     EXPECT_EQ(sharded, world.is_root() ? expected : std::vector<float>{});
     EXPECT_EQ(root, world.is_root() ? expected : std::vector<float>{});

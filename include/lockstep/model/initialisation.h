@@ -1,9 +1,9 @@
 // Initial weights from the seed alone: equal on every rank by construction.
 #pragma once
 
-#include <cstdint>
+#include <torch/nn/module.h>
 
-#include "lockstep/model/network.h"
+#include <cstdint>
 
 namespace lockstep {
 
@@ -11,6 +11,6 @@ namespace lockstep {
 /// feedforward neural networks", AISTATS 2010: U(-l, l), l = sqrt(6 / (fan_in + fan_out)), the fans
 /// of a convolution times its kernel's area) for parameters of two or more dimensions, zeros for
 /// biases. Element e of parameter p is drawn from the stream (seed, kInitialisation, sample = p).
-void initialise_glorot_uniform(Network& network, std::uint64_t seed);
+void initialise_glorot_uniform(torch::nn::Module& module, std::uint64_t seed);
 
 }  // namespace lockstep

@@ -26,12 +26,18 @@ struct ProgressOutput {
   static bool is_wide_terminal(std::FILE* stream);
 };
 
+/// "loss 0.2500, accuracy 93.75 %": an accuracy is a fraction, any other metric is shown as it is, and
+/// none where its name is empty.
+std::string loss_text(double loss, std::string_view metric_name, double metric,
+                      std::string_view separator);
+
 /// On a terminal one line an epoch that is rewritten in place, at most ten times a second, with
-/// rate, loss, accuracy and time left; otherwise plain lines, at most one every 30 seconds besides
+/// rate, loss, metric and time left; otherwise plain lines, at most one every 30 seconds besides
 /// one at the end of each epoch. Not thread-safe.
 class Progress {
  public:
-  explicit Progress(ProgressOutput output);
+  /// `metric_name`: what is shown beside the loss; empty: nothing.
+  explicit Progress(ProgressOutput output, std::string metric_name = "accuracy");
   /// Ends a line that is still open, so that what follows (an error) starts on its own.
   ~Progress();
   Progress(const Progress&) = delete;
@@ -41,17 +47,18 @@ class Progress {
   /// taken before (a resume).
   void begin_epoch(std::int64_t epoch, std::int64_t epochs, std::int64_t steps,
                    std::int64_t first_step = 0);
-  /// After `step` (1 to steps) of this epoch; accuracy is a fraction.
-  void update(std::int64_t step, double loss, double accuracy, double samples_per_second);
+  /// After `step` (1 to steps) of this epoch; loss and metric as in loss_text.
+  void update(std::int64_t step, double loss, double metric, double samples_per_second);
   /// Leaves `line` (no newline in it) for good, in the place of the live line.
   void end_epoch(std::string_view line);
 
  private:
-  std::string describe(std::int64_t step, double loss, double accuracy, double samples_per_second,
+  std::string describe(std::int64_t step, double loss, double metric, double samples_per_second,
                        double now) const;
   void rewrite(std::string_view text);
 
   ProgressOutput output_;
+  std::string metric_name_;
   std::int64_t epoch_ = 0;
   std::int64_t epochs_ = 0;
   std::int64_t steps_ = 0;

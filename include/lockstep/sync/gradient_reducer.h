@@ -61,7 +61,7 @@ class GradientReducer {
 
   struct Bucket {
     std::int64_t offset = 0;  ///< floats from the buffer's start
-    std::int64_t count = 0;   ///< floats; the last bucket includes the control words
+    std::int64_t count = 0;   ///< floats; the last one's with all that follows them
     int parameters = 0;       ///< how many it holds
   };
   const std::vector<Bucket>& buckets() const { return buckets_; }

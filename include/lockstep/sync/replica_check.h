@@ -12,11 +12,13 @@
 
 namespace lockstep {
 
-/// One flat float32 buffer, laid out by FlatParameters::views(), of which every rank has a replica.
+/// One flat float32 buffer of which every rank has a replica.
 struct Replica {
   std::string what;    ///< "weights", "optimizer state": for messages
   std::string prefix;  ///< what stands before a view's name in messages: "", "square_average."
   at::Tensor values;   ///< at least as long as the views reach
+  /// How it is laid out; null: as the views that check_replicas is given.
+  const std::vector<FlatView>* views = nullptr;
 };
 
 /// Compares the SHA-256 of every rank's replicas; all ranks call it, with as many replicas in the

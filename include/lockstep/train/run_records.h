@@ -7,10 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "lockstep/data/dataset.h"
 #include "lockstep/records/predictions.h"
 #include "lockstep/records/run_directory.h"
 #include "lockstep/train/decision.h"
-#include "lockstep/train/evaluation.h"
+#include "lockstep/train/objective.h"
 #include "lockstep/train/training_state.h"
 
 namespace lockstep {
@@ -31,8 +32,9 @@ struct PhaseSeconds {
 /// fails.
 class RunRecords {
  public:
-  /// quiet: no progress lines. The directory must outlive this object.
-  RunRecords(const RunDirectory& directory, bool quiet);
+  /// quiet: no progress lines. metric_name: Objective::metric_name(). The directory must outlive
+  /// this object.
+  RunRecords(const RunDirectory& directory, bool quiet, const std::string& metric_name);
   ~RunRecords();
   RunRecords(const RunRecords&) = delete;
   RunRecords& operator=(const RunRecords&) = delete;
@@ -62,9 +64,10 @@ class RunRecords {
 
   // What a run can do without: these never throw, and what goes wrong first is a warning.
 
-  /// For TensorBoard: the confusion matrix and the worst errors, images of `data`, as pictures.
+  /// For TensorBoard: the confusion matrix and, where there are `images` (null: none), the worst
+  /// errors as pictures.
   void write_pictures(const Predictions& predictions, const Evaluation& evaluation,
-                      const Dataset& data);
+                      const Dataset* images);
   /// Replaces the split's predictions in the run directory, for the report.
   void write_predictions(const Predictions& predictions);
 

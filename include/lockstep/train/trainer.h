@@ -13,14 +13,9 @@
 #include "lockstep/comm/collectives.h"
 #include "lockstep/comm/fault_plan.h"
 #include "lockstep/comm/world.h"
-#include "lockstep/data/augmentation.h"
-#include "lockstep/data/batch.h"
-#include "lockstep/data/dataset.h"
 #include "lockstep/data/sampler.h"
-#include "lockstep/data/split.h"
 #include "lockstep/model/compute_device.h"
 #include "lockstep/model/flat_parameters.h"
-#include "lockstep/model/network.h"
 #include "lockstep/optim/optimizer.h"
 #include "lockstep/optim/schedule.h"
 #include "lockstep/sync/gradient_reducer.h"
@@ -29,13 +24,13 @@
 #include "lockstep/train/evaluation.h"
 #include "lockstep/train/options.h"
 #include "lockstep/train/run_records.h"
+#include "lockstep/train/task.h"
 #include "lockstep/train/training_state.h"
 
 namespace lockstep {
 
 struct TrainerConfig {
   TrainOptions train;
-  AugmentationOptions augmentation;
   OptimizerOptions optimizer;
   ScheduleOptions schedule;
   /// The settings that define the numbers, name -> value: kept in state.json.
@@ -64,10 +59,9 @@ struct Outcome {
 /// Everything passed by reference must outlive it. Not thread-safe.
 class Trainer {
  public:
-  /// Initialises the network's weights from the seed. Not collective. Throws Error{kUsage} for
-  /// options that do not fit the data or the world.
-  Trainer(World& world, Collectives& collectives, const ComputeDevice& device,
-          std::shared_ptr<Network> network, const Dataset& data, const Split& split,
+  /// Moves the model to the device. Not collective. Throws Error{kUsage} for options that do not fit
+  /// the data, the model or the world.
+  Trainer(World& world, Collectives& collectives, const ComputeDevice& device, Task task,
           const TrainerConfig& config);
 
   /// Throws AgreedError{kDiverged} unless all ranks begin with the same weights.
@@ -92,11 +86,12 @@ class Trainer {
     Evaluation evaluation;
     bool best = false;  ///< those of the best checkpoint; else the last ones
   };
-  /// Predicts `data` with the best checkpoint of the store, or with the last weights (averaged
+  /// Evaluates `data` with the best checkpoint of the store, or with the last weights (averaged
   /// where EMA is on) and a warning where it cannot be read, and records it as kind "test". The
   /// result is the root's; elsewhere empty.
-  std::optional<TestResult> evaluate_best(const Dataset& data);
+  std::optional<TestResult> evaluate_best(const SampleSource& data);
 
+  const Task& task() const { return task_; }
   const TrainingState& state() const { return state_; }
   const FlatParameters& parameters() const { return parameters_; }
   std::int64_t steps_per_epoch() const;
@@ -115,11 +110,11 @@ class Trainer {
   std::vector<Replica> replicas();
   void require_equal_replicas(const std::string& moment);
   void require_finite_weights(const std::string& moment);
-  bool read_best_weights(at::Tensor& host) const;
+  bool read_best_weights(at::Tensor& host, at::Tensor& buffer_values) const;
   TrainingState check_state(const CheckpointStore::Loaded& loaded) const;
   void compute_shard(Range positions, std::int64_t samples_in_step, int shard);
   void write_votes();
-  static StepResult read_control_words(const at::Tensor& host);
+  StepResult read_control_words(const at::Tensor& host) const;
   void update_weights(std::int64_t step);
   bool is_finite(const at::Tensor& flat) const;
   std::vector<int> ranks_of_non_finite();
@@ -127,8 +122,11 @@ class Trainer {
   void skip_or_stop(std::int64_t step);
   void count_step(const StepResult& result);
   void end_epoch();
-  /// Logits of the validation split, in its order; on the root alone.
+  /// Evaluation rows of the validation split, in its order; on the root alone.
   std::vector<float> validate();
+  bool calls(const auto& callback) const {
+    return callback && (world_.is_root() || !task_.callbacks.root_only);
+  }
   std::vector<PhaseSeconds> gather_seconds();
   void save_checkpoint(StopReason reason, bool best);
   void swap_in_average();
@@ -148,16 +146,13 @@ class Trainer {
   World& world_;
   std::shared_ptr<Collectives> collectives_;  // the caller's, or a decorator of it
   ComputeDevice device_;
-  std::shared_ptr<Network> network_;
-  const Dataset& data_;
-  const Split& split_;
+  Task task_;
   TrainerConfig config_;
   RunRecords* records_ = nullptr;
   CheckpointStore* store_ = nullptr;
 
   std::int64_t global_batch_;
   Sampler sampler_;
-  BatchMaker batches_;
   FlatParameters parameters_;
   GradientReducer reducer_;
   std::unique_ptr<Optimizer> optimizer_;
@@ -174,7 +169,7 @@ class Trainer {
   PhaseSeconds epoch_seconds_;  // of the epoch, since this start
   std::vector<std::uint32_t> samples_;
   at::Tensor conclusion_;       // int64 [2], for the comparison of what ranks conclude
-  at::Tensor images_, labels_;  // the batch on the host, allocated once
+  at::Tensor inputs_, targets_, keys_;  // the batch on the host, allocated once
 };
 
 }  // namespace lockstep

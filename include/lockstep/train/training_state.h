@@ -18,17 +18,26 @@ struct Cursor {
   bool operator==(const Cursor&) const = default;
 };
 
-/// Sums of the training loss over samples since some moment.
+/// Sums of the training loss over samples since some moment, and of the metric: a classifier's is a
+/// count.
 struct LossSums {
   double loss = 0;
-  std::int64_t correct = 0;
+  std::int64_t correct = 0;  ///< correct predictions of a classifier
+  double metric = 0;         ///< of another objective
   std::int64_t samples = 0;
   void add(const LossSums& other) {
     loss += other.loss;
     correct += other.correct;
+    metric += other.metric;
     samples += other.samples;
   }
+  /// 0 without samples.
+  double mean_loss() const { return mean(loss); }
+  double mean_metric() const { return mean(static_cast<double>(correct) + metric); }
   bool operator==(const LossSums&) const = default;
+
+ private:
+  double mean(double sum) const { return samples > 0 ? sum / static_cast<double>(samples) : 0.0; }
 };
 
 /// The best validation so far.
@@ -59,7 +68,7 @@ struct TrainingState {
   std::int64_t global_batch = 0;  ///< resolved
   std::int64_t training_samples = 0;
   std::string data_sha256;                      ///< of the training dataset
-  std::vector<std::int64_t> image_shape;        ///< [C,H,W]; empty in older checkpoints
+  std::vector<std::int64_t> image_shape;        ///< [C,H,W]; empty in older ones, and without images
   std::string numerics;                         ///< of all ranks: a fact, not a condition
   std::map<std::string, std::string> settings;  ///< those that define the numbers
   bool operator==(const TrainingState&) const = default;
