@@ -89,12 +89,23 @@ std::string program_help(std::span<const Command> commands) {
   return text + exit_codes_help();
 }
 
+std::vector<std::string> settings_except(const std::vector<std::string>& names) {
+  std::vector<std::string> accepted;
+  for (const auto& [name, source] : parse_settings({}).sources) {
+    if (std::ranges::find(names, name) == names.end()) accepted.push_back(name);
+  }
+  return accepted;
+}
+
 std::string command_help(const Command& command) {
+  return command_help(command, "lockstep " + command.name);
+}
+
+std::string command_help(const Command& command, const std::string& program) {
   const std::string arguments = positional_usage(command.accepts.positional);
   std::string text = fmt::format(
-      "lockstep {0}: {1}\n\nUsage: {2}lockstep {0}{3}{4}{5}{6} [--config FILE] [--SETTING "
-      "VALUE]...\n\n",
-      command.name, command.summary, command.alone ? "" : "[mpirun -n RANKS] ",
+      "{0}: {1}\n\nUsage: {2}{0}{3}{4}{5}{6} [--config FILE] [--SETTING VALUE]...\n\n", program,
+      command.summary, command.alone ? "" : "[mpirun -n RANKS] ",
       command.kinds.empty() ? "" : " ", fmt::join(command.kinds, "|"), arguments.empty() ? "" : " ",
       arguments);
   text += settings_help(help_width(), command.accepts);

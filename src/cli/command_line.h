@@ -1,6 +1,7 @@
 // The subcommands of the program and what --help says of them.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -20,6 +21,8 @@ struct Command {
   ExitCode (*run)(const Command& command, std::span<const std::string> arguments);
   /// It is started without mpirun.
   bool alone = false;
+  /// In the place of --model, where a program has but one; empty: the setting counts.
+  std::string model{};
 };
 
 Command train_command();
@@ -30,10 +33,16 @@ Command prove_command();
 Command predict_command();
 Command report_command();
 
+/// The names of all settings but these. What it does not
+/// accept counts neither on its command line nor in a settings file.
+std::vector<std::string> settings_except(const std::vector<std::string>& names);
+
 /// The whole of `lockstep --help`.
 std::string program_help(std::span<const Command> commands);
 /// `lockstep COMMAND --help`.
 std::string command_help(const Command& command);
+/// The same for a program that is no part of lockstep: `program` is what it is called by.
+std::string command_help(const Command& command, const std::string& program);
 /// Takes the word that says which of the command's kinds is meant out of `arguments`: the first
 /// one, known or not, unless it is an option; else a known one that is no option's value. Empty:
 /// none.
@@ -43,6 +52,13 @@ void require_kind(const Command& command, const std::string& kind);
 
 /// To standard output, at once. Throws Error{kInputOutput} when it cannot be written.
 void print_or_fail(const std::string& text);
+
+/// Runs `work` and turns every failure into a message and an exit code: the body of main(). A stop
+/// signal waits, from before any constructor, until `work` says what it means (stop_signal.h).
+int run_program(const std::function<ExitCode()>& work);
+/// Whether this process is the one of its job that prints: before MPI runs, only the launcher's
+/// environment tells.
+bool speaks();
 
 /// "Open MPI v4.1.4": what this process is linked with.
 std::string mpi_version();

@@ -20,14 +20,6 @@ int rank_places(const Settings& settings) {
   return gpus > 0 ? gpus : available_cores();
 }
 
-std::vector<std::string> settings_except(const std::vector<std::string>& names) {
-  std::vector<std::string> accepted;
-  for (const auto& [name, source] : parse_settings({}).sources) {
-    if (std::ranges::find(names, name) == names.end()) accepted.push_back(name);
-  }
-  return accepted;
-}
-
 int to_int(const std::string& text, const std::string& name, int low, int high) {
   int value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);

@@ -13,10 +13,6 @@ int gpus_for(const Settings& settings);
 /// Those GPUs, or else the cores: so many ranks have one each on this machine.
 int rank_places(const Settings& settings);
 
-/// The names of all settings but these, for a command that runs jobs of its own. What it does not
-/// accept counts neither on its command line nor in a settings file.
-std::vector<std::string> settings_except(const std::vector<std::string>& names);
-
 /// A whole number from low to high. Throws Error{kUsage} naming --name.
 int to_int(const std::string& text, const std::string& name, int low, int high);
 /// "1,2,4", in the order given. Throws Error{kUsage}.

@@ -1,6 +1,4 @@
-// The program: finds the subcommand, runs it, and turns every failure into a message and an exit
-// code.
-#include <csignal>
+// The program: finds the subcommand and runs it.
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -8,17 +6,12 @@
 #include "command_line.h"
 #include "lockstep/base/log.h"
 #include "lockstep/base/text.h"
-#include "lockstep/comm/launcher.h"
-#include "lockstep/comm/world.h"
 #include "lockstep/train/stop_signal.h"
 #include "manual.h"
 
 namespace lockstep {
 
 namespace {
-
-// Before MPI runs, only the launcher's environment tells who this is.
-bool speaks() { return mpi_job_rank() <= 0; }
 
 void print(const std::string& text) {
   if (speaks()) std::fputs(text.c_str(), stdout);
@@ -66,38 +59,11 @@ ExitCode dispatch(const std::vector<std::string>& arguments) {
   return ExitCode::kUsage;
 }
 
-// A failure the other ranks do not know of: they must not be waited for.
-[[noreturn]] void end_alone(ExitCode code, const std::string& message) {
-  log_error("{}", message);
-  World::end_job(code, message);
-}
-
-int run(const std::vector<std::string>& arguments) {
-  try {
-    return static_cast<int>(dispatch(arguments));
-  } catch (const AgreedError& error) {
-    return static_cast<int>(error.code());  // the root has said why
-  } catch (...) {
-    const Error error = caught_error();
-    end_alone(error.code(), error.what());
-  }
-}
-
-// LibTorch's constructors take a good part of a second before main: a stop signal of that time
-// waits until the command says what it means.
-[[gnu::section(".preinit_array"), gnu::used]] void (*const kBeforeConstructors)() = [] {
-  block_stop_signals();
-};
-
 }  // namespace
 
 }  // namespace lockstep
 
 int main(int argc, char** argv) {
-  // A file size limit is then a failed write, with a message and an exit code, and not the end.
-  std::signal(SIGXFSZ, SIG_IGN);
-  // So is a reader of the messages that has gone: with mpirun, most likely, which the watchdog
-  // tells.
-  std::signal(SIGPIPE, SIG_IGN);
-  return lockstep::run(std::vector<std::string>(argv + 1, argv + argc));
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  return lockstep::run_program([&] { return lockstep::dispatch(arguments); });
 }

@@ -29,6 +29,7 @@ ParsedSettings parse_or_defaults(const Command& command, std::span<const std::st
     // to have.
     Settings& settings = parsed.settings;
     if (settings.train.virtual_ranks > 0 && settings.model.threads == 0) settings.model.threads = 1;
+    if (!command.model.empty()) settings.model.name = command.model;
     return parsed;
   } catch (const Error& error) {
     failure = World::Failure{error.code(), error.what()};

@@ -12,9 +12,8 @@ namespace {
 ExitCode train(Session& session) {
   log_start(session);
   const TrainingData data = load_training_data(session);
-  return run_training(session, session.settings().model.name, [&] {
-    return classification_task(session.settings(), data);
-  });
+  return run_training(session, session.settings(),
+                      [&] { return classification_task(session.settings(), data); });
 }
 
 ExitCode run_train(const Command& command, std::span<const std::string> arguments) {

@@ -212,38 +212,49 @@ void require_unchanged(const Listing& seen, const CheckpointStore& store,
 
 }  // namespace
 
+TrainingData load_images(const Settings& settings, const std::function<void()>& progress) {
+  TrainingData data;
+  auto training = std::make_shared<const Dataset>(load_training(settings.data, progress));
+  auto test = load_test(settings.data, progress);
+  if (test) require_same_shape(*test, *training);
+  data.split = split_dataset(*training, settings.data);
+  data.training = std::make_shared<const ImageSamples>(training, settings.effective_augmentation());
+  if (test) {
+    data.test =
+        std::make_shared<const ImageSamples>(std::make_shared<const Dataset>(std::move(*test)));
+  }
+  return data;
+}
+
 TrainingData load_training_data(Session& session) {
   World& world = session.world();
   world.enter_phase(Phase::kDataCheck);
   TrainingData data;
   together(world, [&] {
     session.faults().reach(FaultPlace::kLoad, world.rank());
-    const Settings& settings = session.settings();
-    const Progress progress = [&world] { world.publish_progress(); };
-    auto training = std::make_shared<const Dataset>(load_training(settings.data, progress));
-    auto test = load_test(settings.data, progress);
-    if (test) require_same_shape(*test, *training);
-    data.split = split_dataset(*training, settings.data);
-    data.training =
-        std::make_shared<const ImageSamples>(training, settings.effective_augmentation());
-    if (test) {
-      data.test = std::make_shared<const ImageSamples>(
-          std::make_shared<const Dataset>(std::move(*test)));
-    }
+    data = load_images(session.settings(), [&world] { world.publish_progress(); });
   });
-  session.require_equal(data.training->sha256(), "training data", ExitCode::kBadData);
-  session.require_equal(data.test ? data.test->sha256() : "", "test data", ExitCode::kBadData);
+  require_equal_data(session, *data.training, data.test.get());
   return data;
+}
+
+void require_equal_data(Session& session, const SampleSource& training, const SampleSource* test) {
+  session.require_equal(training.sha256(), "training data", ExitCode::kBadData);
+  session.require_equal(test != nullptr ? test->sha256() : "", "test data", ExitCode::kBadData);
+}
+
+Task classification_task(const Settings& settings, const TrainingData& data, Model model) {
+  return {.model = std::move(model),
+          .data = data.training,
+          .split = data.split,
+          .objective = std::make_shared<Classification>(kClasses, settings.train.label_smoothing),
+          .test = data.test};
 }
 
 Task classification_task(const Settings& settings, const TrainingData& data) {
   const std::shared_ptr<Network> network = network_for(settings, *data.training->images());
   initialise_glorot_uniform(*network, settings.train.seed);
-  return {.model = network,
-          .data = data.training,
-          .split = data.split,
-          .objective = std::make_shared<Classification>(kClasses, settings.train.label_smoothing),
-          .test = data.test};
+  return classification_task(settings, data, network);
 }
 
 // What the root holds open while a run goes on.

@@ -28,10 +28,20 @@ struct TrainingData {
   Split split;
 };
 
+/// What the settings name. Not collective. Throws as load_training, split_dataset and
+/// require_same_shape do.
+TrainingData load_images(const Settings& settings, const std::function<void()>& progress);
+
+/// Collective: throws AgreedError{kBadData} naming the ranks whose samples are not the root's. `test`
+/// may be null.
+void require_equal_data(Session& session, const SampleSource& training, const SampleSource* test);
+
 /// Loads and checks what the session's settings name. Collective; throws AgreedError, also when
 /// ranks have other data than the root.
 TrainingData load_training_data(Session& session);
 
+/// These data, split and judged as the settings say, and a network for them.
+Task classification_task(const Settings& settings, const TrainingData& data, Model model);
 /// The network that the settings name, with the weights that follow from their seed, and these data.
 Task classification_task(const Settings& settings, const TrainingData& data);
 

@@ -71,9 +71,9 @@ void log_settings(const Settings& settings) {
   log_info("{}", text);
 }
 
-std::filesystem::path output_directory(const Settings& settings, const std::string& name) {
+std::filesystem::path output_directory(const Settings& settings) {
   if (!settings.train.out.empty()) return settings.train.out;
-  return std::filesystem::path("runs") / (name + "-" + utc_file_stamp());
+  return std::filesystem::path("runs") / (settings.model.name + "-" + utc_file_stamp());
 }
 
 void log_outcome(const Outcome& outcome, const Trainer& trainer, const Settings& settings,
@@ -127,20 +127,19 @@ void log_start(const Session& session) {
            numerical_identity(session.device()));
 }
 
-ExitCode run_training(Session& session, const std::string& name,
+ExitCode run_training(Session& session, const Settings& settings,
                       const std::function<Task()>& make_task) {
   World& world = session.world();
-  const Settings& settings = session.settings();
   std::filesystem::path out;
-  if (world.is_root()) out = output_directory(settings, name);
+  if (world.is_root()) out = output_directory(settings);
   TrainingJob job(world, settings, session.device(), make_task, out);
   Trainer& trainer = job.trainer();
   const Task& task = trainer.task();
   if (world.is_root()) {
     log_settings(settings);
     log_data(task);
-    log_info("{}: {} parameters, {} steps an epoch of {} samples; writing to {}", name,
-             format_count(trainer.parameters().parameter_count()), trainer.steps_per_epoch(),
+    log_info("{}: {} parameters, {} steps an epoch of {} samples; writing to {}",
+             settings.model.name, format_count(trainer.parameters().parameter_count()), trainer.steps_per_epoch(),
              trainer.global_batch(), out.string());
     if (job.resumed_from()) {
       const Cursor& cursor = trainer.state().cursor;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <string>
 
 #include "lockstep/base/error.h"
 #include "lockstep/train/task.h"
@@ -13,10 +12,9 @@ namespace lockstep {
 /// The first line of a training: versions, ranks, device.
 void log_start(const Session& session);
 
-/// Trains what make_task makes, as the session's settings say, evaluates its test data and writes the
-/// report. `name`: of the run directory where --out names none, and in messages. Collective; throws
-/// AgreedError. kDone or kStopped.
-ExitCode run_training(Session& session, const std::string& name,
+/// Trains what make_task makes, as the settings say, evaluates its test data and writes the report.
+/// Collective; throws AgreedError. kDone or kStopped.
+ExitCode run_training(Session& session, const Settings& settings,
                       const std::function<Task()>& make_task);
 
 }  // namespace lockstep

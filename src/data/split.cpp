@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 #include <numeric>
+#include <span>
+#include <string>
 
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
@@ -16,10 +18,10 @@ namespace {
 // How many validation samples each class gives: floors of the exact shares, then one more to the
 // classes with the largest remainders until there are `validation` in all. Entries sum to
 // `validation`.
-std::array<std::int64_t, kClasses> class_quotas(const Dataset& dataset, double fraction,
-                                                std::int64_t validation) {
+std::array<std::int64_t, kClasses> class_quotas(std::span<const std::uint8_t> labels,
+                                                double fraction, std::int64_t validation) {
   std::array<std::int64_t, kClasses> sizes{};
-  for (const std::uint8_t label : dataset.labels) ++sizes.at(label);
+  for (const std::uint8_t label : labels) ++sizes.at(label);
   std::array<std::int64_t, kClasses> quotas{};
   std::array<double, kClasses> remainders{};
   for (std::size_t k = 0; k < kClasses; ++k) {
@@ -38,36 +40,36 @@ std::array<std::int64_t, kClasses> class_quotas(const Dataset& dataset, double f
   return quotas;
 }
 
-}  // namespace
-
-Split split_dataset(const Dataset& dataset, const DataOptions& options) {
+// `labels` may be empty.
+Split split(std::int64_t count, std::span<const std::uint8_t> labels, const DataOptions& options,
+            const std::string& source) {
   const double fraction = options.validation_fraction;
   if (!(fraction >= 0.0 && fraction < 1.0)) {
     fail(ExitCode::kUsage, "a validation fraction of {}: expected at least 0 and below 1",
          fraction);
   }
-  const std::int64_t validation = std::llround(fraction * static_cast<double>(dataset.count));
-  if (dataset.count < 1 || (fraction > 0.0 && (validation == 0 || validation == dataset.count))) {
+  const std::int64_t validation = std::llround(fraction * static_cast<double>(count));
+  if (count < 1 || (fraction > 0.0 && (validation == 0 || validation == count))) {
     fail(ExitCode::kBadData,
          "{}: {} samples cannot be split with a validation fraction of {}: {} would be left for "
          "training and {} for validation",
-         dataset.source, dataset.count, fraction, dataset.count - validation, validation);
+         source, count, fraction, count - validation, validation);
   }
-  if (options.stratify && !dataset.labelled()) {
+  if (options.stratify && labels.empty()) {
     fail(ExitCode::kBadData, "{}: a stratified split needs labels, and there are none",
-         dataset.source);
+         source);
   }
 
   std::array<std::int64_t, kClasses> quotas{};
-  if (options.stratify) quotas = class_quotas(dataset, fraction, validation);
-  const RandomPermutation permutation(static_cast<std::uint64_t>(dataset.count), options.split_seed,
+  if (options.stratify) quotas = class_quotas(labels, fraction, validation);
+  const RandomPermutation permutation(static_cast<std::uint64_t>(count), options.split_seed,
                                       Purpose::kSplit, 0);
-  std::vector<bool> held_out(static_cast<std::size_t>(dataset.count));
+  std::vector<bool> held_out(static_cast<std::size_t>(count));
   std::int64_t missing = validation;
   for (std::uint64_t position = 0; missing > 0; ++position) {
     const std::uint64_t sample = permutation(position);
     if (options.stratify) {
-      std::int64_t& quota = quotas[dataset.labels[sample]];
+      std::int64_t& quota = quotas[labels[sample]];
       if (quota == 0) continue;
       --quota;
     }
@@ -75,14 +77,24 @@ Split split_dataset(const Dataset& dataset, const DataOptions& options) {
     --missing;
   }
 
-  Split split;
-  split.validation.reserve(static_cast<std::size_t>(validation));
-  split.training.reserve(static_cast<std::size_t>(dataset.count - validation));
+  Split result;
+  result.validation.reserve(static_cast<std::size_t>(validation));
+  result.training.reserve(static_cast<std::size_t>(count - validation));
   for (std::size_t sample = 0; sample < held_out.size(); ++sample) {
-    auto& part = held_out[sample] ? split.validation : split.training;
+    auto& part = held_out[sample] ? result.validation : result.training;
     part.push_back(checked_cast<std::uint32_t>(sample));
   }
-  return split;
+  return result;
+}
+
+}  // namespace
+
+Split split_dataset(const Dataset& dataset, const DataOptions& options) {
+  return split(dataset.count, dataset.labels, options, dataset.source);
+}
+
+Split split_samples(std::int64_t count, const DataOptions& options, const std::string& source) {
+  return split(count, {}, options, source);
 }
 
 }  // namespace lockstep

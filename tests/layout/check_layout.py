@@ -108,6 +108,8 @@ def faults(root):
                 continue
             seen += 1
             inner = path.relative_to(base).parts
+            if inner == ("lockstep.h",):  # the one header that users include
+                inner = ("cli", *inner)
             if inner[0] not in ALLOWED or len(inner) < 2:
                 yield f"{path.relative_to(root)}: lies in no module"
                 continue

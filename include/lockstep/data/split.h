@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "lockstep/data/load.h"
@@ -20,5 +21,7 @@ struct Split {
 /// first). Throws Error{kUsage} for a fraction outside [0, 1) and Error{kBadData} when a fraction
 /// above 0 leaves either part empty, or stratify meets unlabelled data.
 Split split_dataset(const Dataset& dataset, const DataOptions& options);
+/// The same for `count` samples of any kind, which have no labels; `source` is for messages.
+Split split_samples(std::int64_t count, const DataOptions& options, const std::string& source);
 
 }  // namespace lockstep

@@ -12,6 +12,10 @@
 
 #include "lockstep/model/step_context.h"
 
+namespace torch::nn {
+class SequentialImpl;
+}
+
 namespace lockstep {
 
 /// Any torch::nn::Module together with its forward. Keeps the module alive; copies share it. Not
@@ -43,7 +47,9 @@ class Model {
   template <typename M>
   static Forward forward_of(M* module) {
     return [module](const at::Tensor& inputs, const StepContext& context) -> at::Tensor {
-      if constexpr (requires { module->forward(inputs, context); }) {
+      // Sequential's forward can be called with anything, and refuses it when it is.
+      if constexpr (!std::derived_from<M, torch::nn::SequentialImpl> &&
+                    requires { module->forward(inputs, context); }) {
         return module->forward(inputs, context);
       } else {
         return module->forward(inputs);

@@ -1,0 +1,125 @@
+// A module whose buffers training changes, and tasks that are no classification, under real ranks.
+#include <ATen/ops/equal.h>
+#include <ATen/ops/rand.h>
+#include <gtest/gtest.h>
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/linear.h>
+
+#include "lockstep/train/trainer.h"
+
+namespace lockstep {
+namespace {
+
+World start_world() {
+  int argc = 0;
+  char** argv = nullptr;
+  CommOptions options;
+  options.collective_timeout = 60;
+  return World::start(argc, argv, options);
+}
+
+struct Normalised : torch::nn::Module {
+  torch::nn::Linear first = register_module("first", torch::nn::Linear(5, 7));
+  torch::nn::BatchNorm1d norm = register_module("norm", torch::nn::BatchNorm1d(7));
+  torch::nn::Linear second = register_module("second", torch::nn::Linear(7, 1));
+  at::Tensor scale = register_buffer("scale", at::full({1}, 0.7f));
+
+  at::Tensor forward(const at::Tensor& inputs) {
+    return second(norm(first(inputs)).relu()).squeeze(1) * scale;
+  }
+};
+
+struct Result {
+  std::shared_ptr<torch::nn::Module> module;
+  at::Tensor weights;
+  TrainingState state;
+  std::vector<double> losses;  // one a step, as the callback has seen it
+  std::int64_t epochs = 0;     // seen by the callback
+};
+
+Result train(World& world, int virtual_ranks, std::int64_t batch) {
+  at::manual_seed(7);
+  const at::Tensor x = at::rand({61, 5});
+  const at::Tensor y = x.sum(1) + at::rand({61});
+  TrainerConfig config;
+  config.train.epochs = 3;
+  config.train.batch_size = batch;
+  config.train.virtual_ranks = virtual_ranks;
+  config.train.ema_decay = 0.9;
+  config.schedule.monitor = "loss";
+  CommOptions options;
+  options.collective_timeout = 60;
+  const auto collectives = make_collectives(world, options, false, nullptr);
+  Result result;
+  Callbacks callbacks;
+  callbacks.on_step = [&](const StepReport& step) { result.losses.push_back(step.loss); };
+  callbacks.on_epoch = [&](const EpochReport& epoch) {
+    ++result.epochs;
+    EXPECT_EQ(epoch.cursor.epoch, result.epochs);
+    EXPECT_EQ(epoch.validation != nullptr, world.is_root());
+  };
+  const auto module = std::make_shared<Normalised>();
+  Split split{.training = all_indices(51), .validation = {}};
+  for (std::uint32_t i = 51; i < 61; ++i) split.validation.push_back(i);
+  Trainer trainer(
+      world, *collectives, {},
+      {.model = module,
+       .data = std::make_shared<TensorSamples>(x, y, "noise"),
+       .split = split,
+       .objective = std::make_shared<PerSample>(
+           [](const at::Tensor& out, const at::Tensor& t) { return (out - t).square(); }, "error",
+           [](const at::Tensor& out, const at::Tensor& t) { return (out - t).abs(); }),
+       .callbacks = callbacks},
+      config);
+  trainer.prove_equal_start();
+  trainer.run();
+  result.module = module;
+  result.weights = trainer.parameters().weights().clone();
+  result.state = trainer.state();
+  return result;
+}
+
+void expect_equal_modules(const Result& a, const Result& b) {
+  EXPECT_TRUE(at::equal(a.weights, b.weights));
+  const auto ours = a.module->named_buffers();
+  for (const auto& item : b.module->named_buffers()) {
+    EXPECT_TRUE(at::equal(ours[item.key()], item.value())) << item.key();
+  }
+}
+
+// 17 samples in the last batch of 51 at 34: shards of unequal sizes.
+TEST(Buffers, VirtualRanksGiveTheSameBits) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const Result expected = train(alone, 4, 34);
+  const Result run = train(world, 4, 34);
+  expect_equal_modules(run, expected);
+  EXPECT_EQ(run.losses, expected.losses);
+  const auto buffers = run.module->named_buffers();
+  EXPECT_EQ(buffers["norm.num_batches_tracked"].item<std::int64_t>(), 6) << "steps, not shards";
+  EXPECT_EQ(buffers["scale"].item<float>(), 0.7f);
+  EXPECT_GT(buffers["norm.running_mean"].abs().sum().item<float>(), 0);
+}
+
+TEST(Buffers, AreTheSameOnAllRanks) {
+  World world = start_world();
+  const Result run = train(world, 0, 20);
+  std::vector<float> mean(7);
+  const at::Tensor own = run.module->named_buffers()["norm.running_mean"];
+  std::copy_n(own.const_data_ptr<float>(), 7, mean.begin());
+  const std::vector<float> before = mean;
+  world.broadcast(std::as_writable_bytes(std::span(mean)), 0);
+  EXPECT_EQ(mean, before);
+}
+
+TEST(Callbacks, SeeWhatTheStateSays) {
+  World world = start_world();
+  const Result run = train(world, 0, 20);
+  EXPECT_EQ(run.epochs, 3);
+  EXPECT_EQ(run.losses.size(), static_cast<std::size_t>(run.state.cursor.global_step));
+  EXPECT_LT(run.losses.back(), run.losses.front());
+  EXPECT_TRUE(run.state.best.has_value());
+}
+
+}  // namespace
+}  // namespace lockstep

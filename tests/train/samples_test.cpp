@@ -1,0 +1,83 @@
+#include "lockstep/train/samples.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <set>
+
+#include "lockstep/base/error.h"
+
+namespace lockstep {
+namespace {
+
+TEST(TensorSamples, GivesTheRowsThatAreAskedFor) {
+  const at::Tensor inputs = at::arange(24, at::kLong).view({4, 2, 3});
+  const at::Tensor targets = at::arange(4, at::kFloat);
+  const TensorSamples samples(inputs.transpose(1, 2), targets, "here");
+  EXPECT_EQ(samples.size(), 4);
+  EXPECT_EQ(samples.inputs(), (SampleTensor{.shape = {3, 2}, .type = at::kLong}));
+  EXPECT_EQ(samples.targets(), SampleTensor{});
+  const std::vector<std::uint32_t> wanted{3, 0, 3};
+  const at::Tensor in = empty_samples(samples.inputs(), 3);
+  const at::Tensor out = empty_samples(samples.targets(), 3);
+  samples.read(wanted, TrainingPass{}, in, out);
+  EXPECT_TRUE(at::equal(in[1], inputs[0].t()));
+  EXPECT_TRUE(at::equal(in[2], inputs[3].t()));
+  EXPECT_EQ(out[0].item<float>(), 3.0f);
+  samples.read(wanted, std::nullopt, {}, out);  // inputs are not wanted
+  const std::vector<std::uint32_t> beyond{4};
+  EXPECT_THROW(samples.read(beyond, std::nullopt, in.narrow(0, 0, 1), {}), Error);
+}
+
+TEST(TensorSamples, EveryBitTypeAndShapeCountsInTheDigest) {
+  const at::Tensor x = at::ones({4, 6});
+  const at::Tensor y = at::zeros({4});
+  at::Tensor other = x.clone();
+  other[3][5] = 1.0000001f;
+  std::set<std::string> digests;
+  for (const auto& [inputs, targets] :
+       {std::pair(x, y), std::pair(other, y), std::pair(x.view({4, 2, 3}), y),
+        std::pair(x, y.to(at::kInt)), std::pair(x, y + 1)}) {
+    digests.insert(TensorSamples(inputs, targets, "a").sha256());
+  }
+  EXPECT_EQ(digests.size(), 5u);
+  EXPECT_EQ(TensorSamples(x, y, "a").sha256(), TensorSamples(x.clone(), y, "b").sha256());
+}
+
+TEST(TensorSamples, RefusesUnequalCounts) {
+  EXPECT_THROW(TensorSamples(at::ones({3, 2}), at::ones({2}), "a"), Error);
+  EXPECT_THROW(TensorSamples(at::ones({0, 2}), at::ones({0}), "a"), Error);
+  EXPECT_THROW(TensorSamples(at::ones({}), at::ones({}), "a"), Error);
+}
+
+TEST(ImageSamples, VariesOnlyWhatATrainingReads) {
+  Dataset data{.count = 5, .channels = 1, .height = 8, .width = 8};
+  data.pixels.resize(5 * 64);
+  std::iota(data.pixels.begin(), data.pixels.end(), std::uint8_t{0});
+  data.labels = {3, 1, 4, 1, 5};
+  const ImageSamples samples(std::make_shared<const Dataset>(data), AugmentationOptions{});
+  const std::vector<std::uint32_t> wanted{2, 4};
+  const auto read = [&](std::optional<TrainingPass> pass) {
+    const at::Tensor inputs = empty_samples(samples.inputs(), 2);
+    const at::Tensor labels = empty_samples(samples.targets(), 2);
+    samples.read(wanted, pass, inputs, labels);
+    EXPECT_EQ(labels[0].item<std::int64_t>(), 4);
+    EXPECT_EQ(labels[1].item<std::int64_t>(), 5);
+    return inputs;
+  };
+  const at::Tensor plain = read(std::nullopt);
+  EXPECT_EQ(plain[0][0][0][1].item<float>(), 129.0f / 255.0f);
+  const at::Tensor first = read(TrainingPass{.seed = 1, .epoch = 0});
+  EXPECT_FALSE(at::equal(plain, first));
+  EXPECT_TRUE(at::equal(first, read(TrainingPass{.seed = 1, .epoch = 0})));
+  EXPECT_FALSE(at::equal(first, read(TrainingPass{.seed = 1, .epoch = 1})));
+  EXPECT_FALSE(at::equal(first, read(TrainingPass{.seed = 2, .epoch = 0})));
+  EXPECT_TRUE(samples.images() != nullptr && samples.sha256() == data.sha256());
+}
+
+}  // namespace
+}  // namespace lockstep
