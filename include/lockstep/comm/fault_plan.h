@@ -59,7 +59,7 @@ class FaultPlan {
  public:
   FaultPlan() = default;
 
-  /// Faults are separated by ';': KIND@PLACE:KEY=VALUE,KEY=VALUE with the keys rank (a number, or
+  /// Faults are separated by ';': `KIND@PLACE:KEY=VALUE,KEY=VALUE` with the keys rank (a number, or
   /// all; required), step (N or N-M), pass, try, seconds, tensor, element and bit, each where it
   /// makes sense. Empty text: no faults. Which try of the job this is stands in the environment,
   /// LOCKSTEP_TRY; without it, it is the first. Throws Error{kUsage} listing what problems() finds.

@@ -17,7 +17,7 @@
 
 namespace lockstep {
 
-/// Owns one new file events.out.tfevents.<seconds>.<host>.<pid>. Move-only, not thread-safe.
+/// Owns one new file events.out.tfevents.SECONDS.HOST.PID. Move-only, not thread-safe.
 class EventWriter {
  public:
   /// Creates the file in `directory`. A run that resumes at global step `resumed_at` says so in the

@@ -51,7 +51,7 @@ struct TrainOptions {
   /// none, auto (the newest good checkpoint of --out, or a new run), a checkpoint directory, or a
   /// run directory.
   std::string resume = "none";
-  /// The run directory; empty: runs/<model>-<time>.
+  /// The run directory; empty: runs/MODEL-TIME.
   std::filesystem::path out;
   /// debug, info, warning, error or silent.
   std::string log_level = "info";
