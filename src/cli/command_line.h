@@ -29,6 +29,7 @@ Command doctor_command();
 Command prove_command();
 Command predict_command();
 Command report_command();
+Command inspect_command();
 
 /// The whole of `lockstep --help`.
 std::string program_help(std::span<const Command> commands);
