@@ -1,6 +1,8 @@
 // The subcommands of the program and what --help says of them.
 #pragma once
 
+#include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -44,6 +46,13 @@ void require_kind(const Command& command, const std::string& kind);
 
 /// To standard output, at once. Throws Error{kInputOutput} when it cannot be written.
 void print_or_fail(const std::string& text);
+
+struct TerminalSize {
+  std::size_t columns = 0;
+  std::size_t rows = 0;
+};
+/// Of the terminal that standard output is; nothing where it is none, or does not say.
+std::optional<TerminalSize> terminal_size();
 
 /// "Open MPI v4.1.4": what this process is linked with.
 std::string mpi_version();

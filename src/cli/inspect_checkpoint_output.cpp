@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "inspect_checkpoint.h"
+#include "inspect_line.h"
 #include "lockstep/base/text.h"
 
 namespace lockstep {
@@ -18,7 +19,7 @@ constexpr std::size_t kColumns = 100;
 constexpr std::size_t kIndent = 12;
 
 std::string line(const std::string& title, const std::string& content) {
-  return fmt::format("{:<{}}", title, kIndent) + wrapped(content, kIndent, kColumns - kIndent);
+  return titled_line(title, kIndent, content, kColumns);
 }
 
 std::string verification(const CheckpointFacts& facts) {

@@ -19,16 +19,17 @@ std::string_view pixels_of(const Dataset& dataset, std::size_t image) {
 
 PixelStatistics pixel_statistics(const Dataset& dataset) {
   LOCKSTEP_CHECK(dataset.count > 0, "no image");
-  // Whole numbers: exact, whatever the order.
-  std::array<std::uint64_t, 256> histogram{};
-  for (const std::uint8_t value : dataset.pixels) ++histogram[value];
-  std::uint64_t sum = 0;
-  std::uint64_t squares = 0;
   PixelStatistics result;
+  auto& histogram = result.histogram;
+  for (const std::uint8_t value : dataset.pixels) ++histogram[value];
+  // Whole numbers: exact, whatever the order.
+  std::int64_t sum = 0;
+  std::int64_t squares = 0;
   result.smallest = 255;
   for (std::size_t value = 0; value < histogram.size(); ++value) {
-    sum += value * histogram[value];
-    squares += value * value * histogram[value];
+    const auto v = static_cast<std::int64_t>(value);
+    sum += v * histogram[value];
+    squares += v * v * histogram[value];
     if (histogram[value] == 0) continue;
     result.smallest = std::min(result.smallest, static_cast<int>(value));
     result.largest = static_cast<int>(value);

@@ -18,6 +18,7 @@ struct PixelStatistics {
   int smallest = 0;
   int largest = 0;
   double share_of_zeros = 0;
+  std::array<std::int64_t, 256> histogram{};  ///< how often each value occurs
   /// Images in which every value is the same: they show nothing. Ascending.
   std::vector<std::uint32_t> plain_images;
 };

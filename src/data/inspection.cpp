@@ -1,4 +1,4 @@
-#include "cli/inspect_data.h"
+#include "lockstep/data/inspection.h"
 
 #include <algorithm>
 #include <numeric>
@@ -30,17 +30,18 @@ std::vector<SameImages> named(const std::vector<Duplicate>& duplicates, const Da
   return result;
 }
 
-/// A part while its images are in memory.
+/// A part and an index into its images.
 struct Loaded {
   DataPart facts;
-  std::optional<Dataset> images{};
   std::optional<ImageIndex> index{};
+
+  bool read() const { return facts.images.count > 0; }
 };
 
 void describe(Loaded& part) {
-  const Dataset& images = *part.images;
-  part.index.emplace(images);
   DataPart& facts = part.facts;
+  const Dataset& images = facts.images;
+  part.index.emplace(images);
   facts.source = images.source;
   facts.count = images.count;
   facts.shape = {images.channels, images.height, images.width};
@@ -56,7 +57,7 @@ void describe(Loaded& part) {
 
 void load(Loaded& part, const fs::path& path, Part which) {
   try {
-    part.images = load_undamaged(
+    part.facts.images = load_undamaged(
         path, which, [&part](const std::string& damage) { part.facts.damaged.push_back(damage); });
   } catch (const Error& error) {
     part.facts.problem = error.what();
@@ -77,7 +78,7 @@ std::vector<std::uint32_t> validation_images(const Dataset& images, const DataOp
 
 // Validation images that are among the images trained on.
 Overlap validation_overlap(const Loaded& part, const std::vector<std::uint32_t>& validation) {
-  const Dataset& images = *part.images;
+  const Dataset& images = part.facts.images;
   std::vector<bool> held_out(checked_cast<std::size_t>(images.count));
   for (const std::uint32_t image : validation) held_out[image] = true;
   // Equal images, by the first of them.
@@ -131,24 +132,25 @@ DataFacts inspect_data(const DataOptions& options) {
   } else if (directory && has_part(options.data, Part::kTest)) {
     add("test", options.data, Part::kTest);
   }
-  if (std::ranges::none_of(parts, [](const Loaded& part) { return part.images.has_value(); })) {
+  if (std::ranges::none_of(parts, &Loaded::read)) {
     throw Error(parts[0].facts.code, parts[0].facts.problem);
   }
   DataFacts facts{.path = options.data, .parts = {}, .overlaps = {}};
   for (Loaded& part : parts) {
-    if (part.images) describe(part);
+    if (part.read()) describe(part);
   }
   Loaded& training = parts[0];
-  if (training.images && training.images->labelled()) {
-    const auto validation = validation_images(*training.images, options);
+  if (training.facts.images.labelled()) {
+    const auto validation = validation_images(training.facts.images, options);
     if (!validation.empty()) facts.overlaps.push_back(validation_overlap(training, validation));
   }
-  if (parts.size() == 2 && training.images && parts[1].images) {
-    const Dataset& test = *parts[1].images;
-    facts.overlaps.push_back({.part = "test",
-                              .with = training.facts.name,
-                              .count = test.count,
-                              .same = named(training.index->find(test), test, *training.images)});
+  if (parts.size() == 2 && training.read() && parts[1].read()) {
+    const Dataset& test = parts[1].facts.images;
+    facts.overlaps.push_back(
+        {.part = "test",
+         .with = training.facts.name,
+         .count = test.count,
+         .same = named(training.index->find(test), test, training.facts.images)});
   }
   for (Loaded& part : parts) facts.parts.push_back(std::move(part.facts));
   return facts;
