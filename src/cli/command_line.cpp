@@ -18,9 +18,8 @@ namespace lockstep {
 namespace {
 
 std::size_t help_width() {
-  winsize size{};
-  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
-  return std::clamp<std::size_t>(size.ws_col, 60, 120);
+  const auto size = terminal_size();
+  return size ? std::clamp<std::size_t>(size->columns, 60, 120) : 80;
 }
 
 }  // namespace
@@ -58,6 +57,14 @@ void print_or_fail(const std::string& text) {
   if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
     fail(ExitCode::kInputOutput, "standard output: cannot be written");
   }
+}
+
+std::optional<TerminalSize> terminal_size() {
+  winsize size{};
+  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0 || size.ws_row == 0) {
+    return std::nullopt;
+  }
+  return TerminalSize{.columns = size.ws_col, .rows = size.ws_row};
 }
 
 std::string mpi_version() {

@@ -1,7 +1,9 @@
 // The subcommands of the program and what --help says of them.
 #pragma once
 
+#include <cstddef>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,9 +34,10 @@ Command doctor_command();
 Command prove_command();
 Command predict_command();
 Command report_command();
+Command inspect_command();
 
-/// The names of all settings but these. What it does not
-/// accept counts neither on its command line nor in a settings file.
+/// The names of all settings but these. What a command does not accept counts neither on its command
+/// line nor in a settings file.
 std::vector<std::string> settings_except(const std::vector<std::string>& names);
 
 /// The whole of `lockstep --help`.
@@ -59,6 +62,13 @@ int run_program(const std::function<ExitCode()>& work);
 /// Whether this process is the one of its job that prints: before MPI runs, only the launcher's
 /// environment tells.
 bool speaks();
+
+struct TerminalSize {
+  std::size_t columns = 0;
+  std::size_t rows = 0;
+};
+/// Of the terminal that standard output is; nothing where it is none, or does not say.
+std::optional<TerminalSize> terminal_size();
 
 /// "Open MPI v4.1.4": what this process is linked with.
 std::string mpi_version();

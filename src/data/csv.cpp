@@ -120,10 +120,16 @@ std::vector<std::string_view> cells_of(std::string_view line) {
 
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
+std::string cell_problem(const LineReader& reader, std::size_t column, std::string_view found,
+                         std::string_view expected) {
+  return fmt::format("{}: line {}, column {}: found {}, expected {}", reader.name(),
+                     reader.number(), column, found.empty() ? "an empty cell" : quoted(found),
+                     expected);
+}
+
 [[noreturn]] void fail_cell(const LineReader& reader, std::size_t column, std::string_view found,
                             std::string_view expected) {
-  fail(ExitCode::kBadData, "{}: line {}, column {}: found {}, expected {}", reader.name(),
-       reader.number(), column, found.empty() ? "an empty cell" : quoted(found), expected);
+  throw Error(ExitCode::kBadData, cell_problem(reader, column, found, expected));
 }
 
 // The names that programs give to pixel columns: counted from 0, from 1, or row x column from 1.
@@ -227,26 +233,23 @@ bool is_plain_integer(std::string_view cell, unsigned most) {
   return value <= most;
 }
 
-// Finds the cell for which parse_row refused the line.
-[[noreturn]] void explain_row(const LineReader& reader, std::string_view line,
-                              const Columns& columns) {
-  if (line.empty()) {
-    fail(ExitCode::kBadData, "{}: line {} is empty", reader.name(), reader.number());
-  }
+// The cell for which parse_row refused the line.
+std::string row_problem(const LineReader& reader, std::string_view line, const Columns& columns) {
+  if (line.empty()) return fmt::format("{}: line {} is empty", reader.name(), reader.number());
   const std::vector<std::string_view> cells = cells_of(line);
   if (cells[0] == "label" || cells[0] == "pixel0") {
-    fail(ExitCode::kBadData, "{}: line {} is a second header, expected an image", reader.name(),
-         reader.number());
+    return fmt::format("{}: line {} is a second header, expected an image", reader.name(),
+                       reader.number());
   }
   for (std::size_t i = 0; i < std::min(cells.size(), columns.count()); ++i) {
     const bool is_label = columns.label && i == 0;
     if (!is_plain_integer(cells[i], is_label ? kClasses - 1 : 255)) {
-      fail_cell(reader, i + 1, cells[i],
-                is_label ? "a label from 0 to 9" : "an integer from 0 to 255");
+      return cell_problem(reader, i + 1, cells[i],
+                          is_label ? "a label from 0 to 9" : "an integer from 0 to 255");
     }
   }
-  fail(ExitCode::kBadData, "{}: line {} has {} columns, expected {}", reader.name(),
-       reader.number(), cells.size(), columns.count());
+  return fmt::format("{}: line {} has {} columns, expected {}", reader.name(), reader.number(),
+                     cells.size(), columns.count());
 }
 
 }  // namespace
@@ -258,7 +261,8 @@ bool looks_like_text(std::string_view head) {
 }
 
 Dataset read_csv(const std::filesystem::path& path, Labels labels,
-                 const std::function<void()>& progress) {
+                 const std::function<void()>& progress,
+                 const std::function<void(const std::string&)>& damaged) {
   LineReader reader(path, progress);
   std::string_view line;
   if (!reader.next(line) || line.empty()) {
@@ -280,7 +284,11 @@ Dataset read_csv(const std::filesystem::path& path, Labels labels,
     const std::size_t have = dataset.pixels.size();
     dataset.pixels.resize(have + columns.pixels);
     if (!parse_row(line, columns, &label, dataset.pixels.data() + have)) {
-      explain_row(reader, line, columns);
+      const std::string problem = row_problem(reader, line, columns);
+      if (!damaged) throw Error(ExitCode::kBadData, problem);
+      damaged(problem);
+      dataset.pixels.resize(have);
+      continue;
     }
     if (columns.label) dataset.labels.push_back(label);
     if (++dataset.count > std::numeric_limits<std::uint32_t>::max()) {
@@ -288,7 +296,7 @@ Dataset read_csv(const std::filesystem::path& path, Labels labels,
     }
   }
   if (dataset.count == 0) {
-    fail(ExitCode::kBadData, "{}: no image after the header", reader.name());
+    fail(ExitCode::kBadData, "{}: no image{}", reader.name(), is_header ? " after the header" : "");
   }
   return dataset;
 }

@@ -111,6 +111,25 @@ std::uint32_t read_label_header(ByteSource& source) {
   return read_word(source, 4, "the number of labels");
 }
 
+void leave_out_wrong_labels(Dataset& dataset) {
+  const auto size = static_cast<std::size_t>(dataset.image_size());
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < dataset.labels.size(); ++i) {
+    if (dataset.labels[i] >= kClasses) continue;
+    dataset.labels[kept] = dataset.labels[i];
+    if (kept < i) {
+      std::copy_n(dataset.pixels.begin() + static_cast<std::ptrdiff_t>(i * size), size,
+                  dataset.pixels.begin() + static_cast<std::ptrdiff_t>(kept * size));
+    }
+    ++kept;
+  }
+  if (!dataset.labelled() || kept == dataset.labels.size()) return;
+  if (kept == 0) fail(ExitCode::kBadData, "{}: no label is from 0 to 9", dataset.source);
+  dataset.labels.resize(kept);
+  dataset.pixels.resize(kept * size);
+  dataset.count = static_cast<std::int64_t>(kept);
+}
+
 }  // namespace
 
 bool looks_like_idx(std::string_view head) {
@@ -120,7 +139,8 @@ bool looks_like_idx(std::string_view head) {
 
 Dataset read_idx(const std::filesystem::path& images,
                  const std::optional<std::filesystem::path>& labels,
-                 const std::function<void()>& progress) {
+                 const std::function<void()>& progress,
+                 const std::function<void(const std::string&)>& damaged) {
   ByteSource image_source(images, progress);
   const ImageHeader header = read_image_header(image_source);
   Dataset dataset{.count = header.count,
@@ -139,17 +159,20 @@ Dataset read_idx(const std::filesystem::path& images,
     }
     constexpr std::uint64_t kHeaderSize = 8;
     dataset.labels = read_elements(label_source, kHeaderSize, count);
-    const auto bad = std::find_if(dataset.labels.begin(), dataset.labels.end(),
-                                  [](std::uint8_t label) { return label >= kClasses; });
-    if (bad != dataset.labels.end()) {
-      const auto sample = static_cast<std::uint64_t>(bad - dataset.labels.begin());
-      fail(ExitCode::kBadData, "{}: label {} at byte {} (sample {}), expected 0 to {}",
-           labels->string(), *bad, kHeaderSize + sample, sample, kClasses - 1);
+    for (std::size_t sample = 0; sample < dataset.labels.size(); ++sample) {
+      const std::uint8_t label = dataset.labels[sample];
+      if (label < kClasses) continue;
+      const std::string problem =
+          fmt::format("{}: label {} at byte {} (sample {}), expected 0 to {}", labels->string(),
+                      label, kHeaderSize + sample, sample, kClasses - 1);
+      if (!damaged) throw Error(ExitCode::kBadData, problem);
+      damaged(problem);
     }
     dataset.source += " and " + labels->string();
   }
   dataset.pixels = read_elements(image_source, header.size,
                                  header.count * static_cast<std::uint64_t>(dataset.image_size()));
+  if (damaged) leave_out_wrong_labels(dataset);
   return dataset;
 }
 

@@ -43,7 +43,10 @@ std::string_view kind_of(std::string_view head) {
   return "";
 }
 
-Dataset load_file(const fs::path& path, Labels labels, const std::function<void()>& progress) {
+using Damaged = std::function<void(const std::string&)>;
+
+Dataset load_file(const fs::path& path, Labels labels, const std::function<void()>& progress,
+                  const Damaged& damaged) {
   constexpr std::size_t kHeadSize = 64;
   const std::string head = data::content_head(path, kHeadSize);
   if (head.empty()) fail(ExitCode::kBadData, "{}: is empty", path.string());
@@ -59,23 +62,37 @@ Dataset load_file(const fs::path& path, Labels labels, const std::function<void(
          "{}: starts with {}{}, expected a CSV file (label,pixel0,...) or a directory of IDX files",
          path.string(), data::quoted(std::string_view(head).substr(0, 8)), kind);
   }
-  return data::read_csv(path, labels, progress);
+  return data::read_csv(path, labels, progress, damaged);
 }
 
-}  // namespace
-
-Dataset load_dataset(const fs::path& path, Part part, Labels labels,
-                     const std::function<void()>& progress) {
+Dataset load(const fs::path& path, Part part, Labels labels, const std::function<void()>& progress,
+             const Damaged& damaged) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) {
     fail(ExitCode::kInputMissing, "{}: cannot be opened: {}", path.string(),
          error ? error.message() : "No such file or directory");
   }
-  if (!fs::is_directory(status)) return load_file(path, labels, progress);
+  if (!fs::is_directory(status)) return load_file(path, labels, progress, damaged);
   const data::IdxFiles files = data::find_idx_files(path, part);
   data::require_complete(files, path, part, labels);
-  return data::read_idx(*files.images, files.labels, progress);
+  return data::read_idx(*files.images, files.labels, progress, damaged);
+}
+
+}  // namespace
+
+Dataset load_dataset(const fs::path& path, Part part, Labels labels,
+                     const std::function<void()>& progress) {
+  return load(path, part, labels, progress, {});
+}
+
+Dataset load_undamaged(const fs::path& path, Part part, const Damaged& damaged) {
+  return load(path, part, Labels::kOptional, {}, damaged);
+}
+
+bool has_part(const fs::path& directory, Part part) {
+  const data::IdxFiles files = data::find_idx_files(directory, part);
+  return files.images || files.labels;
 }
 
 Dataset load_training(const DataOptions& options, const std::function<void()>& progress) {
@@ -91,8 +108,7 @@ std::optional<Dataset> load_test(const DataOptions& options,
   const fs::path directory = options.data.empty() ? embedded_data_directory() : options.data;
   std::error_code error;
   if (!fs::is_directory(directory, error)) return std::nullopt;
-  const data::IdxFiles files = data::find_idx_files(directory, Part::kTest);
-  if (!files.images && !files.labels) return std::nullopt;
+  if (!has_part(directory, Part::kTest)) return std::nullopt;
   return load_dataset(directory, Part::kTest, Labels::kRequired, progress);
 }
 

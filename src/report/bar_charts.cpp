@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "report/charts.h"
 
@@ -101,6 +102,53 @@ Chart class_chart(const std::vector<SplitFacts>& splits) {
   chart.low_x = -0.7;
   chart.high_x = classes - 0.3;
   chart.last_whole_x = classes - 1;
+  return chart;
+}
+
+Chart pixel_chart(const std::vector<PixelCounts>& parts) {
+  constexpr std::size_t kValues = 8;  // a box
+  Chart chart{.id = "pixel-values",
+              .title = "Share of pixel values",
+              .description = {},
+              .x_label = "pixel value",
+              .y_label = "percent of the pixels",
+              .log_y = true,
+              .high_x = 256,
+              .low_y = 100,
+              .high_y = 200,
+              .marks = {},
+              .series = {}};
+  const double width = static_cast<double>(kValues) / static_cast<double>(parts.size());
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const auto& histogram = parts[i].histogram;
+    const auto all =
+        static_cast<double>(std::accumulate(histogram.begin(), histogram.end(), std::int64_t{0}));
+    Series series{.label = parts[i].name,
+                  .style = Series::Style::kBoxes,
+                  .color = static_cast<int>(i),
+                  .points = {},
+                  .boxes = {}};
+    for (std::size_t value = 0; value < histogram.size(); value += kValues) {
+      const auto begin = histogram.begin() + static_cast<std::ptrdiff_t>(value);
+      const auto pixels = std::accumulate(begin, begin + kValues, std::int64_t{0});
+      if (pixels == 0) continue;
+      const double share = 100 * static_cast<double>(pixels) / all;
+      const double left = static_cast<double>(value) + static_cast<double>(i) * width;
+      series.boxes.push_back({left + 0.1 * width, left + 0.9 * width, 0, share});
+      chart.low_y = std::min(chart.low_y, share / 2);
+    }
+    const auto& boxes = series.boxes;
+    const auto most = std::ranges::max_element(boxes, {}, &Box::top);
+    chart.description += fmt::format(
+        "{}: from {:.0f} on, {} values make up {:.1f} % of the pixels, more than any others. ",
+        parts[i].name, most->left - 0.1 * width - static_cast<double>(i) * width, kValues,
+        most->top);
+    chart.series.push_back(std::move(series));
+  }
+  // A logarithmic scale has no 0.
+  for (Series& series : chart.series) {
+    for (Box& box : series.boxes) box.bottom = chart.low_y;
+  }
   return chart;
 }
 

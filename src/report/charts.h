@@ -1,8 +1,12 @@
 // Which charts a page has, and what is in them.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "report/gnuplot.h"
 #include "report/summary.h"
@@ -19,6 +23,15 @@ std::optional<Chart> throughput_chart(std::span<const Run> runs);
 Chart reliability_chart(const Calibration& calibration);
 Chart confidence_chart(const Calibration& calibration);
 Chart class_chart(const std::vector<SplitFacts>& splits);
+
+/// How often each pixel value occurs in one part of a data set.
+struct PixelCounts {
+  std::string name;
+  std::array<std::int64_t, 256> histogram{};
+};
+/// Shares of ranges of values, on a logarithmic scale.
+Chart pixel_chart(const std::vector<PixelCounts>& parts);
+
 /// Shares of the time of each rank; at most kMostRanksShown of them.
 Chart time_chart(const Summary& summary);
 

@@ -156,7 +156,7 @@ std::string result_section(std::span<const Run> runs) {
   std::vector<std::vector<Cell>> rows;
   for (const Result& result : results()) rows.push_back(result_row(result, runs));
   std::vector<Cell> states{{"State"}};
-  for (const Run& run : runs) states.push_back({status_text(run)});
+  for (const Run& run : runs) states.push_back({escape(run.history.status_text())});
   rows.push_back(std::move(states));
   return section("results", "Results",
                  "<p>Below each value: its difference from the first run's.</p>\n" +

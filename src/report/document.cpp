@@ -9,7 +9,8 @@
 
 namespace lockstep::report {
 
-std::string document(const std::string& title, const std::string& body, double refresh_seconds) {
+std::string document(const std::string& title, const std::string& body, const std::string& footer,
+                     double refresh_seconds) {
   std::string refresh;
   if (refresh_seconds > 0) {
     refresh = fmt::format("<meta http-equiv=\"refresh\" content=\"{}\">\n",
@@ -20,10 +21,8 @@ std::string document(const std::string& title, const std::string& body, double r
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
       // Not even an icon is asked for.
       "<link rel=\"icon\" href=\"data:,\">\n{}<title>{} · lockstep</title>\n<style>{}</style>\n"
-      "</head>\n<body>\n<main>\n{}</main>\n<footer>Every number is that of the run's "
-      "metrics.jsonl, decisions.jsonl and predictions, or computed of them; the exact value is in "
-      "the element's attribute.</footer>\n</body>\n</html>\n",
-      refresh, escape(title), style_sheet(), body);
+      "</head>\n<body>\n<main>\n{}</main>\n<footer>{}</footer>\n</body>\n</html>\n",
+      refresh, escape(title), style_sheet(), body, escape(footer));
 }
 
 }  // namespace lockstep::report

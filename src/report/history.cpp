@@ -1,4 +1,4 @@
-#include "report/history.h"
+#include "lockstep/report/history.h"
 
 #include <fmt/format.h>
 
@@ -12,6 +12,7 @@
 #include "lockstep/base/text.h"
 #include "lockstep/records/run_directory.h"
 #include "report/classification.h"
+#include "report/history_files.h"
 #include "report/json_record.h"
 
 namespace lockstep::report {
@@ -168,11 +169,6 @@ void note_earlier_epochs(History& history) {
       first == 2 ? std::string("of epoch 1") : fmt::format("of epochs 1 to {}", first - 1)));
 }
 
-const EvaluationRecord* validation_at(const History& history, std::int64_t step) {
-  const auto found = std::ranges::find(history.validations, step, &EvaluationRecord::step);
-  return found == history.validations.end() ? nullptr : &*found;
-}
-
 bool is_complete(const History& history) {
   if (history.decisions.empty()) return false;
   const DecisionRecord& last = history.decisions.back();
@@ -188,6 +184,33 @@ double total(const PhaseTimes& times) { return std::accumulate(times.begin(), ti
 std::string History::setting(std::string_view wanted) const {
   const auto found = std::ranges::find(settings, wanted, &Setting::name);
   return found == settings.end() ? "" : found->value;
+}
+
+const EvaluationRecord* History::validation_at(std::int64_t step) const {
+  const auto found = std::ranges::find(validations, step, &EvaluationRecord::step);
+  return found == validations.end() ? nullptr : &*found;
+}
+
+const EvaluationRecord* History::best_validation() const {
+  const auto best = std::find_if(decisions.rbegin(), decisions.rend(),
+                                 [](const DecisionRecord& decision) { return decision.best; });
+  return best == decisions.rend() ? nullptr : validation_at(best->step);
+}
+
+std::int64_t History::epochs_done() const { return epochs.empty() ? 0 : epochs.back().epoch; }
+
+std::int64_t History::last_step() const {
+  return std::max(epochs.empty() ? 0 : epochs.back().step, steps.empty() ? 0 : steps.back().step);
+}
+
+std::string History::status_text() const {
+  const std::string all = setting("epochs");
+  const std::int64_t done = epochs_done();
+  const std::string of = all.empty() ? "" : " of " + all;
+  if (status == Status::kDone) return fmt::format("finished after epoch {}{}", done, of);
+  return fmt::format("{} after {} epoch{}{}, step {}",
+                     status == Status::kRunning ? "running," : "stopped", done,
+                     done == 1 ? "" : "s", of, format_count(last_step()));
 }
 
 std::string History::name() const {
@@ -312,12 +335,8 @@ History read_history(const fs::path& directory) {
   if (decisions_text) note_torn_line(*decisions_text, decisions, history);
   note_earlier_epochs(history);
 
-  const auto best = std::find_if(history.decisions.rbegin(), history.decisions.rend(),
-                                 [](const DecisionRecord& decision) { return decision.best; });
-  const EvaluationRecord* validation =
-      best == history.decisions.rend() ? nullptr : validation_at(history, best->step);
   history.validation_predictions =
-      matching_predictions(history, "validation", validation, history.notes);
+      matching_predictions(history, "validation", history.best_validation(), history.notes);
   history.test_predictions =
       matching_predictions(history, "test", history.test ? &*history.test : nullptr, history.notes);
   return history;

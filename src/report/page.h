@@ -1,9 +1,11 @@
 // The parts of a page.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lockstep/report/report.h"
@@ -15,20 +17,33 @@ namespace lockstep::report {
 /// Draws charts while a page is made; what fails is told once.
 class Figures {
  public:
-  explicit Figures(const ReportOptions& options) : options_(options) {}
+  Figures(std::string gnuplot, std::function<void()> progress)
+      : gnuplot_(std::move(gnuplot)), progress_(std::move(progress)) {}
 
   /// <figure> with legend and drawing; without gnuplot a line that says that it is missing.
   std::string draw(const Chart& chart);
   /// Empty, or why there are no drawings.
   const std::string& problem() const { return problem_; }
+  /// The problem as the page and the program say it.
+  std::string remark() const {
+    return "The pictures are missing, the tables are all there: " + problem_;
+  }
 
  private:
-  const ReportOptions& options_;
+  std::string gnuplot_;
+  std::function<void()> progress_;
   std::string problem_;
 };
 
 /// Several figures side by side, where there is room.
 std::string figure_grid(const std::vector<std::string>& figures);
+/// How often each class occurs in each split: a chart and a table.
+std::string class_figure(const std::vector<SplitFacts>& splits, Figures& figures);
+/// Boxes that stand out, a text each.
+std::string remark_boxes(const std::vector<std::string>& remarks);
+/// One of the numbers at the head of a page; all but `key` is HTML.
+std::string tile(const std::string& key, const std::string& name, const std::string& value,
+                 const std::string& remark);
 
 // Sections of a page of one run, in order. Empty where there is nothing to say.
 std::string headline(const Run& run);
@@ -50,15 +65,14 @@ std::string result_section(std::span<const Run> runs);
 std::string difference_section(std::span<const Run> runs);
 std::string decisions_section(std::span<const Run> runs);
 
-/// "running, in epoch 3 of 5", and the like.
-std::string status_text(const Run& run);
 /// "vm (ranks 0 to 3), other (rank 4)", escaped.
 std::string host_text(const std::vector<std::string>& hosts);
 /// Of decisions.jsonl: "epoch 9: no gain for 3 epochs, learning rate 0.001 -> 0.0005", escaped.
 std::string decision_text(const DecisionRecord& decision);
 
-/// The whole document. `title` is text, `body` HTML.
-std::string document(const std::string& title, const std::string& body, double refresh_seconds);
+/// The whole document. `title` and `footer` are text, `body` HTML.
+std::string document(const std::string& title, const std::string& body, const std::string& footer,
+                     double refresh_seconds = 0);
 /// Its style sheet.
 std::string_view style_sheet();
 

@@ -70,9 +70,8 @@ std::string Figures::draw(const Chart& chart) {
   std::string drawing;
   if (problem_.empty()) {
     try {
-      drawing = inline_svg(
-          run_gnuplot(options_.gnuplot, gnuplot_script(chart), kMostSeconds, options_.progress),
-          chart);
+      drawing =
+          inline_svg(run_gnuplot(gnuplot_, gnuplot_script(chart), kMostSeconds, progress_), chart);
     } catch (const Error& error) {
       problem_ = error.what();
     }
@@ -88,15 +87,19 @@ std::string figure_grid(const std::vector<std::string>& figures) {
   return text + "</div>\n";
 }
 
-namespace {
-
-std::string remarks(const std::vector<std::string>& warnings) {
+std::string remark_boxes(const std::vector<std::string>& remarks) {
   std::string text;
-  for (const std::string& warning : warnings) {
-    text += fmt::format("<p class=\"note\">{}</p>\n", escape(warning));
+  for (const std::string& remark : remarks) {
+    text += fmt::format("<p class=\"note\">{}</p>\n", escape(remark));
   }
   return text;
 }
+
+namespace {
+
+constexpr const char* kFooter =
+    "Every number is that of the run's metrics.jsonl, decisions.jsonl and predictions, or computed "
+    "of them; the exact value is in the element's attribute.";
 
 std::string single_page(const Run& run, Figures& figures, ImageSource& images,
                         std::vector<std::string>& warnings) {
@@ -147,21 +150,20 @@ Report make_report(std::span<const std::filesystem::path> directories,
   set_labels(runs);
 
   ImageSource own;
-  Figures figures(options);
+  Figures figures(options.gnuplot, options.progress);
   const bool single = runs.size() == 1;
   const std::string sections =
       single ? single_page(runs[0], figures, options.images != nullptr ? *options.images : own,
                            result.warnings)
              : comparison_page(runs, figures);
   if (!figures.problem().empty()) {
-    result.warnings.push_back("The pictures are missing, the tables are all there: " +
-                              figures.problem());
+    result.warnings.push_back(figures.remark());
   }
   const std::string title = single ? runs[0].label : fmt::format("{} runs compared", runs.size());
   result.html = document(title,
                          (single ? headline(runs[0]) : comparison_headline(runs)) +
-                             remarks(result.warnings) + sections,
-                         result.running ? options.refresh_seconds : 0);
+                             remark_boxes(result.warnings) + sections,
+                         kFooter, result.running ? options.refresh_seconds : 0);
   return result;
 }
 

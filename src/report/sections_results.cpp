@@ -12,13 +12,6 @@ namespace lockstep::report {
 
 namespace {
 
-std::string tile(const std::string& key, const std::string& name, const std::string& value,
-                 const std::string& remark) {
-  return fmt::format(
-      "<div><dt>{}</dt><dd data-key=\"{}\">{}</dd><dd class=\"remark\">{}</dd></div>\n", name, key,
-      value, remark);
-}
-
 // Whole images a second, where there are that many.
 std::string rate_text(double rate) {
   if (!(rate >= 100)) return number(rate, 3);
@@ -94,6 +87,13 @@ std::string facts(const Run& run) {
 
 }  // namespace
 
+std::string tile(const std::string& key, const std::string& name, const std::string& value,
+                 const std::string& remark) {
+  return fmt::format(
+      "<div><dt>{}</dt><dd data-key=\"{}\">{}</dd><dd class=\"remark\">{}</dd></div>\n", name, key,
+      value, remark);
+}
+
 std::string host_text(const std::vector<std::string>& hosts) {
   std::string text;
   for (std::size_t begin = 0; begin < hosts.size();) {
@@ -107,23 +107,6 @@ std::string host_text(const std::vector<std::string>& hosts) {
   return text;
 }
 
-std::string status_text(const Run& run) {
-  const std::string all = escape(run.history.setting("epochs"));
-  const std::int64_t done = run.summary.epochs_done;
-  const std::string of = all.empty() ? "" : fmt::format(" of {}", all);
-  switch (run.history.status) {
-    case Status::kRunning:
-      return fmt::format("running, after {} epoch{}{}, step {}", done, done == 1 ? "" : "s", of,
-                         format_count(run.summary.last_step));
-    case Status::kDone:
-      return fmt::format("finished after epoch {}{}", done, of);
-    case Status::kStopped:
-      break;
-  }
-  return fmt::format("stopped after {} epoch{}{}, step {}", done, done == 1 ? "" : "s", of,
-                     format_count(run.summary.last_step));
-}
-
 std::string headline(const Run& run) {
   const char* state = run.history.status == Status::kRunning ? "running"
                       : run.history.status == Status::kDone  ? "done"
@@ -131,7 +114,8 @@ std::string headline(const Run& run) {
   return fmt::format(
       "<header><p class=\"eyebrow\">lockstep training run <span class=\"state {}\">{}</span></p>\n"
       "<h1>{}</h1>\n<p class=\"facts\">{}</p>\n<p class=\"lead\">{}</p>\n{}</header>\n",
-      state, status_text(run), escape(run.label), facts(run), lead(run), tiles(run));
+      state, escape(run.history.status_text()), escape(run.label), facts(run), lead(run),
+      tiles(run));
 }
 
 std::string curve_section(std::span<const Run> runs, Figures& figures) {
@@ -156,9 +140,8 @@ std::string epoch_section(const Run& run) {
   if (history.epochs.empty()) return "";
   std::vector<std::vector<Cell>> rows;
   for (const TrainingRecord& epoch : history.epochs) {
-    const auto validation =
-        std::ranges::find(history.validations, epoch.step, &EvaluationRecord::step);
-    const bool validated = validation != history.validations.end();
+    const EvaluationRecord* validation = history.validation_at(epoch.step);
+    const bool validated = validation != nullptr;
     const bool best = run.summary.best != nullptr && run.summary.best->step == epoch.step;
     rows.push_back({{count(epoch.epoch) + (best ? " <b>best</b>" : "")},
                     {number(epoch.loss)},

@@ -56,9 +56,7 @@ std::string launch_list(const History& history) {
 
 }  // namespace
 
-std::string frequency_section(const Run& run, Figures& figures) {
-  if (run.history.launches.empty()) return "";
-  const std::vector<SplitFacts>& splits = run.history.launches.back().splits;
+std::string class_figure(const std::vector<SplitFacts>& splits, Figures& figures) {
   std::size_t classes = 0;
   std::vector<std::string> head{"Class"};
   for (const SplitFacts& split : splits) {
@@ -74,9 +72,14 @@ std::string frequency_section(const Run& run, Figures& figures) {
   }
   rows.push_back({{"all"}});
   for (const SplitFacts& split : splits) rows.back().push_back({count(split.samples)});
+  return "<div class=\"beside\">" + figures.draw(class_chart(splits)) +
+         table("", head, rows, "numbers") + "</div>\n";
+}
+
+std::string frequency_section(const Run& run, Figures& figures) {
+  if (run.history.launches.empty()) return "";
   return section("frequencies", "Class frequencies",
-                 "<div class=\"beside\">" + figures.draw(class_chart(splits)) +
-                     table("", head, rows, "numbers") + "</div>\n");
+                 class_figure(run.history.launches.back().splits, figures));
 }
 
 std::string time_section(const Run& run, Figures& figures) {

@@ -6,14 +6,6 @@ namespace lockstep::report {
 
 namespace {
 
-const EvaluationRecord* best_validation(const History& history) {
-  const auto best = std::find_if(history.decisions.rbegin(), history.decisions.rend(),
-                                 [](const DecisionRecord& decision) { return decision.best; });
-  if (best == history.decisions.rend()) return nullptr;
-  const auto found = std::ranges::find(history.validations, best->step, &EvaluationRecord::step);
-  return found == history.validations.end() ? nullptr : &*found;
-}
-
 void add_times(Summary& summary, const History& history) {
   double samples = 0;
   for (const TrainingRecord& epoch : history.epochs) {
@@ -40,7 +32,7 @@ void add_times(Summary& summary, const History& history) {
 
 Summary summarise(const History& history) {
   Summary summary;
-  summary.best = best_validation(history);
+  summary.best = history.best_validation();
   summary.judged = history.test ? &*history.test : summary.best;
   // Of a run that goes on in a new directory the best validation may lie in the old one.
   if (summary.judged == nullptr && !history.validations.empty()) {
@@ -60,15 +52,12 @@ Summary summarise(const History& history) {
   if (summary.predictions != nullptr) {
     summary.calibration = calibration_of(*summary.predictions, kCalibrationBins);
   }
+  summary.epochs_done = history.epochs_done();
+  summary.last_step = history.last_step();
   if (!history.epochs.empty()) {
     const TrainingRecord& last = history.epochs.back();
-    summary.epochs_done = last.epoch;
-    summary.last_step = last.step;
     summary.steps_per_epoch =
         static_cast<double>(last.step) / static_cast<double>(std::max<std::int64_t>(last.epoch, 1));
-  }
-  if (!history.steps.empty()) {
-    summary.last_step = std::max(summary.last_step, history.steps.back().step);
   }
   add_times(summary, history);
   return summary;

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "lockstep/report/history.h"
 #include "report/classification.h"
-#include "report/history.h"
 
 namespace lockstep::report {
 

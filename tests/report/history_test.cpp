@@ -1,4 +1,4 @@
-#include "report/history.h"
+#include "lockstep/report/history.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -10,6 +10,7 @@
 #include "../checkpoint/temporary_directory.h"
 #include "lockstep/base/file.h"
 #include "lockstep/records/run_directory.h"
+#include "report/history_files.h"
 #include "report/summary.h"
 #include "sample_run.h"
 

@@ -24,6 +24,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <string>
 
 #include "lockstep/data/dataset.h"
 
@@ -49,6 +50,15 @@ enum class Labels { kRequired, kOptional };
 
 Dataset load_dataset(const std::filesystem::path& path, Part part, Labels labels,
                      const std::function<void()>& progress = {});
+
+/// For looking at damage: what load_dataset refuses for one row of a CSV file, or for labels of an
+/// IDX file, is told to `damaged` in a message each, and the image left out. Labels are optional.
+/// Throws for all other damage, and where no image is left.
+Dataset load_undamaged(const std::filesystem::path& path, Part part,
+                       const std::function<void(const std::string&)>& damaged);
+
+/// Whether a directory has a file of this part's images or labels.
+bool has_part(const std::filesystem::path& directory, Part part);
 
 /// options.data, labelled.
 Dataset load_training(const DataOptions& options, const std::function<void()>& progress = {});

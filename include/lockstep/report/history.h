@@ -112,11 +112,22 @@ struct History {
   std::vector<SkipRecord> skips;
   std::optional<Predictions> validation_predictions;
   std::optional<Predictions> test_predictions;
-  /// What is missing or was left out, in words, for the page.
+  /// What is missing or was left out, in words.
   std::vector<std::string> notes;
 
   /// The value of a setting; empty where there is none.
   std::string setting(std::string_view name) const;
+  /// That of the last decision that found one; null: none, or its record is not here (of a run that
+  /// was begun in another directory).
+  const EvaluationRecord* best_validation() const;
+  /// The record of the validation after that global step; null: there is none.
+  const EvaluationRecord* validation_at(std::int64_t step) const;
+  /// Complete ones.
+  std::int64_t epochs_done() const;
+  /// The last global step that is recorded.
+  std::int64_t last_step() const;
+  /// "running, after 3 epochs of 5, step 1,266", and the like.
+  std::string status_text() const;
   /// The name of the directory, also for "." and with a slash behind it.
   std::string name() const;
 };
@@ -125,11 +136,5 @@ struct History {
 /// line and fault. Bytes after the last newline of a .jsonl file are a line that is being written,
 /// and are left out. Predictions that do not belong to a record are left out, with a note.
 History read_history(const std::filesystem::path& directory);
-
-/// For tests. `origin` is for messages.
-std::vector<Setting> parse_settings_file(std::string_view text);
-void read_metrics(std::string_view text, const std::string& origin, History& history);
-void read_decisions(std::string_view text, const std::string& origin, History& history);
-Launch parse_launch(std::string_view text, const std::string& origin);
 
 }  // namespace lockstep::report
