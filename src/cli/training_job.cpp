@@ -60,9 +60,16 @@ std::string job_numerics(World& world, const ComputeDevice& device, const Settin
 Json launch_record(const World& world, const std::string& numerics, const Task& task,
                    std::string_view backend, const std::vector<std::string>& hosts,
                    std::int64_t parameters) {
-  return {{"started", utc_timestamp()}, {"world_size", world.size()}, {"hosts", hosts},
-          {"backend", backend},         {"numerics", numerics},       {"versions", version_text()},
-          {"torch", TORCH_VERSION},     {"parameters", parameters},   {"data", data_record(task)}};
+  return {{"started", utc_timestamp()},
+          {"world_size", world.size()},
+          {"hosts", hosts},
+          {"backend", backend},
+          {"numerics", numerics},
+          {"versions", version_text()},
+          {"torch", TORCH_VERSION},
+          {"parameters", parameters},
+          {"metric", task.objective->metric_name()},
+          {"data", data_record(task)}};
 }
 
 TrainerConfig trainer_config(const Settings& settings, const std::string& numerics,

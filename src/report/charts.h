@@ -15,7 +15,7 @@ namespace lockstep::report {
 
 // Curves of one run, or of several in one picture. Nothing where there are no values yet.
 std::optional<Chart> loss_chart(std::span<const Run> runs);
-std::optional<Chart> accuracy_chart(std::span<const Run> runs);
+std::optional<Chart> metric_chart(std::span<const Run> runs);
 std::optional<Chart> rate_chart(std::span<const Run> runs);
 std::optional<Chart> throughput_chart(std::span<const Run> runs);
 

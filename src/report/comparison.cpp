@@ -55,19 +55,26 @@ std::vector<Result> results() {
       return run.summary.best->*member;
     };
   };
+  const auto accuracy_of = [](auto value) {
+    return [value](const Run& run) -> Optional {
+      if (!run.history.has_accuracy()) return std::nullopt;
+      return value(run);
+    };
+  };
   const auto as_percent = [](double value) { return percent(value); };
   const auto as_number = [](double value) { return number(value); };
   const auto as_count = [](double value) { return count(static_cast<std::int64_t>(value)); };
   return {
-      {"Test accuracy", of_test(&EvaluationRecord::accuracy), as_percent, points},
+      {"Test accuracy", accuracy_of(of_test(&EvaluationRecord::metric)), as_percent, points},
       {"Test errors",
        [](const Run& run) -> Optional {
-         if (!run.history.test) return std::nullopt;
+         if (!run.history.test || run.history.test->confusion.empty()) return std::nullopt;
          return static_cast<double>(run.summary.errors);
        },
        as_count, signed_number},
       {"Test loss", of_test(&EvaluationRecord::loss), as_number, signed_number},
-      {"Best validation accuracy", of_best(&EvaluationRecord::accuracy), as_percent, points},
+      {"Best validation accuracy", accuracy_of(of_best(&EvaluationRecord::metric)), as_percent,
+       points},
       {"Its loss", of_best(&EvaluationRecord::loss), as_number, signed_number},
       {"Its epoch",
        [](const Run& run) -> Optional {
@@ -81,7 +88,7 @@ std::vector<Result> results() {
          return run.summary.calibration->expected_error;
        },
        as_percent, points},
-      {"Images per second", [](const Run& run) { return run.summary.throughput; }, as_number,
+      {"Samples per second", [](const Run& run) { return run.summary.throughput; }, as_number,
        signed_number},
       {"Training time",
        [](const Run& run) -> Optional {
@@ -137,14 +144,16 @@ std::vector<std::string> setting_names(std::span<const Run> runs) {
 std::string comparison_headline(std::span<const Run> runs) {
   const Run* best = nullptr;
   for (const Run& run : runs) {
-    if (!run.history.test || !(run.history.test->accuracy >= 0)) continue;
-    if (best == nullptr || run.history.test->accuracy > best->history.test->accuracy) best = &run;
+    if (!run.history.has_accuracy() || !run.history.test || !(run.history.test->metric >= 0)) {
+      continue;
+    }
+    if (best == nullptr || run.history.test->metric > best->history.test->metric) best = &run;
   }
   const std::string lead =
       best == nullptr
-          ? "None of them has been tested yet."
+          ? "None of them has a test accuracy yet."
           : fmt::format("The highest test accuracy is {}, of {}: {} of {} wrong.",
-                        percent(best->history.test->accuracy), escape(best->label),
+                        percent(best->history.test->metric), escape(best->label),
                         count(best->summary.errors), count(best->history.test->samples));
   return fmt::format(
       "<header><p class=\"eyebrow\">lockstep training runs</p>\n<h1>{} runs compared</h1>\n<p "

@@ -143,8 +143,11 @@ void describe(Chart& chart, const char* unit) {
 }  // namespace
 
 std::optional<Chart> loss_chart(std::span<const Run> runs) {
-  Chart chart = curves("loss", "Loss", "cross-entropy in nats", runs);
-  chart.log_y = true;
+  const bool classify = std::ranges::all_of(
+      runs, [](const Run& run) { return run.history.has_accuracy(); });
+  Chart chart = curves("loss", "Loss", classify ? "cross-entropy in nats" : "mean", runs);
+  // Other losses may be negative.
+  chart.log_y = classify;
   add_learning_curves(
       chart, runs, [](const TrainingRecord& record) { return record.loss; },
       [](const EvaluationRecord& record) { return record.loss; });
@@ -153,12 +156,25 @@ std::optional<Chart> loss_chart(std::span<const Run> runs) {
   return chart;
 }
 
-std::optional<Chart> accuracy_chart(std::span<const Run> runs) {
-  Chart chart = curves("accuracy", "Accuracy", "correct in percent", runs);
+std::optional<Chart> metric_chart(std::span<const Run> runs) {
+  const std::string& metric = runs[0].history.metric;
+  if (metric.empty() || std::ranges::any_of(runs, [&](const Run& run) {
+        return run.history.metric != metric;
+      })) {
+    return std::nullopt;
+  }
+  const bool accuracy = runs[0].history.has_accuracy();
+  const double unit = accuracy ? 100 : 1;
+  Chart chart = accuracy ? curves("accuracy", "Accuracy", "correct in percent", runs)
+                         : curves("metric", metric, "mean", runs);
   add_learning_curves(
-      chart, runs, [](const TrainingRecord& record) { return 100 * record.accuracy; },
-      [](const EvaluationRecord& record) { return 100 * record.accuracy; });
+      chart, runs, [unit](const TrainingRecord& record) { return unit * record.metric; },
+      [unit](const EvaluationRecord& record) { return unit * record.metric; });
   if (!has_points(chart)) return std::nullopt;
+  if (!accuracy) {
+    describe(chart, "");
+    return chart;
+  }
   chart.marks_below = true;  // the curves end at the top
   // What is by epoch fills the picture; the first windows of a run, far below, may leave it.
   double lowest = 100;
@@ -199,7 +215,7 @@ std::optional<Chart> rate_chart(std::span<const Run> runs) {
 }
 
 std::optional<Chart> throughput_chart(std::span<const Run> runs) {
-  Chart chart = curves("throughput", "Throughput", "images per second", runs);
+  Chart chart = curves("throughput", "Throughput", "samples per second", runs);
   chart.marks.clear();
   int color = 0;
   for (const Run& run : runs) {
@@ -216,7 +232,7 @@ std::optional<Chart> throughput_chart(std::span<const Run> runs) {
   }
   if (!has_points(chart)) return std::nullopt;
   leave_room_above(chart);
-  describe(chart, " images per second");
+  describe(chart, " samples per second");
   return chart;
 }
 

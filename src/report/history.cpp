@@ -45,11 +45,15 @@ std::vector<PhaseTimes> phase_times_by_rank(const JsonRecord& phases) {
   return ranks;
 }
 
-TrainingRecord training_record(const JsonRecord& record) {
+double metric_of(const JsonRecord& record, const std::string& metric) {
+  return metric.empty() ? std::numeric_limits<double>::quiet_NaN() : record.number(metric);
+}
+
+TrainingRecord training_record(const JsonRecord& record, const std::string& metric) {
   TrainingRecord result{.epoch = record.count("epoch"),
                         .step = record.count("step"),
                         .loss = record.number("loss"),
-                        .accuracy = record.number("accuracy"),
+                        .metric = metric_of(record, metric),
                         .learning_rate = record.number("learning_rate"),
                         .samples_per_second = record.number("samples_per_second")};
   const JsonRecord seconds = record.object("seconds");
@@ -58,14 +62,16 @@ TrainingRecord training_record(const JsonRecord& record) {
   return result;
 }
 
-EvaluationRecord evaluation_record(const JsonRecord& record) {
+EvaluationRecord evaluation_record(const JsonRecord& record, const std::string& metric) {
   EvaluationRecord result{.epoch = record.count("epoch"),
                           .step = record.count("step"),
                           .loss = record.number("loss"),
-                          .accuracy = record.number("accuracy"),
+                          .metric = metric_of(record, metric),
                           .samples = record.count("samples"),
-                          .confusion = record.square("confusion"),
+                          .confusion = {},
                           .seconds = record.object("seconds").number("evaluation")};
+  if (!record.has("confusion")) return result;
+  result.confusion = record.square("confusion");
   std::int64_t samples = 0;
   for (const auto& row : result.confusion) {
     samples = std::accumulate(row.begin(), row.end(), samples);
@@ -98,9 +104,9 @@ std::string without_quotes(std::string_view value) {
 }
 
 SplitFacts split_facts(const std::string& name, const JsonRecord& split) {
-  return {.name = name,
-          .samples = split.count("samples"),
-          .class_counts = split.counts("class_counts")};
+  SplitFacts facts{.name = name, .samples = split.count("samples"), .class_counts = {}};
+  if (split.has("class_counts")) facts.class_counts = split.counts("class_counts");
+  return facts;
 }
 
 std::optional<std::string> read_if_there(const fs::path& path) {
@@ -128,7 +134,7 @@ std::optional<Predictions> matching_predictions(const History& history, std::str
   auto predictions = read_predictions(history.directory, split);
   const std::string file = predictions_file(history.directory, split).filename().string();
   if (!predictions) {
-    if (record != nullptr) {
+    if (record != nullptr && !record->confusion.empty()) {
       notes.push_back(fmt::format(
           "{} is not there (runs of lockstep before reports write none): no calibration and no "
           "pictures of errors for the {} images.",
@@ -244,13 +250,13 @@ void read_metrics(std::string_view text, const std::string& origin, History& his
   for_each_record(text, origin, [&](const JsonRecord& record) {
     const std::string kind = record.text("kind");
     if (kind == "step") {
-      history.steps.push_back(training_record(record));
+      history.steps.push_back(training_record(record, history.metric));
     } else if (kind == "train") {
-      history.epochs.push_back(training_record(record));
+      history.epochs.push_back(training_record(record, history.metric));
     } else if (kind == "validation") {
-      history.validations.push_back(evaluation_record(record));
+      history.validations.push_back(evaluation_record(record, history.metric));
     } else if (kind == "test") {
-      history.test = evaluation_record(record);
+      history.test = evaluation_record(record, history.metric);
     } else if (kind == "skip") {
       history.skips.push_back({.epoch = record.count("epoch"),
                                .step = record.count("step"),
@@ -295,6 +301,7 @@ Launch parse_launch(std::string_view text, const std::string& origin) {
                 .test_source = {},
                 .test_sha256 = {},
                 .shape = data.counts("shape"),
+                .metric = record.has("metric") ? record.text("metric") : "accuracy",
                 .splits = {}};
   if (record.has("parameters")) launch.parameters = record.count("parameters");
   launch.splits.push_back(split_facts("training", data.object("training")));
@@ -326,6 +333,7 @@ History read_history(const fs::path& directory) {
   }
   if (config) history.settings = parse_settings_file(*config);
   history.launches = read_launches(directory);
+  if (!history.launches.empty()) history.metric = history.launches.back().metric;
   if (metrics_text) read_metrics(*metrics_text, metrics.string(), history);
   const auto decisions_text = read_if_there(decisions);
   if (decisions_text) read_decisions(*decisions_text, decisions.string(), history);

@@ -35,6 +35,11 @@ class Figures {
   std::string problem_;
 };
 
+/// A value of the run's metric: an accuracy in percent, another one as a number. HTML.
+std::string metric_value(const Run& run, double value);
+/// "accuracy", escaped; empty: the run has no metric.
+std::string metric_name(const Run& run);
+
 /// Several figures side by side, where there is room.
 std::string figure_grid(const std::vector<std::string>& figures);
 /// How often each class occurs in each split: a chart and a table.

@@ -82,7 +82,7 @@ std::string picture(const Dataset& dataset, const Mistake& mistake, const std::s
 }  // namespace
 
 std::string confusion_section(const Run& run) {
-  if (run.summary.judged == nullptr) return "";
+  if (run.summary.judged == nullptr || run.summary.judged->confusion.empty()) return "";
   const Confusion& confusion = run.summary.judged->confusion;
   const std::int64_t most = most_confused(confusion);
   std::vector<std::string> head{"<span class=\"sr\">label</span>"};
@@ -144,7 +144,7 @@ std::string mistake_section(const Run& run, ImageSource& images, std::string& pr
 }
 
 std::string class_section(const Run& run) {
-  if (run.summary.judged == nullptr) return "";
+  if (run.summary.judged == nullptr || run.summary.judged->confusion.empty()) return "";
   std::vector<std::vector<Cell>> rows;
   const auto& classes = run.summary.classes;
   for (std::size_t c = 0; c < classes.size(); ++c) {
@@ -184,7 +184,7 @@ std::string calibration_section(const Run& run, Figures& figures) {
       "{} "
       "of the cases. Expected calibration error, over {} bins of equal width: <b "
       "data-key=\"calibration\">{}</b>.</p>\n",
-      whose(run), percent(calibration.confidence), percent(run.summary.judged->accuracy),
+      whose(run), percent(calibration.confidence), percent(run.summary.judged->metric),
       kCalibrationBins, percent(calibration.expected_error));
   return section(
       "calibration", "Calibration",

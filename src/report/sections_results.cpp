@@ -12,7 +12,7 @@ namespace lockstep::report {
 
 namespace {
 
-// Whole images a second, where there are that many.
+// Whole samples a second, where there are that many.
 std::string rate_text(double rate) {
   if (!(rate >= 100)) return number(rate, 3);
   return fmt::format("<data value=\"{}\">{}</data>", rate, format_count(std::llround(rate)));
@@ -23,9 +23,28 @@ std::string lead(const Run& run) {
   if (summary.judged == nullptr) {
     return "There is no evaluation yet: it comes at the end of an epoch.";
   }
+  if (summary.judged->confusion.empty()) {
+    const std::string metric =
+        run.history.metric.empty() ? ""
+                                   : fmt::format(", the {} {}", metric_name(run),
+                                                 metric_value(run, summary.judged->metric));
+    return fmt::format("The {} loss is {}{}, over {} samples.", summary.split,
+                       number(summary.judged->loss), metric, count(summary.judged->samples));
+  }
   return fmt::format("{} of the {} {} images are classified right, {} wrong.",
-                     percent(summary.judged->accuracy), count(summary.judged->samples),
+                     percent(summary.judged->metric), count(summary.judged->samples),
                      summary.split, count(summary.errors));
+}
+
+std::string metric_tile(const Run& run, const std::string& key, const std::string& split,
+                        const EvaluationRecord& record, const std::string& remark) {
+  if (run.history.metric.empty()) return "";
+  return tile(key + (run.history.has_accuracy() ? ".accuracy" : ".metric"),
+              split + " " + metric_name(run), metric_value(run, record.metric), remark);
+}
+
+std::string loss_kind(const Run& run) {
+  return run.history.has_accuracy() ? "mean cross-entropy, nats" : "mean over the samples";
 }
 
 std::string tiles(const Run& run) {
@@ -40,14 +59,16 @@ std::string tiles(const Run& run) {
                   ? fmt::format("weights of epoch {}, the best", summary.best->epoch)
                   : fmt::format("weights of step {}", format_count(step));
     }
-    text += tile("test.accuracy", "Test accuracy", percent(history.test->accuracy), whose);
-    text += tile("test.errors", "Test errors", count(summary.errors),
-                 fmt::format("of {} images", count(history.test->samples)));
-    text += tile("test.loss", "Test loss", number(history.test->loss), "mean cross-entropy, nats");
+    text += metric_tile(run, "test", "Test", *history.test, whose);
+    if (!history.test->confusion.empty()) {
+      text += tile("test.errors", "Test errors", count(summary.errors),
+                   fmt::format("of {} images", count(history.test->samples)));
+    }
+    text += tile("test.loss", "Test loss", number(history.test->loss), loss_kind(run));
   }
   if (summary.best != nullptr) {
     const auto of = fmt::format("in epoch {}, the best", count(summary.best->epoch));
-    text += tile("best.accuracy", "Validation accuracy", percent(summary.best->accuracy), of);
+    text += metric_tile(run, "best", "Validation", *summary.best, of);
     text += tile("best.loss", "Validation loss", number(summary.best->loss), of);
   }
   if (summary.calibration) {
@@ -59,8 +80,8 @@ std::string tiles(const Run& run) {
     const std::size_t ranks = history.launches.empty() ? 0 : history.launches.back().hosts.size();
     text += tile("throughput", "Throughput", rate_text(*summary.throughput),
                  ranks == 0
-                     ? "images per second"
-                     : fmt::format("images per second on {} rank{}", ranks, ranks == 1 ? "" : "s"));
+                     ? "samples per second"
+                     : fmt::format("samples per second on {} rank{}", ranks, ranks == 1 ? "" : "s"));
     text += tile("training.seconds", "Training time", duration(summary.training_seconds),
                  fmt::format("{} epoch{}, without validation", history.epochs.size(),
                              history.epochs.size() == 1 ? "" : "s"));
@@ -86,6 +107,12 @@ std::string facts(const Run& run) {
 }
 
 }  // namespace
+
+std::string metric_name(const Run& run) { return escape(run.history.metric); }
+
+std::string metric_value(const Run& run, double value) {
+  return run.history.has_accuracy() ? percent(value) : number(value);
+}
 
 std::string tile(const std::string& key, const std::string& name, const std::string& value,
                  const std::string& remark) {
@@ -121,7 +148,7 @@ std::string headline(const Run& run) {
 std::string curve_section(std::span<const Run> runs, Figures& figures) {
   std::vector<std::string> drawn;
   for (const auto& chart :
-       {loss_chart(runs), accuracy_chart(runs), rate_chart(runs), throughput_chart(runs)}) {
+       {loss_chart(runs), metric_chart(runs), rate_chart(runs), throughput_chart(runs)}) {
     if (chart) drawn.push_back(figures.draw(*chart));
   }
   if (drawn.empty()) return "";
@@ -138,25 +165,28 @@ std::string curve_section(std::span<const Run> runs, Figures& figures) {
 std::string epoch_section(const Run& run) {
   const History& history = run.history;
   if (history.epochs.empty()) return "";
+  const bool has_metric = !history.metric.empty();
   std::vector<std::vector<Cell>> rows;
   for (const TrainingRecord& epoch : history.epochs) {
     const EvaluationRecord* validation = history.validation_at(epoch.step);
     const bool validated = validation != nullptr;
     const bool best = run.summary.best != nullptr && run.summary.best->step == epoch.step;
-    rows.push_back({{count(epoch.epoch) + (best ? " <b>best</b>" : "")},
-                    {number(epoch.loss)},
-                    {percent(epoch.accuracy)},
-                    {validated ? number(validation->loss) : "–"},
-                    {validated ? percent(validation->accuracy) : "–"},
-                    {number(epoch.learning_rate)},
-                    {rate_text(epoch.samples_per_second)},
-                    {duration(total(epoch.seconds))}});
+    std::vector<Cell> row{{count(epoch.epoch) + (best ? " <b>best</b>" : "")},
+                          {number(epoch.loss)}};
+    if (has_metric) row.push_back({metric_value(run, epoch.metric)});
+    row.push_back({validated ? number(validation->loss) : "–"});
+    if (has_metric) row.push_back({validated ? metric_value(run, validation->metric) : "–"});
+    row.push_back({number(epoch.learning_rate)});
+    row.push_back({rate_text(epoch.samples_per_second)});
+    row.push_back({duration(total(epoch.seconds))});
+    rows.push_back(std::move(row));
   }
-  return section("epochs", "Epoch by epoch",
-                 table("",
-                       {"Epoch", "Training loss", "accuracy", "Validation loss", "accuracy",
-                        "Learning rate", "Images/s", "Time"},
-                       rows, "numbers"));
+  std::vector<std::string> head{"Epoch", "Training loss"};
+  if (has_metric) head.push_back(metric_name(run));
+  head.push_back("Validation loss");
+  if (has_metric) head.push_back(metric_name(run));
+  for (const char* name : {"Learning rate", "Samples/s", "Time"}) head.emplace_back(name);
+  return section("epochs", "Epoch by epoch", table("", head, rows, "numbers"));
 }
 
 std::string decision_text(const DecisionRecord& decision) {

@@ -78,8 +78,12 @@ std::string class_figure(const std::vector<SplitFacts>& splits, Figures& figures
 
 std::string frequency_section(const Run& run, Figures& figures) {
   if (run.history.launches.empty()) return "";
+  const auto& splits = run.history.launches.back().splits;
+  if (std::ranges::all_of(splits, [](const SplitFacts& s) { return s.class_counts.empty(); })) {
+    return "";
+  }
   return section("frequencies", "Class frequencies",
-                 class_figure(run.history.launches.back().splits, figures));
+                 class_figure(splits, figures));
 }
 
 std::string time_section(const Run& run, Figures& figures) {

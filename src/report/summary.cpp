@@ -44,7 +44,7 @@ Summary summarise(const History& history) {
   if (predictions && summary.judged != nullptr && predictions->step == summary.judged->step) {
     summary.predictions = &*predictions;
   }
-  if (summary.judged != nullptr) {
+  if (summary.judged != nullptr && !summary.judged->confusion.empty()) {
     summary.classes = class_scores(summary.judged->confusion);
     summary.errors = summary.judged->samples;
     for (const ClassScores& score : summary.classes) summary.errors -= score.correct;

@@ -47,7 +47,7 @@ TEST(Metrics, AreTakenAsTheyAre) {
   EXPECT_EQ(step.epoch, 1);
   EXPECT_EQ(step.step, 20);
   EXPECT_EQ(step.loss, 0.5);
-  EXPECT_EQ(step.accuracy, 0.75);
+  EXPECT_EQ(step.metric, 0.75);
   EXPECT_EQ(step.learning_rate, 0.001);
   EXPECT_EQ(step.samples_per_second, 100);
   EXPECT_THAT(step.seconds, ElementsAre(1, 2, 3, 4, 5, 6));

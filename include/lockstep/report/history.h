@@ -26,19 +26,19 @@ struct TrainingRecord {
   std::int64_t epoch = 0;  ///< from 1
   std::int64_t step = 0;   ///< the global step it ends at
   double loss = 0;
-  double accuracy = 0;
+  double metric = 0;  ///< History::metric; NaN where there is none
   double learning_rate = 0;
   double samples_per_second = 0;
   PhaseTimes seconds{};                  ///< the root's
   std::vector<PhaseTimes> by_rank = {};  ///< empty in a step record, and in runs of older versions
 };
 
-/// Rows of `confusion`: labels; columns: predictions. Square, at least one class.
+/// Rows of `confusion`: labels; columns: predictions. Square; empty for what is no classification.
 struct EvaluationRecord {
   std::int64_t epoch = 0;
   std::int64_t step = 0;
   double loss = 0;
-  double accuracy = 0;
+  double metric = 0;  ///< as in TrainingRecord
   std::int64_t samples = 0;
   std::vector<std::vector<std::int64_t>> confusion;
   double seconds = 0;
@@ -73,7 +73,7 @@ struct Setting {
 struct SplitFacts {
   std::string name;  ///< training, validation, test
   std::int64_t samples = 0;
-  std::vector<std::int64_t> class_counts;
+  std::vector<std::int64_t> class_counts;  ///< empty for what is no classification
 };
 
 /// launch.json: one start of the run.
@@ -89,7 +89,8 @@ struct Launch {
   std::string data_sha256;
   std::string test_source;
   std::string test_sha256;
-  std::vector<std::int64_t> shape;  ///< channels, height, width
+  std::vector<std::int64_t> shape;  ///< of a sample: channels, height, width of an image
+  std::string metric;               ///< what is recorded besides the loss; empty: nothing is
   std::vector<SplitFacts> splits;
 };
 
@@ -102,6 +103,7 @@ enum class Status {
 struct History {
   std::filesystem::path directory;
   Status status = Status::kStopped;
+  std::string metric = "accuracy";  ///< the last launch's
   std::vector<Setting> settings;  ///< in the order of config.ini; empty: there is none
   std::vector<Launch> launches;   ///< oldest first
   std::vector<TrainingRecord> steps;
@@ -115,6 +117,8 @@ struct History {
   /// What is missing or was left out, in words.
   std::vector<std::string> notes;
 
+  /// The metric is a share, shown in percent.
+  bool has_accuracy() const { return metric == "accuracy"; }
   /// The value of a setting; empty where there is none.
   std::string setting(std::string_view name) const;
   /// That of the last decision that found one; null: none, or its record is not here (of a run that
