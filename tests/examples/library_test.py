@@ -2,6 +2,7 @@
 examples/regression, trained at 2 ranks, stopped, resumed, and at other numbers of ranks."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -128,6 +129,16 @@ class LibraryTest(harness.ProgramTest):
         self.expect(self.start(self.regression, 2, parts, *common, "--max-steps", 50), 75)
         self.expect(self.start(self.regression, 2, parts, *common, "--resume", "auto"), 0)
         self.expect_equal(out, parts)
+
+    def test_the_commands_of_the_page(self):
+        page = (SOURCE / "docs" / "write-your-own-trainer.md").read_text()
+        (self.directory / "data").symlink_to(SOURCE / "data")
+        commands = re.findall(r"^mpirun -n 2 build-examples/(\S+) (.*)$", page, re.MULTILINE)
+        self.assertEqual([name for name, _ in commands], ["custom_model", "custom_model", "regression"])
+        for number, (name, words) in enumerate(commands, 1):
+            program = self.custom_model.parent / name
+            self.expect(run(2, *words.split(), "--max-steps", 3 * number, program=program,
+                            cwd=self.directory), 75)
 
     def test_refusals(self):
         out = self.directory / "never"
