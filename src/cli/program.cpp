@@ -20,6 +20,8 @@ namespace lockstep {
 namespace {
 
 Command command_of(const Program& program) {
+  LOCKSTEP_CHECK(!program.name.empty() && program.name.find_first_of("/ \t\n") == std::string::npos,
+                 "\"{}\" is no name of a program", program.name);
   std::vector<std::string> without{"model"};
   if (!program.images) {
     for (const char* name : {"augment", "data", "label-smoothing", "rotation", "shift-x", "shift-y",
