@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -50,6 +51,9 @@ struct Watchdog::State {
   std::atomic<std::int64_t> step{-1};
   std::atomic<bool> starts_mpi{false};
   pid_t launcher = 0;  // the parent process; 0: none that this process depends on
+  // Readable when the launcher is gone; -1: the next tick finds out. Open MPI ends a process that has
+  // lost its launcher, too, but without a word: this must be faster.
+  FileDescriptor launcher_end;
   std::thread thread;
 
   // Seconds without a sign of life after which it fires; 0: never.
@@ -72,8 +76,8 @@ void Watchdog::State::wake() const noexcept {
 }
 
 void Watchdog::State::sleep(double seconds) const noexcept {
-  pollfd waiting{wake_up.get(), POLLIN, 0};
-  ::poll(&waiting, 1, static_cast<int>(seconds * 1e3));
+  pollfd waiting[] = {{wake_up.get(), POLLIN, 0}, {launcher_end.get(), POLLIN, 0}};
+  ::poll(waiting, 2, static_cast<int>(seconds * 1e3));
   std::uint64_t ignored = 0;
   static_cast<void>(!::read(wake_up.get(), &ignored, sizeof(ignored)));
 }
@@ -187,7 +191,10 @@ void Watchdog::State::fire(double quiet) {
 Watchdog::Watchdog(double seconds) : state_(std::make_unique<State>()) {
   state_->seconds = seconds;
   state_->identity.rank = launched_rank();
-  if (state_->identity.rank >= 0) state_->launcher = ::getppid();
+  if (state_->identity.rank >= 0) {
+    state_->launcher = ::getppid();
+    state_->launcher_end = FileDescriptor(::pidfd_open(state_->launcher, 0));
+  }
   char host[256] = "";
   ::gethostname(host, sizeof(host) - 1);
   state_->identity.host = host;
