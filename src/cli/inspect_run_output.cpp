@@ -43,6 +43,12 @@ const RunCheckpoint* newest(const RunFacts& facts) {
   return found == facts.checkpoints.end() ? nullptr : &*found;
 }
 
+// The records are not of every step; the newest checkpoint may be of a later one.
+std::int64_t last_step(const RunFacts& facts) {
+  const RunCheckpoint* checkpoint = newest(facts);
+  return std::max(facts.history.last_step(), checkpoint == nullptr ? 0 : checkpoint->global_step);
+}
+
 // Why a run that stopped did so.
 std::string stop_text(const RunFacts& facts) {
   const RunCheckpoint* last = newest(facts);
@@ -67,7 +73,7 @@ std::string stop_text(const RunFacts& facts) {
 
 std::string end_text(const RunFacts& facts) {
   const History& history = facts.history;
-  std::string text = history.status_text();
+  std::string text = history.status_text(last_step(facts));
   if (history.status == report::Status::kStopped) text += ": " + stop_text(facts);
   if (history.status == report::Status::kDone && !history.decisions.empty() &&
       history.decisions.back().stop) {
@@ -313,7 +319,7 @@ std::string run_json(const RunFacts& facts) {
             {"path", history.directory.string()},
             {"status", status_name(history.status)},
             {"end", end_text(facts)},
-            {"step", history.last_step()}};
+            {"step", last_step(facts)}};
   for (const report::Setting& setting : history.settings) {
     json["settings"][setting.name] = setting.value;
   }

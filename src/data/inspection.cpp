@@ -61,6 +61,9 @@ void load(Loaded& part, const fs::path& path, Part which) {
         path, which, [&part](const std::string& damage) { part.facts.damaged.push_back(damage); });
   } catch (const Error& error) {
     part.facts.problem = error.what();
+    if (!part.facts.damaged.empty()) {
+      part.facts.problem += "; the first that is damaged: " + part.facts.damaged[0];
+    }
     part.facts.code = error.code();
     return;
   }

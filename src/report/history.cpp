@@ -203,14 +203,14 @@ std::int64_t History::last_step() const {
   return std::max(epochs.empty() ? 0 : epochs.back().step, steps.empty() ? 0 : steps.back().step);
 }
 
-std::string History::status_text() const {
+std::string History::status_text(std::int64_t step) const {
   const std::string all = setting("epochs");
   const std::int64_t done = epochs_done();
   const std::string of = all.empty() ? "" : " of " + all;
   if (status == Status::kDone) return fmt::format("finished after epoch {}{}", done, of);
   return fmt::format("{} after {} epoch{}{}, step {}",
                      status == Status::kRunning ? "running," : "stopped", done,
-                     done == 1 ? "" : "s", of, format_count(last_step()));
+                     done == 1 ? "" : "s", of, format_count(std::max(step, last_step())));
 }
 
 std::string History::name() const {
