@@ -183,7 +183,7 @@ std::string example_section(const DataPart& part, const DataPageOptions& options
   for (const Examples& examples : choose_examples(part.images, kMostExamples)) {
     content += fmt::format(
         "<div class=\"class\"><h3>{} <span class=\"quiet\">{}</span></h3>{}{}</div>\n",
-        examples.label ? std::to_string(*examples.label) : "all", count(examples.count),
+        examples.label ? std::to_string(*examples.label) : "all", count(examples.count) + " images",
         picture_row(stored_pictures(part.images, examples.images), examples, name),
         distorted
             ? picture_row(distorted_pictures(part.images, examples.images, options.augmentation,
