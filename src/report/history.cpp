@@ -191,6 +191,11 @@ const EvaluationRecord* History::validation_at(std::int64_t step) const {
   return found == validations.end() ? nullptr : &*found;
 }
 
+const DecisionRecord* History::decision_at(std::int64_t step) const {
+  const auto found = std::ranges::find(decisions, step, &DecisionRecord::step);
+  return found == decisions.end() ? nullptr : &*found;
+}
+
 const EvaluationRecord* History::best_validation() const {
   const auto best = std::find_if(decisions.rbegin(), decisions.rend(),
                                  [](const DecisionRecord& decision) { return decision.best; });

@@ -122,6 +122,8 @@ struct History {
   const EvaluationRecord* best_validation() const;
   /// The record of the validation after that global step; null: there is none.
   const EvaluationRecord* validation_at(std::int64_t step) const;
+  /// The decision after that global step; null: there is none.
+  const DecisionRecord* decision_at(std::int64_t step) const;
   /// Complete ones.
   std::int64_t epochs_done() const;
   /// The last global step that is recorded.
