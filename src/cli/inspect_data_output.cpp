@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "cli/inspect_data.h"
@@ -28,7 +29,7 @@ std::string bar(std::int64_t count, std::int64_t most, std::size_t columns) {
   // A class that is there has a mark, however rare.
   const double share =
       static_cast<double>(count) / static_cast<double>(std::max<std::int64_t>(most, 1));
-  const auto marks = static_cast<std::size_t>(share * static_cast<double>(columns) + 0.5);
+  const auto marks = static_cast<std::size_t>(std::lround(share * static_cast<double>(columns)));
   return std::string(count > 0 ? std::max<std::size_t>(marks, 1) : 0, '#');
 }
 

@@ -21,6 +21,7 @@ std::optional<int> label_at(const Dataset& dataset, std::uint32_t image) {
 std::vector<SameImages> named(const std::vector<Duplicate>& duplicates, const Dataset& images,
                               const Dataset& others) {
   std::vector<SameImages> result;
+  result.reserve(duplicates.size());
   for (const Duplicate& d : duplicates) {
     result.push_back({.image = std::int64_t{d.image} + 1,
                       .of = std::int64_t{d.of} + 1,

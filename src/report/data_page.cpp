@@ -260,12 +260,7 @@ std::string file_section(const Parts& parts) {
   return section("files", "Files", list + "</dl>\n");
 }
 
-}  // namespace
-
-}  // namespace report
-
-DataPage make_data_page(const DataFacts& facts, const DataPageOptions& options) {
-  using namespace report;
+DataPage page_of(const DataFacts& facts, const DataPageOptions& options) {
   Parts parts;
   for (const DataPart& part : facts.parts) {
     if (part.count > 0) parts.push_back(&part);
@@ -282,6 +277,14 @@ DataPage make_data_page(const DataFacts& facts, const DataPageOptions& options) 
   page.html =
       document(title_of(facts), head(facts, parts) + remark_boxes(remarks) + sections, kFooter);
   return page;
+}
+
+}  // namespace
+
+}  // namespace report
+
+DataPage make_data_page(const DataFacts& facts, const DataPageOptions& options) {
+  return report::page_of(facts, options);
 }
 
 }  // namespace lockstep
