@@ -1,11 +1,13 @@
 #include "inspect_checkpoint.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <numeric>
 #include <span>
+#include <string_view>
 #include <system_error>
 
 #include "lockstep/base/cast.h"
@@ -62,7 +64,9 @@ std::vector<TensorFacts> tensors_of(const std::vector<std::byte>& bytes,
 
 bool looks_like_checkpoint(const std::filesystem::path& directory) {
   std::error_code error;
-  return std::filesystem::exists(directory / kManifestName, error);
+  return std::ranges::any_of(
+      std::array<std::string_view, 3>{kManifestName, "state.json", "model.safetensors"},
+      [&](std::string_view name) { return std::filesystem::exists(directory / name, error); });
 }
 
 CheckpointFacts inspect_checkpoint(const std::filesystem::path& directory) {

@@ -46,7 +46,7 @@ struct CheckpointFacts {
   TrainingState state{};
 };
 
-/// Whether a directory has a checkpoint's manifest.
+/// Whether a directory has a checkpoint's manifest, or what a damaged one has left.
 bool looks_like_checkpoint(const std::filesystem::path& directory);
 
 /// Reads and verifies all of it; damage is part of the facts.

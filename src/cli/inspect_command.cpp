@@ -65,8 +65,11 @@ void write_page(const DataFacts& facts, const Settings& settings, const fs::path
   const DataPage page = make_data_page(facts, {.augmentation = settings.effective_augmentation(),
                                                .seed = settings.train.seed,
                                                .progress = {}});
-  lockstep::create_directories(directory);
   const fs::path file = directory / "data.html";
+  if (names_directory(file)) {
+    fail(ExitCode::kCannotCreate, "{}: is a directory, and no place for a page", file.string());
+  }
+  lockstep::create_directories(directory);
   replace_file(file, page.html);
   for (const std::string& warning : page.warnings) log_warning("{}", warning);
   log_info("page: {}", file.string());

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "cli/inspect_data.h"
@@ -28,7 +29,7 @@ std::string bar(std::int64_t count, std::int64_t most, std::size_t columns) {
   // A class that is there has a mark, however rare.
   const double share =
       static_cast<double>(count) / static_cast<double>(std::max<std::int64_t>(most, 1));
-  const auto marks = static_cast<std::size_t>(share * static_cast<double>(columns) + 0.5);
+  const auto marks = static_cast<std::size_t>(std::lround(share * static_cast<double>(columns)));
   return std::string(count > 0 ? std::max<std::size_t>(marks, 1) : 0, '#');
 }
 
@@ -87,12 +88,18 @@ std::int64_t otherwise_labelled(const std::vector<SameImages>& same) {
   return std::ranges::count_if(same, &SameImages::otherwise_labelled);
 }
 
+// "training image 4"; of a data set without parts "image 4".
+std::string image_name(const std::string& part, std::int64_t image) {
+  return part == "images" ? fmt::format("image {}", image)
+                          : fmt::format("{} image {}", part, image);
+}
+
 std::string examples(const std::vector<SameImages>& same, const std::string& part,
                      const std::string& with) {
   std::string text;
   for (std::size_t i = 0; i < std::min(kMostExamples, same.size()); ++i) {
     const SameImages& s = same[i];
-    text += fmt::format("  {} image {} is {} image {}", part, s.image, with, s.of);
+    text += fmt::format("  {} is {}", image_name(part, s.image), image_name(with, s.of));
     if (s.otherwise_labelled()) {
       text += fmt::format(", labelled {} and {}", s.label ? std::to_string(*s.label) : "not",
                           s.label_of ? std::to_string(*s.label_of) : "not");
@@ -119,7 +126,9 @@ std::string duplicates_text(const DataFacts& facts) {
   std::string text;
   for (const DataPart& part : facts.parts) {
     if (part.count == 0) continue;
-    text += same_line(part.name + " images that repeat an earlier one", part.repeated) +
+    text += same_line((part.name == "images" ? part.name : part.name + " images") +
+                          " that repeat an earlier one",
+                      part.repeated) +
             examples(part.repeated, part.name, part.name);
   }
   for (const Overlap& overlap : facts.overlaps) {

@@ -1,8 +1,11 @@
 #include "inspect_run.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <system_error>
 
+#include "lockstep/base/text.h"
 #include "lockstep/checkpoint/store.h"
 #include "lockstep/train/checkpoint_reader.h"
 
@@ -60,7 +63,53 @@ std::vector<std::string> set_aside_in(const fs::path& directory) {
   return names;
 }
 
+// Why a run that stopped did so.
+std::string stop_text(const RunFacts& facts) {
+  const RunCheckpoint* last = facts.newest();
+  if (last == nullptr) return "killed or failed, without a checkpoint";
+  if (last->global_step >= facts.history.last_step()) {
+    switch (last->stop_reason) {
+      case StopReason::kPreempted:
+        return "preempted (SIGUSR1)";
+      case StopReason::kInterrupted:
+        return "interrupted (SIGUSR2, or launch/train was)";
+      case StopReason::kLimit:
+        return "the limit on steps or minutes was reached";
+      case StopReason::kDone:
+        return "trained to the end, without what comes after it";
+      case StopReason::kNone:
+        break;
+    }
+  }
+  return fmt::format("killed or failed; it can go on from step {}",
+                     format_count(last->global_step));
+}
+
 }  // namespace
+
+const RunCheckpoint* RunFacts::newest() const {
+  const auto found = std::ranges::find(checkpoints, true, &RunCheckpoint::newest);
+  return found == checkpoints.end() ? nullptr : &*found;
+}
+
+std::int64_t RunFacts::last_step() const {
+  const RunCheckpoint* checkpoint = newest();
+  return std::max(history.last_step(), checkpoint == nullptr ? 0 : checkpoint->global_step);
+}
+
+std::string RunFacts::end_text() const {
+  std::string text = history.status_text(last_step());
+  if (history.status == report::Status::kStopped) text += ": " + stop_text(*this);
+  if (history.status == report::Status::kDone && !history.decisions.empty() &&
+      history.decisions.back().stop) {
+    text += ": " + history.decisions.back().reason;
+  }
+  if (!history.skips.empty()) {
+    text += fmt::format("; {} updates skipped, their gradient not being finite",
+                        format_count(static_cast<std::int64_t>(history.skips.size())));
+  }
+  return text;
+}
 
 ExitCode RunFacts::code() const {
   for (const RunCheckpoint& checkpoint : checkpoints) {

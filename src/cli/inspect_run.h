@@ -30,6 +30,13 @@ struct RunFacts {
   std::vector<RunCheckpoint> checkpoints;  ///< by step
   /// Directories that a resume or a repair renamed, and nothing reads.
   std::vector<std::string> set_aside;
+  /// The newest one that is whole; null: none is.
+  const RunCheckpoint* newest() const;
+  /// The last global step that is known to be complete. Records are not of every step: it may be
+  /// that of a checkpoint.
+  std::int64_t last_step() const;
+  /// How the run ended, or that it goes on.
+  std::string end_text() const;
   /// kDone, or what the first checkpoint that is damaged deserves.
   ExitCode code() const;
 };

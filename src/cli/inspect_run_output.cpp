@@ -1,22 +1,21 @@
-// What lockstep inspect says of a run.
+// What lockstep inspect says of a run to people.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <iterator>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "inspect_line.h"
 #include "inspect_run.h"
 #include "lockstep/base/text.h"
+#include "lockstep/records/progress.h"
 #include "lockstep/cli/settings.h"
 
 namespace lockstep {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
 using report::DecisionRecord;
 using report::EvaluationRecord;
 using report::History;
@@ -31,53 +30,6 @@ std::string line(const std::string& title, const std::string& content, std::size
 
 std::size_t height(const std::string& text) {
   return static_cast<std::size_t>(std::ranges::count(text, '\n'));
-}
-
-const DecisionRecord* decision_at(const History& history, std::int64_t step) {
-  const auto found = std::ranges::find(history.decisions, step, &DecisionRecord::step);
-  return found == history.decisions.end() ? nullptr : &*found;
-}
-
-const RunCheckpoint* newest(const RunFacts& facts) {
-  const auto found = std::ranges::find(facts.checkpoints, true, &RunCheckpoint::newest);
-  return found == facts.checkpoints.end() ? nullptr : &*found;
-}
-
-// Why a run that stopped did so.
-std::string stop_text(const RunFacts& facts) {
-  const RunCheckpoint* last = newest(facts);
-  if (last == nullptr) return "killed or failed, without a checkpoint";
-  if (last->global_step >= facts.history.last_step()) {
-    switch (last->stop_reason) {
-      case StopReason::kPreempted:
-        return "preempted (SIGUSR1)";
-      case StopReason::kInterrupted:
-        return "interrupted (SIGUSR2, or launch/train was)";
-      case StopReason::kLimit:
-        return "the limit on steps or minutes was reached";
-      case StopReason::kDone:
-        return "trained to the end, without what comes after it";
-      case StopReason::kNone:
-        break;
-    }
-  }
-  return fmt::format("killed or failed; it can go on from step {}",
-                     format_count(last->global_step));
-}
-
-std::string end_text(const RunFacts& facts) {
-  const History& history = facts.history;
-  std::string text = history.status_text();
-  if (history.status == report::Status::kStopped) text += ": " + stop_text(facts);
-  if (history.status == report::Status::kDone && !history.decisions.empty() &&
-      history.decisions.back().stop) {
-    text += ": " + history.decisions.back().reason;
-  }
-  if (!history.skips.empty()) {
-    text += fmt::format("; {} updates skipped, their gradient not being finite",
-                        format_count(static_cast<std::int64_t>(history.skips.size())));
-  }
-  return text;
 }
 
 std::string host_names(const std::vector<std::string>& by_rank) {
@@ -127,7 +79,7 @@ std::string settings_text(const History& history) {
 std::string head_text(const RunFacts& facts, std::size_t columns) {
   const History& history = facts.history;
   std::string text =
-      line("run", history.directory.string(), columns) + line("status", end_text(facts), columns);
+      line("run", history.directory.string(), columns) + line("status", facts.end_text(), columns);
   if (!history.launches.empty()) text += line("started", start_text(history), columns);
   std::string network = history.setting("model");
   if (!history.launches.empty() && history.launches.back().parameters) {
@@ -139,14 +91,17 @@ std::string head_text(const RunFacts& facts, std::size_t columns) {
   if (const EvaluationRecord* best = history.best_validation()) {
     text +=
         line("best",
-             fmt::format("validation loss {:.4f}, accuracy {:.2f} % after epoch {}, step {}",
-                         best->loss, 100 * best->accuracy, best->epoch, format_count(best->step)),
+             fmt::format("validation {} after epoch {}, step {}",
+                         loss_text(best->loss, history.metric, best->metric, ", "), best->epoch,
+                         format_count(best->step)),
              columns);
   }
   if (history.test) {
     text += line("test",
-                 fmt::format("loss {:.4f}, accuracy {:.2f} %, {} images", history.test->loss,
-                             100 * history.test->accuracy, format_count(history.test->samples)),
+                 fmt::format("{}, {} {}",
+                             loss_text(history.test->loss, history.metric, history.test->metric, ", "),
+                             format_count(history.test->samples),
+                             history.has_accuracy() ? "images" : "samples"),
                  columns);
   }
   return text;
@@ -158,15 +113,22 @@ struct EpochRow {
   bool shown = false;
 };
 
+// Ten columns wide.
+std::string metric_cell(const History& history, double value) {
+  if (history.metric.empty()) return fmt::format("{:>10}", "-");
+  return history.has_accuracy() ? fmt::format("{:>8.2f} %", 100 * value)
+                                : fmt::format("{:>10.4g}", value);
+}
+
 EpochRow epoch_row(const History& history, std::size_t index, std::size_t columns) {
   const TrainingRecord& epoch = history.epochs[index];
   const EvaluationRecord* validation = history.validation_at(epoch.step);
-  const DecisionRecord* decision = decision_at(history, epoch.step);
+  const DecisionRecord* decision = history.decision_at(epoch.step);
   const EvaluationRecord* best = history.best_validation();
-  std::string text =
-      fmt::format("{:>5}  {:>8.4f} {:>8.2f} %", epoch.epoch, epoch.loss, 100 * epoch.accuracy);
+  std::string text = fmt::format("{:>5}  {:>8.4f} {}", epoch.epoch, epoch.loss,
+                                 metric_cell(history, epoch.metric));
   text += validation != nullptr
-              ? fmt::format("  {:>8.4f} {:>8.2f} %", validation->loss, 100 * validation->accuracy)
+              ? fmt::format("  {:>8.4f} {}", validation->loss, metric_cell(history, validation->metric))
               : fmt::format("  {:>8} {:>10}", "-", "-");
   text += fmt::format("  {:>9.4g}  ", epoch.learning_rate);
   const bool is_best = best != nullptr && best->step == epoch.step;
@@ -210,6 +172,11 @@ std::string epochs_text(const History& history, std::size_t columns, std::size_t
   std::string text =
       "\nepoch            training           validation   learning\n"
       "          loss   accuracy      loss   accuracy       rate  decision (* the best)\n";
+  if (!history.has_accuracy()) {
+    text =
+        "\nepoch            training           validation   learning\n"
+        "          loss     metric      loss     metric       rate  decision (* the best)\n";
+  }
   for (const EpochRow& row : rows) {
     if (row.shown) text += row.text;
   }
@@ -238,63 +205,6 @@ std::string checkpoints_text(const RunFacts& facts, std::size_t columns) {
   return text;
 }
 
-Json evaluation_json(const EvaluationRecord& record) {
-  return {{"loss", record.loss}, {"accuracy", record.accuracy}, {"samples", record.samples}};
-}
-
-Json epoch_json(const History& history, const TrainingRecord& epoch) {
-  Json json{{"epoch", epoch.epoch},
-            {"step", epoch.step},
-            {"loss", epoch.loss},
-            {"accuracy", epoch.accuracy},
-            {"learning_rate", epoch.learning_rate},
-            {"samples_per_second", epoch.samples_per_second},
-            {"seconds", report::total(epoch.seconds)}};
-  if (const EvaluationRecord* validation = history.validation_at(epoch.step)) {
-    json["validation"] = evaluation_json(*validation);
-  }
-  if (const DecisionRecord* decision = decision_at(history, epoch.step)) {
-    json["decision"] = {{"reason", decision->reason},
-                        {"best", decision->best},
-                        {"stop", decision->stop},
-                        {"learning_rate_after", decision->rate_after}};
-  }
-  return json;
-}
-
-Json launch_json(const report::Launch& launch) {
-  return {{"started", launch.started},   {"world_size", launch.world_size},
-          {"hosts", launch.hosts},       {"backend", launch.backend},
-          {"numerics", launch.numerics}, {"versions", launch.versions}};
-}
-
-Json checkpoint_json(const RunCheckpoint& checkpoint) {
-  Json json{{"name", checkpoint.name},
-            {"global_step", checkpoint.global_step},
-            {"verified", checkpoint.problem.empty()}};
-  if (!checkpoint.problem.empty()) {
-    json["problem"] = checkpoint.problem;
-    return json;
-  }
-  json["epoch"] = checkpoint.epoch;
-  json["stop_reason"] = to_string(checkpoint.stop_reason);
-  json["best"] = checkpoint.best;
-  json["newest"] = checkpoint.newest;
-  return json;
-}
-
-std::string_view status_name(report::Status status) {
-  switch (status) {
-    case report::Status::kRunning:
-      return "running";
-    case report::Status::kDone:
-      return "done";
-    case report::Status::kStopped:
-      break;
-  }
-  return "stopped";
-}
-
 }  // namespace
 
 std::string run_text(const RunFacts& facts, std::size_t columns, std::size_t rows) {
@@ -305,41 +215,6 @@ std::string run_text(const RunFacts& facts, std::size_t columns, std::size_t row
   const std::size_t others = height(head) + height(tail) + 5;
   const std::size_t room = rows > others ? rows - others : 0;
   return head + epochs_text(facts.history, columns, std::max(room, kFewestEpochs)) + tail;
-}
-
-std::string run_json(const RunFacts& facts) {
-  const History& history = facts.history;
-  Json json{{"kind", "run"},
-            {"path", history.directory.string()},
-            {"status", status_name(history.status)},
-            {"end", end_text(facts)},
-            {"step", history.last_step()}};
-  for (const report::Setting& setting : history.settings) {
-    json["settings"][setting.name] = setting.value;
-  }
-  json["launches"] = Json::array();
-  for (const report::Launch& launch : history.launches) {
-    json["launches"].push_back(launch_json(launch));
-  }
-  json["epochs"] = Json::array();
-  for (const TrainingRecord& epoch : history.epochs) {
-    json["epochs"].push_back(epoch_json(history, epoch));
-  }
-  if (const EvaluationRecord* best = history.best_validation()) {
-    json["best"] = evaluation_json(*best);
-    json["best"]["epoch"] = best->epoch;
-    json["best"]["step"] = best->step;
-  }
-  if (history.test) json["test"] = evaluation_json(*history.test);
-  json["skipped_steps"] = Json::array();
-  for (const report::SkipRecord& skip : history.skips) json["skipped_steps"].push_back(skip.step);
-  json["checkpoints"] = Json::array();
-  for (const RunCheckpoint& checkpoint : facts.checkpoints) {
-    json["checkpoints"].push_back(checkpoint_json(checkpoint));
-  }
-  json["set_aside"] = facts.set_aside;
-  json["notes"] = history.notes;
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace lockstep

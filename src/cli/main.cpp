@@ -19,8 +19,8 @@ void print(const std::string& text) {
 
 ExitCode dispatch(const std::vector<std::string>& arguments) {
   const std::vector<Command> commands{train_command(),  evaluate_command(), predict_command(),
-                                      report_command(), inspect_command(),  bench_command(),   doctor_command(),
-                                      prove_command()};
+                                      report_command(), inspect_command(),  bench_command(),
+                                      doctor_command(), prove_command()};
   if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h" ||
       arguments[0] == "help") {
     print(program_help(commands));

@@ -21,6 +21,7 @@ std::optional<int> label_at(const Dataset& dataset, std::uint32_t image) {
 std::vector<SameImages> named(const std::vector<Duplicate>& duplicates, const Dataset& images,
                               const Dataset& others) {
   std::vector<SameImages> result;
+  result.reserve(duplicates.size());
   for (const Duplicate& d : duplicates) {
     result.push_back({.image = std::int64_t{d.image} + 1,
                       .of = std::int64_t{d.of} + 1,
@@ -61,6 +62,9 @@ void load(Loaded& part, const fs::path& path, Part which) {
         path, which, [&part](const std::string& damage) { part.facts.damaged.push_back(damage); });
   } catch (const Error& error) {
     part.facts.problem = error.what();
+    if (!part.facts.damaged.empty()) {
+      part.facts.problem += "; the first that is damaged: " + part.facts.damaged[0];
+    }
     part.facts.code = error.code();
     return;
   }

@@ -99,20 +99,21 @@ std::string head(const DataFacts& facts, const Parts& parts) {
       escape(title_of(facts)), sources, lead(parts), tiles(facts, parts));
 }
 
+// One box a part.
 std::vector<std::string> damage(const DataFacts& facts) {
   std::vector<std::string> remarks;
   for (const DataPart& part : facts.parts) {
     if (!part.problem.empty()) {
       remarks.push_back(fmt::format("{}: cannot be used: {}", part.name, part.problem));
     }
+    if (part.damaged.empty()) continue;
+    std::string text = fmt::format("{}: {} damaged, left out of all that follows:", part.name,
+                                   format_count(length(part.damaged)));
     for (std::size_t i = 0; i < std::min(kMostMessages, part.damaged.size()); ++i) {
-      remarks.push_back(part.damaged[i]);
+      text += "\n" + part.damaged[i];
     }
-    if (part.damaged.size() > kMostMessages) {
-      remarks.push_back(fmt::format(
-          "{}: {} more are damaged; lockstep inspect --json lists all", part.name,
-          format_count(static_cast<std::int64_t>(part.damaged.size() - kMostMessages))));
-    }
+    if (part.damaged.size() > kMostMessages) text += "\n... (lockstep inspect --json lists all)";
+    remarks.push_back(std::move(text));
   }
   return remarks;
 }
@@ -131,27 +132,27 @@ std::string label_section(const Parts& parts, Figures& figures) {
 
 std::string pixel_section(const Parts& parts, Figures& figures) {
   std::vector<PixelCounts> counts;
-  std::vector<std::vector<Cell>> rows;
+  std::vector<std::string> head{"Pixels"};
+  std::vector<std::vector<Cell>> rows{{{"mean"}},     {{"standard deviation"}},
+                                      {{"smallest"}}, {{"largest"}},
+                                      {{"zeros"}},    {{"images of one value"}}};
   for (const DataPart* part : parts) {
     const PixelStatistics& pixels = part->pixels;
     counts.push_back({.name = part->name, .histogram = pixels.histogram});
-    rows.push_back({{escape(part->name)},
-                    {number(pixels.mean)},
-                    {number(pixels.standard_deviation)},
-                    {count(pixels.smallest)},
-                    {count(pixels.largest)},
-                    {percent(pixels.share_of_zeros)},
-                    {count(length(pixels.plain_images))}});
+    head.push_back(escape(part->name));
+    const std::string column[]{number(pixels.mean),
+                               number(pixels.standard_deviation),
+                               count(pixels.smallest),
+                               count(pixels.largest),
+                               percent(pixels.share_of_zeros),
+                               count(length(pixels.plain_images))};
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i].push_back({column[i]});
   }
-  return section(
-      "pixels", "Pixel values",
-      "<p>Of all pixels of all images, from 0 to 255. The scale of the chart is logarithmic, so "
-      "that rare values show.</p>\n" +
-          figure_grid({figures.draw(pixel_chart(counts))}) +
-          table("",
-                {"Part", "Mean", "Standard deviation", "Smallest", "Largest", "Zeros",
-                 "Images of one value"},
-                rows, "numbers"));
+  return section("pixels", "Pixel values",
+                 "<p>Of all pixels of all images, from 0 to 255. The scale of the chart is "
+                 "logarithmic, so that rare values show.</p>\n<div class=\"beside\">" +
+                     figures.draw(pixel_chart(counts)) + table("", head, rows, "numbers") +
+                     "</div>\n");
 }
 
 std::string augmentation_text(const AugmentationOptions& options) {
@@ -174,22 +175,31 @@ std::string example_section(const DataPart& part, const DataPageOptions& options
       "<p>Up to {} of each class, spread evenly over the {}. {}</p>\n", kMostExamples,
       part.name == "images" ? "images" : escape(part.name) + " images",
       distorted ? fmt::format(
-                      "Behind or below them the same images as the first epoch of a training with "
+                      "Beside or below them the same images as the first epoch of a training with "
                       "seed {} sees them: {}.",
                       options.seed, augmentation_text(options.augmentation))
                 : std::string("Training would not distort them: augmentation is off."));
   content += fmt::format("<div class=\"examples{}\">\n", distorted ? " pairs-of-rows" : "");
   for (const Examples& examples : choose_examples(part.images, kMostExamples)) {
-    content +=
-        fmt::format("<div class=\"class\"><h3>{} <span class=\"quiet\">{}</span></h3>{}{}</div>\n",
-                    examples.label ? std::to_string(*examples.label) : "all", count(examples.count),
-                    example_row(part.images, examples, name),
-                    distorted ? distorted_row(part.images, examples, escape(part.name),
-                                              options.augmentation, options.seed)
-                              : "");
+    content += fmt::format(
+        "<div class=\"class\"><h3>{} <span class=\"quiet\">{}</span></h3>{}{}</div>\n",
+        examples.label ? std::to_string(*examples.label) : "all", count(examples.count) + " images",
+        picture_row(stored_pictures(part.images, examples.images), examples, name),
+        distorted
+            ? picture_row(distorted_pictures(part.images, examples.images, options.augmentation,
+                                             options.seed),
+                          examples,
+                          part.name == "images" ? "Distorted" : "Distorted " + escape(part.name))
+            : "");
   }
   return section("examples", part.classes ? "Images of each class" : "Images",
                  content + "</div>\n");
+}
+
+// "training image 4"; of a data set without parts "image 4".
+std::string image_name(const std::string& part, std::int64_t image) {
+  return part == "images" ? fmt::format("image {}", image)
+                          : fmt::format("{} image {}", escape(part), image);
 }
 
 std::string label_text(const std::optional<int>& label) {
@@ -200,8 +210,8 @@ std::string duplicate_list(const std::vector<SameImages>& same, const std::strin
                            const std::string& with) {
   std::string list;
   for (std::size_t i = 0; i < std::min(kMostDuplicates, same.size()); ++i) {
-    list += fmt::format("<li>{} image {} is {} image {}{}</li>\n", escape(part), same[i].image,
-                        escape(with), same[i].of,
+    list += fmt::format("<li>{} is {}{}</li>\n", image_name(part, same[i].image),
+                        image_name(with, same[i].of),
                         same[i].otherwise_labelled()
                             ? fmt::format(", with another label: {} and {}",
                                           label_text(same[i].label), label_text(same[i].label_of))
@@ -209,7 +219,7 @@ std::string duplicate_list(const std::vector<SameImages>& same, const std::strin
   }
   if (same.size() > kMostDuplicates) {
     list += fmt::format("<li>and {} more</li>\n",
-                        format_count(static_cast<std::int64_t>(same.size() - kMostDuplicates)));
+                        format_count(length(same) - std::int64_t{kMostDuplicates}));
   }
   return list;
 }
@@ -232,12 +242,12 @@ std::string duplicate_section(const DataFacts& facts, const Parts& parts) {
         overlap.same, overlap.part, overlap.with);
   }
   if (!list.empty()) list = "<ol class=\"decisions\">\n" + list + "</ol>\n";
-  return section(
-      "duplicates", "Images that are there twice",
-      "<p>Images with the same pixels, all of them. Validation images are those that a "
-      "training with the settings given would hold out.</p>\n" +
-          table("", {"Images of", "All", "The same", "With another label"}, rows, "numbers") +
-          list);
+  return section("duplicates", "Images that are there twice",
+                 "<p>Images whose pixels are all the same as another one's, and those of them with "
+                 "another label. Validation images are those that a training with the settings "
+                 "given would hold out.</p>\n" +
+                     table("", {"Images of", "All", "Same", "Other label"}, rows, "numbers") +
+                     list);
 }
 
 std::string file_section(const Parts& parts) {
@@ -250,12 +260,7 @@ std::string file_section(const Parts& parts) {
   return section("files", "Files", list + "</dl>\n");
 }
 
-}  // namespace
-
-}  // namespace report
-
-DataPage make_data_page(const DataFacts& facts, const DataPageOptions& options) {
-  using namespace report;
+DataPage page_of(const DataFacts& facts, const DataPageOptions& options) {
   Parts parts;
   for (const DataPart& part : facts.parts) {
     if (part.count > 0) parts.push_back(&part);
@@ -272,6 +277,14 @@ DataPage make_data_page(const DataFacts& facts, const DataPageOptions& options) 
   page.html =
       document(title_of(facts), head(facts, parts) + remark_boxes(remarks) + sections, kFooter);
   return page;
+}
+
+}  // namespace
+
+}  // namespace report
+
+DataPage make_data_page(const DataFacts& facts, const DataPageOptions& options) {
+  return report::page_of(facts, options);
 }
 
 }  // namespace lockstep

@@ -5,18 +5,16 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <span>
 
 #include "lockstep/base/cast.h"
 #include "lockstep/data/batch.h"
-#include "lockstep/records/picture.h"
 #include "report/png.h"
 
 namespace lockstep::report {
 
 namespace {
 
-constexpr std::int64_t kLargestSide = 96;  // more than a page of so many images has room for
+constexpr std::int64_t kLargestSide = 48;  // as large as a page shows them; 200 of noise take 2 MB
 
 // With the mean of k x k pixels for each; what is left over at the right and below is cut off.
 Picture reduced(const Picture& picture) {
@@ -43,20 +41,8 @@ Picture reduced(const Picture& picture) {
   return result;
 }
 
-std::string row_of(const Dataset& dataset, std::span<const std::uint8_t> pixels,
-                   const Examples& examples, const std::string& what) {
-  const auto size = checked_cast<std::size_t>(dataset.image_size());
-  std::string row = "<div class=\"row\">";
-  for (std::size_t i = 0; i < examples.images.size(); ++i) {
-    const Picture picture = reduced(picture_of_planes(
-        pixels.subspan(i * size, size), dataset.channels, dataset.height, dataset.width));
-    row += fmt::format(
-        "<img src=\"data:image/png;base64,{}\" width=\"{}\" height=\"{}\" alt=\"{} image {}{}\">",
-        base64(lockstep::encode_png(picture)), picture.width, picture.height, what,
-        std::int64_t{examples.images[i]} + 1,
-        examples.label ? fmt::format(", class {}", *examples.label) : "");
-  }
-  return row + "</div>";
+Picture picture_of(const Dataset& dataset, std::span<const std::uint8_t> planes) {
+  return reduced(picture_of_planes(planes, dataset.channels, dataset.height, dataset.width));
 }
 
 }  // namespace
@@ -84,27 +70,47 @@ std::vector<Examples> choose_examples(const Dataset& dataset, std::size_t most) 
 
 bool drawable(const Dataset& dataset) { return dataset.channels == 1 || dataset.channels == 3; }
 
-std::string example_row(const Dataset& dataset, const Examples& examples, const std::string& part) {
+std::vector<Picture> stored_pictures(const Dataset& dataset,
+                                     std::span<const std::uint32_t> images) {
   const auto size = checked_cast<std::size_t>(dataset.image_size());
-  std::vector<std::uint8_t> pixels;
-  for (const std::uint32_t image : examples.images) {
-    const auto stored = std::span(dataset.pixels).subspan(image * size, size);
-    pixels.insert(pixels.end(), stored.begin(), stored.end());
+  std::vector<Picture> pictures;
+  for (const std::uint32_t image : images) {
+    pictures.push_back(picture_of(dataset, std::span(dataset.pixels).subspan(image * size, size)));
   }
-  return row_of(dataset, pixels, examples, part);
+  return pictures;
 }
 
-std::string distorted_row(const Dataset& dataset, const Examples& examples, const std::string& part,
-                          const AugmentationOptions& augmentation, std::uint64_t seed) {
+std::vector<Picture> distorted_pictures(const Dataset& dataset,
+                                        std::span<const std::uint32_t> images,
+                                        const AugmentationOptions& augmentation,
+                                        std::uint64_t seed) {
   const auto size = checked_cast<std::size_t>(dataset.image_size());
-  std::vector<float> values(examples.images.size() * size);
+  std::vector<float> values(images.size() * size);
   BatchMaker(dataset, augmentation, seed)
-      .fill(examples.images, /*epoch=*/0, /*augment=*/true, values.data(), /*labels=*/nullptr);
+      .fill(images, /*epoch=*/0, /*augment=*/true, values.data(), /*labels=*/nullptr);
   std::vector<std::uint8_t> pixels;
+  pixels.reserve(values.size());
   for (const float value : values) {
     pixels.push_back(static_cast<std::uint8_t>(std::lround(255 * std::clamp(value, 0.0F, 1.0F))));
   }
-  return row_of(dataset, pixels, examples, "Distorted " + part);
+  std::vector<Picture> pictures;
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    pictures.push_back(picture_of(dataset, std::span(pixels).subspan(i * size, size)));
+  }
+  return pictures;
+}
+
+std::string picture_row(const std::vector<Picture>& pictures, const Examples& examples,
+                        const std::string& what) {
+  std::string row = "<div class=\"row\">";
+  for (std::size_t i = 0; i < pictures.size(); ++i) {
+    row += fmt::format(
+        "<img src=\"data:image/png;base64,{}\" width=\"{}\" height=\"{}\" alt=\"{} image {}{}\">",
+        base64(lockstep::encode_png(pictures[i])), pictures[i].width, pictures[i].height, what,
+        std::int64_t{examples.images[i]} + 1,
+        examples.label ? fmt::format(", class {}", *examples.label) : "");
+  }
+  return row + "</div>";
 }
 
 }  // namespace lockstep::report

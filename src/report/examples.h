@@ -4,11 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "lockstep/data/augmentation.h"
 #include "lockstep/data/dataset.h"
+#include "lockstep/records/picture.h"
 
 namespace lockstep::report {
 
@@ -24,12 +26,18 @@ std::vector<Examples> choose_examples(const Dataset& dataset, std::size_t most);
 /// Whether images of this data set can be shown: they are grey or RGB.
 bool drawable(const Dataset& dataset);
 
-/// The images as <img> elements, side by side. `part` ("training") is for their descriptions, in
-/// which they are numbered from 1.
-std::string example_row(const Dataset& dataset, const Examples& examples, const std::string& part);
+/// The images, large ones reduced to what a page has room for: each pixel the mean of k x k.
+std::vector<Picture> stored_pictures(const Dataset& dataset, std::span<const std::uint32_t> images);
 
-/// The same images as the first epoch of a training with this seed sees them.
-std::string distorted_row(const Dataset& dataset, const Examples& examples, const std::string& part,
-                          const AugmentationOptions& augmentation, std::uint64_t seed);
+/// The same as the first epoch of a training with this seed sees them.
+std::vector<Picture> distorted_pictures(const Dataset& dataset,
+                                        std::span<const std::uint32_t> images,
+                                        const AugmentationOptions& augmentation,
+                                        std::uint64_t seed);
+
+/// The pictures of these examples side by side. `what` ("Training") is HTML and begins their
+/// descriptions, in which they are numbered from 1.
+std::string picture_row(const std::vector<Picture>& pictures, const Examples& examples,
+                        const std::string& what);
 
 }  // namespace lockstep::report

@@ -197,6 +197,11 @@ const EvaluationRecord* History::validation_at(std::int64_t step) const {
   return found == validations.end() ? nullptr : &*found;
 }
 
+const DecisionRecord* History::decision_at(std::int64_t step) const {
+  const auto found = std::ranges::find(decisions, step, &DecisionRecord::step);
+  return found == decisions.end() ? nullptr : &*found;
+}
+
 const EvaluationRecord* History::best_validation() const {
   const auto best = std::find_if(decisions.rbegin(), decisions.rend(),
                                  [](const DecisionRecord& decision) { return decision.best; });
@@ -209,14 +214,14 @@ std::int64_t History::last_step() const {
   return std::max(epochs.empty() ? 0 : epochs.back().step, steps.empty() ? 0 : steps.back().step);
 }
 
-std::string History::status_text() const {
+std::string History::status_text(std::int64_t step) const {
   const std::string all = setting("epochs");
   const std::int64_t done = epochs_done();
   const std::string of = all.empty() ? "" : " of " + all;
   if (status == Status::kDone) return fmt::format("finished after epoch {}{}", done, of);
   return fmt::format("{} after {} epoch{}{}, step {}",
                      status == Status::kRunning ? "running," : "stopped", done,
-                     done == 1 ? "" : "s", of, format_count(last_step()));
+                     done == 1 ? "" : "s", of, format_count(std::max(step, last_step())));
 }
 
 std::string History::name() const {

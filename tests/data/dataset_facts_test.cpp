@@ -44,6 +44,10 @@ TEST(PixelStatistics, AreThoseOfAllPixels) {
     EXPECT_EQ(found.smallest, *std::ranges::min_element(d.pixels));
     EXPECT_EQ(found.largest, *std::ranges::max_element(d.pixels));
     EXPECT_THAT(found.plain_images, ElementsAre(3, 40));
+    for (int value = 0; value < 256; ++value) {
+      EXPECT_EQ(found.histogram[static_cast<std::size_t>(value)],
+                std::ranges::count(d.pixels, value));
+    }
   }
 }
 

@@ -3,12 +3,9 @@
 import json
 import math
 import unittest
-from pathlib import Path
 
-from harness import (ProgramTest, checkpoints, idx_bytes, main, read_idx, read_safetensors, records,
+from harness import (FASHION, ProgramTest, checkpoints, idx_bytes, main, read_idx, read_safetensors, records,
                      run, train, weights, write_csv, write_small_mnist)
-
-FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
 def dense(inputs, tensors, name, relu):

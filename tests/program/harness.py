@@ -23,6 +23,7 @@ PROGRAM = Path(os.environ.get("LOCKSTEP_PROGRAM", SOURCE / "build" / "lockstep")
 TEST_PROGRAM = Path(os.environ.get("LOCKSTEP_TEST_PROGRAM", PROGRAM.parent / "tests" / "program" /
                                    "lockstep_with_test_networks"))
 MPIRUN = SOURCE / "tests" / "mpirun"
+FASHION = Path(os.environ.get("LOCKSTEP_FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
 SKIPPED = 77  # exit status where no test could run
 HOST = socket.gethostname()
 # Jobs that are ended leave their ledgers: here, and not in the system's folder.

@@ -1,28 +1,19 @@
 """lockstep inspect: data sets and checkpoints, whole, damaged and missing."""
 
+import gzip
 import json
 import shutil
 import subprocess
+import unittest
 
-from harness import (PROGRAM, SOURCE, ProgramTest, checkpoints, idx_bytes, main, read_idx, run, train, write_csv,
+from harness import (FASHION, PROGRAM, checkpoints, idx_bytes, main, read_idx, run, train, write_csv,
                      write_small_mnist)
-
-SIDE = 28
-SIZE = SIDE * SIDE
+from inspection import MNIST, SIDE, SIZE, Inspection
 
 
-class InspectTest(ProgramTest):
-    def inspect(self, *arguments, code=0):
-        # Without mpirun, as it is meant to be started.
-        result = subprocess.run([PROGRAM, "inspect", *map(str, arguments)], capture_output=True, text=True,
-                                timeout=120)
-        return self.expect(result, code)
-
-    def facts(self, *arguments, code=0):
-        return json.loads(self.inspect("--json", *arguments, code=code).stdout)
-
+class DataTest(Inspection):
     def test_mnist(self):
-        facts = self.facts(SOURCE / "data" / "mnist")
+        facts = self.facts(MNIST)
         self.assertEqual(facts["kind"], "data")
         for part, name, count in zip(facts["parts"], ("train", "t10k"), (60000, 10000)):
             _, pixels = read_idx(f"{name}-images-idx3-ubyte")
@@ -34,11 +25,39 @@ class InspectTest(ProgramTest):
             self.assertEqual((part["damaged"], part["pixels"]["images_of_one_value"]), ([], []))
             images = [pixels[i:i + SIZE] for i in range(0, len(pixels), SIZE)]
             self.assertEqual(len(part["repeated"]), count - len(set(images)))
-        text = self.inspect(SOURCE / "data" / "mnist").stdout
+        text = self.inspect(MNIST).stdout
         self.assertRegex(text, r"training +60,000  1x28x28 ")
         self.assertRegex(text, r"\n    1   6,742   11.24 %  #+ +1,135   11.35 %  #+\n")
         self.assertIn("No entry is missing or damaged.", text)
         self.assertLessEqual(max(len(line) for line in text.splitlines() if "/" not in line), 100)
+
+    def test_copies_of_mnist_say_the_same(self):
+        raw = self.directory / "raw"
+        raw.mkdir()
+        for file in MNIST.glob("*-ubyte.gz"):
+            (raw / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
+        embedded, copied = self.facts(MNIST), self.facts(raw)
+        for facts in (embedded, copied):
+            facts.pop("path")
+            for part in facts["parts"]:
+                part.pop("source")
+        self.assertEqual(embedded, copied)
+        pixels, labels = (read_idx(f"t10k-{name}-ubyte")[1] for name in ("images-idx3", "labels-idx1"))
+        csv = write_csv(self.directory / "test.csv", pixels, labels, header=False, end="\r\n")
+        part = self.facts(csv)["parts"][0]
+        self.assertEqual({**part, "part": "test"}, {**embedded["parts"][1], "source": str(csv)})
+
+    @unittest.skipUnless(FASHION.exists(), "Debian's dataset-fashion-mnist is not installed")
+    def test_fashion_mnist(self):
+        facts = self.facts(FASHION, "--out", self.directory / "page")
+        for part, name in zip(facts["parts"], ("train", "t10k")):
+            pixels = gzip.decompress((FASHION / f"{name}-images-idx3-ubyte.gz").read_bytes())[16:]
+            labels = gzip.decompress((FASHION / f"{name}-labels-idx1-ubyte.gz").read_bytes())[8:]
+            self.assertEqual(part["class_counts"], [labels.count(bytes([c])) for c in range(10)])
+            self.assertAlmostEqual(part["pixels"]["mean"], sum(pixels) / len(pixels), delta=1e-9)
+            images = {pixels[i:i + SIZE] for i in range(0, len(pixels), SIZE)}
+            self.assertEqual(len(part["repeated"]), part["images"] - len(images))
+        self.assertEqual((self.directory / "page" / "data.html").read_text().count("data:image/png"), 200)
 
     def test_duplicates(self):
         _, pixels = read_idx("train-images-idx3-ubyte")
@@ -120,6 +139,30 @@ class InspectTest(ProgramTest):
         one = write_csv(self.directory / "one.csv", bytes(SIZE), [3])
         self.assertEqual(self.facts(one)["parts"][0]["pixels"]["images_of_one_value"], [1])
 
+    def test_truncated_and_damaged_files_that_leave_nothing(self):
+        data = write_small_mnist(self.directory / "data", training=50, test=20)
+        images, labels = data / "train-images-idx3-ubyte", data / "train-labels-idx1-ubyte"
+        for file in (data / "t10k-images-idx3-ubyte", data / "t10k-labels-idx1-ubyte"):
+            file.unlink()
+        whole = {file: file.read_bytes() for file in (images, labels)}
+        for file, content in whole.items():
+            for size in (0, 3, 7, len(content) // 2, len(content) - 1):
+                for arguments in ((data,), (data, "--json"), (data, "--out", self.directory / "page")):
+                    file.write_bytes(content[:size])
+                    result = self.inspect(*arguments, code=65)
+                    self.assertIn(f"error: {file}", result.stderr)
+                    self.assertEqual(result.stdout, "")
+            file.write_bytes(content)
+        self.expect_nothing_written(self.directory / "page")
+        images.write_bytes(gzip.compress(whole[images])[:-20])
+        self.assertIn(str(images), self.inspect(data, code=65).stderr)
+        csv = self.directory / "rows.csv"
+        csv.write_text("3,1,1,1,256\n,0,0,0,0\n")
+        self.assertIn(f"{csv}: no image; the first that is damaged: {csv}: line 1, column 5: found '256'",
+                      self.inspect(csv, code=65).stderr)
+
+
+class CheckpointTest(Inspection):
     def test_checkpoints(self):
         data = write_small_mnist(self.directory / "data")
         out = self.directory / "run"
@@ -152,6 +195,12 @@ class InspectTest(ProgramTest):
         self.assertFalse(facts["verified"])
         self.assertIn("model.safetensors", facts["problem"])
         self.assertRegex(self.inspect(directory, code=65).stdout, r"DAMAGED +.*model\.safetensors")
+        model.write_bytes(content[:-5])
+        self.assertRegex(self.inspect(directory, code=65).stdout, r"DAMAGED +.*model\.safetensors")
+        model.unlink()
+        self.assertRegex(self.inspect(directory, code=65).stdout, r"DAMAGED +.*model\.safetensors")
+        (directory / "MANIFEST.json").unlink()
+        self.assertRegex(self.inspect(directory, code=65).stdout, r"DAMAGED +.*MANIFEST\.json")
 
     def check_statistics(self, path, tensor):
         """Against the file read by hand."""
@@ -168,11 +217,29 @@ class InspectTest(ProgramTest):
         self.assertEqual((tensor["smallest"], tensor["largest"]), (min(values), max(values)))
         self.assertEqual(tensor["not_finite"], 0)
 
+    def test_options_of_data_sets_are_refused(self):
+        directory = self.directory / "checkpoint"
+        directory.mkdir()
+        (directory / "MANIFEST.json").write_text("{}")
+        for option in (("--test-data", "x"), ("--stratify",), ("--rotation", 3), ("--out", self.directory / "page")):
+            self.assertIn("is a checkpoint, not a data set", self.inspect(directory, *option, code=64).stderr)
+        self.assertFalse((self.directory / "page").exists())
+
+
+class RefusalTest(Inspection):
     def test_what_is_refused(self):
         self.assertIn("PATH", self.inspect(code=64).stderr)
         self.inspect("a", "b", code=64)
         self.assertIn("none", self.inspect(self.directory / "none", code=66).stderr)
-        self.assertIn("the directory holds nothing", self.inspect(self.directory, code=66).stderr)
+        (self.directory / "stray").mkdir()
+        for arguments in ((), ("--json",), ("--out", self.directory / "page")):
+            result = self.inspect(self.directory, *arguments, code=66)
+            self.assertIn("is no data set (train-images-idx3-ubyte and so on), no checkpoint (MANIFEST.json) and no "
+                          "run (config.ini, metrics.jsonl)", result.stderr)
+            self.assertEqual(result.stdout, "")
+        self.assertFalse((self.directory / "page").exists())
+        (self.directory / "loop").symlink_to("loop")
+        self.assertIn("loop: ", self.inspect(self.directory / "loop", code=66).stderr)
         png = self.directory / "a.png"
         png.write_bytes(b"\x89PNG\r\n\x1a\n")
         self.assertIn("a PNG image", self.inspect(png, "--json", code=65).stderr)

@@ -19,7 +19,7 @@ class ManualTest(ProgramTest):
             if line.startswith("  --"):  # an option and its value
                 name = line.split()[0].partition("[")[0]
                 self.assertIn(f"\n\\fB{name}\\fR", page)
-        for command in ("train", "evaluate", "prove", "doctor", "bench"):
+        for command in ("train", "evaluate", "predict", "report", "inspect", "prove", "doctor", "bench"):
             self.assertIn(f'.SS "lockstep {command}', page)
 
     def test_troff_has_nothing_to_complain_about(self):
@@ -52,12 +52,14 @@ class CompletionTest(ProgramTest):
     def test_commands(self):
         self.assertEqual(self.complete("tr"), ["train"])
         self.assertEqual(self.complete("--ver"), ["--version"])
+        self.assertEqual(self.complete("ins"), ["inspect"])
         self.assertIn("doctor", self.complete(""))
 
     def test_options_of_a_command(self):
         self.assertEqual(self.complete("train", "--checkpoint-every-e"), ["--checkpoint-every-epochs"])
         self.assertIn("--logits", self.complete("evaluate", "--"))
         self.assertNotIn("--epochs", self.complete("evaluate", "--"))
+        self.assertEqual(self.complete("inspect", "--o"), ["--out"])
 
     def test_values(self):
         self.assertEqual(self.complete("train", "--optimizer", ""), ["rmsprop", "sgd", "adamw"])
@@ -73,6 +75,8 @@ class CompletionTest(ProgramTest):
         self.assertEqual(self.complete("train", "--data", "dig"), ["digits.csv"])
         self.assertEqual(self.complete("evaluate", "--checkpoint", ""), ["runs"])
         self.assertEqual(self.complete("train", "--config", "d"), ["digits.csv"])
+        self.assertEqual(self.complete("inspect", "dig"), ["digits.csv"])
+        self.assertEqual(self.complete("inspect", "digits.csv", "--out", ""), ["runs"])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@
 namespace lockstep::report {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -74,9 +75,10 @@ TEST(Numbers, AreNeverShownAsNothingOrAllThatTheyAreNot) {
 }
 
 TEST(Document, AsksToBeLoadedAgainOnlyWhenToldTo) {
-  EXPECT_THAT(document("t", "b", 2.5), HasSubstr("http-equiv=\"refresh\" content=\"3\""));
-  EXPECT_THAT(document("t", "b", 0), Not(HasSubstr("refresh")));
-  EXPECT_THAT(document("<t>", "b", 0), HasSubstr("<title>&lt;t&gt; "));
+  EXPECT_THAT(document("t", "b", "f", 2.5), HasSubstr("http-equiv=\"refresh\" content=\"3\""));
+  EXPECT_THAT(document("t", "b", "f", 0), Not(HasSubstr("refresh")));
+  EXPECT_THAT(document("<t>", "b", "<f>"),
+              AllOf(HasSubstr("<title>&lt;t&gt; "), HasSubstr("<footer>&lt;f&gt;</footer>")));
 }
 
 TEST(HostText, JoinsNeighbours) {

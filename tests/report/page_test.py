@@ -8,6 +8,7 @@ Exit code 77 when there is no Chromium.
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import browser
 from page import Page
 
 MAKER = Path(os.environ.get("LOCKSTEP_REPORT_PAGE", "build/tests/report/report_page"))
+MNIST = Path(__file__).resolve().parents[2] / "data" / "mnist"
 KEEP = None
 WIDTHS = (1280, 768, 390, 320)
 
@@ -121,12 +123,34 @@ class Pages(unittest.TestCase):
                                   ("without-gnuplot", "/no/gnuplot", runs[:1])):
             cls.pages[name] = cls.directory / f"{name}.html"
             make("page", cls.pages[name], gnuplot, *of)
+        for name, gnuplot, *data in (("data", "gnuplot", MNIST),
+                                     ("data-damaged", "gnuplot", cls.damaged_data(), MNIST),
+                                     ("data-unlabelled", "/no/gnuplot", cls.unlabelled_data())):
+            cls.pages[name] = cls.directory / f"{name}.html"
+            make("data", cls.pages[name], gnuplot, *data)
         cls.browser = browser.Browser(browser.find())
 
     @classmethod
     def tearDownClass(cls):
         cls.browser.close()
         shutil.rmtree(cls.directory)
+
+    @classmethod
+    def damaged_data(cls):
+        """Rows in which much is wrong, in a file with a name that would be markup."""
+        path = cls.directory / "<i>rows & more in a file with a name that is long enough to need many lines.csv"
+        rows = [[i % 3, *([i % 5 * 50] * 784)] for i in range(40)]
+        for row in rows[10:25]:
+            row[-1] = "<b>300</b>"
+        path.write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+        return path
+
+    @classmethod
+    def unlabelled_data(cls):
+        """Three wide images in colour."""
+        path = cls.directory / "wide-images"
+        path.write_bytes(struct.pack(">5I", 0x804, 3, 3, 20, 90) + bytes(i * 7 % 256 for i in range(3 * 3 * 20 * 90)))
+        return path
 
     def each(self):
         for name, path in self.pages.items():
@@ -193,6 +217,18 @@ class Pages(unittest.TestCase):
         script = """[...document.querySelectorAll('.mistakes img')].map(i =>
             [i.naturalWidth, i.naturalHeight, getComputedStyle(i).imageRendering, i.alt.length > 10])"""
         self.assertEqual(self.browser.evaluate(script), [[28, 28, "pixelated", True]] * 24)
+
+    def test_images_of_a_data_set_are_laid_out_in_tens(self):
+        columns = "getComputedStyle(document.querySelector('{}')).gridTemplateColumns.split(' ').length"
+        for width, media, rows in ((1280, "", 2), (390, "", 1), (688, "print", 2)):
+            self.browser.show(self.pages["data"], width, media=media)
+            self.assertEqual(self.browser.evaluate(columns.format(".class")), rows)
+            self.assertEqual(self.browser.evaluate(columns.format(".row")), 10)
+        self.assertEqual(self.browser.evaluate("""[...document.querySelectorAll('.row img')].filter(i =>
+            i.naturalWidth === 28 && i.naturalHeight === 28 && i.alt.length > 10).length"""), 200)
+        self.browser.show(self.pages["data-unlabelled"], 1280)
+        self.assertEqual(self.browser.evaluate(
+            "[...document.querySelectorAll('.row img')].map(i => [i.naturalWidth, i.naturalHeight])"), [[45, 10]] * 6)
 
     if "--keep" in sys.argv:
         def test_screenshots(self):

@@ -1,5 +1,6 @@
 // Makes pages without LibTorch or MPI, for page_test.py: report_page sample DIR SEED EPOCHS WANTED
-// RANKS writes a sample run, report_page page FILE GNUPLOT DIR... its page.
+// RANKS writes a sample run, report_page page FILE GNUPLOT DIR... its page, report_page data FILE
+// GNUPLOT PATH [TEST_DATA] that of a data set.
 #include <cstdio>
 #include <filesystem>
 #include <string>
@@ -7,6 +8,7 @@
 
 #include "lockstep/base/error.h"
 #include "lockstep/base/file.h"
+#include "lockstep/report/data_page.h"
 #include "lockstep/report/report.h"
 #include "sample_run.h"
 
@@ -31,6 +33,16 @@ int main(int argc, char** argv) {
       for (const std::string& warning : report.warnings)
         std::fprintf(stderr, "%s\n", warning.c_str());
       lockstep::replace_file(arguments[1], report.html);
+      return 0;
+    }
+    if ((arguments.size() == 4 || arguments.size() == 5) && arguments[0] == "data") {
+      lockstep::DataOptions options;
+      options.data = arguments[3];
+      if (arguments.size() == 5) options.test_data = arguments[4];
+      const lockstep::DataPage page =
+          lockstep::make_data_page(lockstep::inspect_data(options),
+                                   {.augmentation = {}, .gnuplot = arguments[2], .progress = {}});
+      lockstep::replace_file(arguments[1], page.html);
       return 0;
     }
   } catch (const std::exception& error) {

@@ -126,12 +126,15 @@ struct History {
   const EvaluationRecord* best_validation() const;
   /// The record of the validation after that global step; null: there is none.
   const EvaluationRecord* validation_at(std::int64_t step) const;
+  /// The decision after that global step; null: there is none.
+  const DecisionRecord* decision_at(std::int64_t step) const;
   /// Complete ones.
   std::int64_t epochs_done() const;
   /// The last global step that is recorded.
   std::int64_t last_step() const;
-  /// "running, after 3 epochs of 5, step 1,266", and the like.
-  std::string status_text() const;
+  /// "running, after 3 epochs of 5, step 1,266", and the like; `step`: one that is known from
+  /// elsewhere to be complete.
+  std::string status_text(std::int64_t step = 0) const;
   /// The name of the directory, also for "." and with a slash behind it.
   std::string name() const;
 };
