@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from attack import AttackTest
-from harness import MPIRUN, PROGRAM, main, skip_all
+from harness import MPIRUN, PROGRAM, TRACED, main, skip_all
 
 CALLS = ("openat,open,creat,write,pwrite64,writev,fsync,fdatasync,"
          "rename,renameat,renameat2,mkdir,mkdirat,close")
@@ -59,9 +59,8 @@ class OrderTest(AttackTest):
                      PROGRAM, "train", "--out", out, "--threads", 1, *self.settings,
                      "--max-steps", 3]
         result = subprocess.run([str(a) for a in arguments], capture_output=True, text=True,
-                                timeout=300, env={**os.environ, "LOCKSTEP_TEST_GRACE": "0",
-                                                  # What looks for leaks traces the process as well.
-                                                  "ASAN_OPTIONS": "detect_leaks=0"})
+                                timeout=300,
+                                env={**os.environ, **TRACED, "LOCKSTEP_TEST_GRACE": "0"})
         self.expect(result, 75)
         return Trace(log.read_text(), out).operations
 

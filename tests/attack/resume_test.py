@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from attack import DEADLINE, AttackTest, checkpoints
-from harness import MPIRUN, PROGRAM, main, train, wait_for
+from harness import MPIRUN, PROGRAM, TRACED, main, train, wait_for
 
 SKIPPED = 77  # exit status
 
@@ -20,7 +20,7 @@ class ResumeTest(AttackTest):
                  "train", "--out", out, "--threads", 1, *self.settings, *arguments]
         return subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True,
-                                env={**os.environ, "LOCKSTEP_TEST_GRACE": "0"})
+                                env={**os.environ, **TRACED, "LOCKSTEP_TEST_GRACE": "0"})
 
     def test_killed_while_it_goes_back(self):
         """Whatever checkpoint is the newest then has all of its records."""
@@ -37,7 +37,7 @@ class ResumeTest(AttackTest):
             job.communicate(timeout=DEADLINE)
             newest = int(self.expect_sound(out)[-1][len("step-"):])
             with self.subTest(rename=rename, newest=newest):
-                steps = {r["step"] for r in map(json.loads, open(out / "metrics.jsonl"))
+                steps = {r["step"] for r in map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
                          if r["kind"] == "step"}
                 self.assertLessEqual(set(range(1, newest + 1)), steps)
                 self.assertEqual(checkpoints(out),

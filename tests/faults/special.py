@@ -57,6 +57,8 @@ def program(special, ranks, settings, directory):
         after = "--seed 2"
     elif special == "memory":
         require(["prlimit", "--as=1000000000", "true"])
+        if harness.has_sanitizer():
+            raise unittest.SkipTest("the sanitizer needs its address space")
         small = {**settings, "model": "mlp", "batch-size": 225, "out": directory / "small"}
         usual = address_space([str(harness.PROGRAM), "train", *options(small)])
         before = ["prlimit", f"--as={usual + 90 * MEBIBYTE}"]

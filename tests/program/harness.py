@@ -4,6 +4,7 @@ import atexit
 import gzip
 import hashlib
 import json
+import mmap
 import os
 import re
 import shutil
@@ -25,6 +26,8 @@ TEST_PROGRAM = Path(os.environ.get("LOCKSTEP_TEST_PROGRAM", PROGRAM.parent / "te
 MPIRUN = SOURCE / "tests" / "mpirun"
 FASHION = Path(os.environ.get("LOCKSTEP_FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
 SKIPPED = 77  # exit status where no test could run
+# What looks for leaks at a process's end cannot where strace traces it.
+TRACED = {"ASAN_OPTIONS": "detect_leaks=0"}
 HOST = socket.gethostname()
 # Jobs that are ended leave their ledgers: here, and not in the system's folder.
 SCRATCH = tempfile.mkdtemp(prefix="lockstep-jobs-")
@@ -141,6 +144,12 @@ def processes_with(text, file):
         except OSError:
             pass
     return found
+
+
+def has_sanitizer(program=PROGRAM):
+    """Whether a program was built with AddressSanitizer, which takes terabytes of address space."""
+    with open(program, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b"__asan_init") >= 0
 
 
 def find_python(modules, *candidates):
