@@ -88,7 +88,8 @@ ExitCode train(Session& session, const std::function<Task(const Launch&)>& make_
   Settings settings;
   together(world, [&] {
     session.faults().reach(FaultPlace::kLoad, world.rank());
-    at::globalContext().defaultGenerator(at::kCPU).set_current_seed(session.settings().train.seed);
+    at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
+    generator.set_current_seed(session.settings().train.seed);
     task = make_task(launch_of(session));
     require_complete(*task);
     settings = settings_for(*task, session.parsed());
