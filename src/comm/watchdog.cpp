@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -193,7 +193,9 @@ Watchdog::Watchdog(double seconds) : state_(std::make_unique<State>()) {
   state_->identity.rank = launched_rank();
   if (state_->identity.rank >= 0) {
     state_->launcher = ::getppid();
-    state_->launcher_end = FileDescriptor(::pidfd_open(state_->launcher, 0));
+    // glibc 2.36 declares pidfd_open without extern "C".
+    state_->launcher_end =
+        FileDescriptor(static_cast<int>(::syscall(SYS_pidfd_open, state_->launcher, 0)));
   }
   char host[256] = "";
   ::gethostname(host, sizeof(host) - 1);

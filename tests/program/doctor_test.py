@@ -177,8 +177,9 @@ class DoctorTest(ProgramTest):
         source.write_text(OTHER_HOST)
         subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
         arguments = ["--data", self.data, "--json"]
-        result = self.mixed((2, PROGRAM, arguments, ()),
-                            (1, PROGRAM, arguments, [f"LD_PRELOAD={library}"]), code=0)
+        # A sanitizer's library wants to be the first of all.
+        environment = [f"LD_PRELOAD={library}", "ASAN_OPTIONS=verify_asan_link_order=0"]
+        result = self.mixed((2, PROGRAM, arguments, ()), (1, PROGRAM, arguments, environment), code=0)
         report = json.loads(result.stdout)
         self.assertEqual(report["ranks"][2]["host"], "elsewhere")
         self.assertAlmostEqual(report["ranks"][2]["clock"]["offset_seconds"], 100, delta=1)
