@@ -5,6 +5,7 @@
 
 #include "lockstep/base/error.h"
 #include "lockstep/model/initialisation.h"
+#include "lockstep/model/network.h"
 
 namespace lockstep {
 namespace {

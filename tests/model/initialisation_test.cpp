@@ -1,4 +1,5 @@
 #include "lockstep/model/initialisation.h"
+#include "lockstep/model/network.h"
 
 #include <gtest/gtest.h>
 

@@ -11,6 +11,7 @@
 #include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
 #include "lockstep/comm/options.h"
+#include "lockstep/model/network.h"
 #include "small_world.h"
 
 namespace lockstep {

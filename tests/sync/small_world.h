@@ -8,6 +8,7 @@
 #include "lockstep/comm/world.h"
 #include "lockstep/model/flat_parameters.h"
 #include "lockstep/model/initialisation.h"
+#include "lockstep/model/network.h"
 
 namespace lockstep {
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "lockstep/model/initialisation.h"
+#include "lockstep/model/network.h"
 #include "lockstep/train/trainer.h"
 
 namespace lockstep {

@@ -11,6 +11,7 @@
 #include <numeric>
 
 #include "lockstep/base/error.h"
+#include "lockstep/model/network.h"
 
 namespace lockstep {
 namespace {
