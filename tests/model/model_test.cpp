@@ -27,7 +27,7 @@ TEST(Model, CallsWhateverForwardTheModuleHas) {
   const StepContext context{.step = 5};
   EXPECT_TRUE(at::equal(make_model<Plain>().forward(inputs, context), inputs * 2));
   EXPECT_TRUE(at::equal(make_model<WithContext>().forward(inputs, context), inputs * 5));
-  const torch::nn::Sequential chain(torch::nn::Linear(3, 4), torch::nn::ReLU());
+  torch::nn::Sequential chain(torch::nn::Linear(3, 4), torch::nn::ReLU());
   const Model model(chain);
   EXPECT_TRUE(at::equal(model.forward(inputs, context), chain->forward(inputs)));
   const Model other(std::make_shared<Plain>(),
