@@ -216,7 +216,7 @@ TEST_F(RunTest, IsSummedUpOnce) {
   }
   EXPECT_DOUBLE_EQ(summary.training_seconds, seconds);
   EXPECT_DOUBLE_EQ(*summary.throughput, samples / seconds);
-  EXPECT_EQ(summary.errors + std::llround(history.test->accuracy * 10000), 10000);
+  EXPECT_EQ(summary.errors + std::llround(history.test->metric * 10000), 10000);
   EXPECT_EQ(summary.steps_per_epoch, 100);
   EXPECT_EQ(position(summary, 150), 1.5);
   ASSERT_EQ(summary.by_rank.size(), 2u);
