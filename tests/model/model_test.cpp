@@ -24,7 +24,8 @@ struct WithContext : torch::nn::Module {
 
 TEST(Model, CallsWhateverForwardTheModuleHas) {
   const at::Tensor inputs = at::ones({2, 3});
-  const StepContext context{.step = 5};
+  StepContext context;
+  context.step = 5;
   EXPECT_TRUE(at::equal(make_model<Plain>().forward(inputs, context), inputs * 2));
   EXPECT_TRUE(at::equal(make_model<WithContext>().forward(inputs, context), inputs * 5));
   torch::nn::Sequential chain(torch::nn::Linear(3, 4), torch::nn::ReLU());

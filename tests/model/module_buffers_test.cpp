@@ -50,7 +50,7 @@ TEST(ModuleBuffers, AddUpWhatShardsChange) {
   EXPECT_TRUE(at::equal(module.mean, at::tensor({15.0f, 16.0f, 17.0f})));
   EXPECT_TRUE(at::equal(module.constant, at::full({2, 2}, 0.1f))) << "not a bit of it";
   EXPECT_EQ(module.count.item<std::int64_t>(), (std::int64_t{1} << 40) + 1);
-  EXPECT_TRUE(at::equal(module.seen, at::tensor({true, false, false})));
+  EXPECT_TRUE(at::equal(module.seen.to(at::kLong), at::tensor({1, 0, 0}, at::kLong)));
   EXPECT_TRUE(at::equal(values.at("mean"), module.mean));
   EXPECT_TRUE(at::equal(values.at("count"), module.count));
 }
