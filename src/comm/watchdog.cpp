@@ -193,9 +193,13 @@ Watchdog::Watchdog(double seconds) : state_(std::make_unique<State>()) {
   state_->identity.rank = launched_rank();
   if (state_->identity.rank >= 0) {
     state_->launcher = ::getppid();
-    // glibc 2.36 declares pidfd_open without extern "C".
-    state_->launcher_end =
-        FileDescriptor(static_cast<int>(::syscall(SYS_pidfd_open, state_->launcher, 0)));
+    // A parent in this process's own group is a script that stands between, and gets the launcher's
+    // signals as well: its end is not news before the signal has come.
+    if (::getpgrp() == ::getpid()) {
+      // glibc 2.36 declares pidfd_open without extern "C".
+      state_->launcher_end =
+          FileDescriptor(static_cast<int>(::syscall(SYS_pidfd_open, state_->launcher, 0)));
+    }
   }
   char host[256] = "";
   ::gethostname(host, sizeof(host) - 1);
