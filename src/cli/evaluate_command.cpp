@@ -130,7 +130,11 @@ ExitCode evaluate(Session& session) {
       log_warning("{}: is not the data the checkpoint was trained on: another split",
                   samples.images->source());
     }
-    network = network_for(settings, *samples.images->images());
+    try {
+      network = network_for(settings, *samples.images->images());
+    } catch (const Error& error) {  // of another program, or for other images
+      fail(ExitCode::kBadData, "{}: {}", directory, error.what());
+    }
   });
   session.require_equal(samples.images->sha256(), "data", ExitCode::kBadData);
   session.require_equal(reader->sha256(), "checkpoint", ExitCode::kBadData);

@@ -77,7 +77,7 @@ class LibraryTest(harness.ProgramTest):
         common = ["--data", self.small(), "--epochs", 2, "--batch-size", 100, "--ema-decay", 0.9]
         whole, parts = self.directory / "whole", self.directory / "parts"
         result = self.expect(self.start(self.custom_model, 2, whole, *common), 0)
-        self.assertIn("custom_model: the best so far", result.stdout)
+        self.assertIn("custom_model: the best so far", result.stderr)
         self.assertTrue((whole / "report.html").is_file())
         tensors = read_safetensors(self.checkpoint(whole) / "model.safetensors")
         self.assertEqual(tensors["stem_norm.num_batches_tracked"], ([], (22,)))
@@ -146,8 +146,8 @@ class LibraryTest(harness.ProgramTest):
         out = self.directory / "never"
         for words, code, message in (
                 (["--monitor", "accuracy"], 64, "what is trained here has no such metric"),
-                (["--augment", "no"], 64, "unknown"),
-                (["--model", "mlp"], 64, "unknown"),
+                (["--augment", "no"], 64, "--augment: is not used by this"),
+                (["--model", "mlp"], 64, "--model: is not used by this"),
                 (["--epochs", "0"], 64, "epochs")):
             result = self.expect(self.start(self.regression, 2, out, *words), code)
             self.assertIn(message, result.stderr)
