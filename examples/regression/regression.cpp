@@ -1,5 +1,5 @@
-// No images, a loss and a metric of one's own: Friedman's first function of ten numbers, of which five
-// do not matter (J. H. Friedman, "Multivariate adaptive regression splines", 1991).
+// No images, a loss and a metric of one's own: Friedman's first function of ten numbers, of which
+// five do not matter (J. H. Friedman, "Multivariate adaptive regression splines", 1991).
 //
 //   mpirun -n 2 regression --epochs 20 --out runs/friedman
 #include <lockstep/lockstep.h>
@@ -35,7 +35,9 @@ int main(int argc, char** argv) {
         .data = data,
         .split = lockstep::split_samples(launch, data->size()),
         .objective = std::make_shared<lockstep::PerSample>(
-            [](const at::Tensor& out, const at::Tensor& y) { return (out.squeeze(1) - y).square(); },
+            [](const at::Tensor& out, const at::Tensor& y) {
+              return (out.squeeze(1) - y).square();
+            },
             "mean_absolute_error",
             [](const at::Tensor& out, const at::Tensor& y) { return (out.squeeze(1) - y).abs(); }),
         .test = friedman(5'000, "Friedman's function, test")};

@@ -1,6 +1,6 @@
 // Everything a program of your own needs: see docs/write-your-own-trainer.md, whose code is
-// examples/custom_model and examples/regression. Add the headers of LibTorch's modules you use, such
-// as <torch/nn/modules/linear.h>: <torch/torch.h> takes half a minute to compile.
+// examples/custom_model and examples/regression. Add the headers of LibTorch's modules you use,
+// such as <torch/nn/modules/linear.h>: <torch/torch.h> takes half a minute to compile.
 #pragma once
 
 #include "lockstep/base/error.h"

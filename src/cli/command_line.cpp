@@ -112,9 +112,8 @@ std::string command_help(const Command& command, const std::string& program) {
   const std::string arguments = positional_usage(command.accepts.positional);
   std::string text = fmt::format(
       "{0}: {1}\n\nUsage: {2}{0}{3}{4}{5}{6} [--config FILE] [--SETTING VALUE]...\n\n", program,
-      command.summary, command.alone ? "" : "[mpirun -n RANKS] ",
-      command.kinds.empty() ? "" : " ", fmt::join(command.kinds, "|"), arguments.empty() ? "" : " ",
-      arguments);
+      command.summary, command.alone ? "" : "[mpirun -n RANKS] ", command.kinds.empty() ? "" : " ",
+      fmt::join(command.kinds, "|"), arguments.empty() ? "" : " ", arguments);
   text += settings_help(help_width(), command.accepts);
   if (std::ranges::find(command.accepts.settings, "model") != command.accepts.settings.end() ||
       command.accepts.settings.empty()) {

@@ -36,8 +36,8 @@ Command predict_command();
 Command report_command();
 Command inspect_command();
 
-/// The names of all settings but these. What a command does not accept counts neither on its command
-/// line nor in a settings file.
+/// The names of all settings but these. What a command does not accept counts neither on its
+/// command line nor in a settings file.
 std::vector<std::string> settings_except(const std::vector<std::string>& names);
 
 /// The whole of `lockstep --help`.

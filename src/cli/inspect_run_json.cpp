@@ -21,9 +21,7 @@ Json evaluation_json(const History& history, const EvaluationRecord& record) {
 }
 
 Json epoch_json(const History& history, const TrainingRecord& epoch) {
-  Json json{{"epoch", epoch.epoch},
-            {"step", epoch.step},
-            {"loss", epoch.loss}};
+  Json json{{"epoch", epoch.epoch}, {"step", epoch.step}, {"loss", epoch.loss}};
   if (!history.metric.empty()) json[history.metric] = epoch.metric;
   json["learning_rate"] = epoch.learning_rate;
   json["samples_per_second"] = epoch.samples_per_second;

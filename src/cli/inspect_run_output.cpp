@@ -9,8 +9,8 @@
 #include "inspect_line.h"
 #include "inspect_run.h"
 #include "lockstep/base/text.h"
-#include "lockstep/records/progress.h"
 #include "lockstep/cli/settings.h"
+#include "lockstep/records/progress.h"
 
 namespace lockstep {
 
@@ -89,20 +89,19 @@ std::string head_text(const RunFacts& facts, std::size_t columns) {
   if (!history.settings.empty()) text += line("settings", settings_text(history), columns);
   if (!history.launches.empty()) text += line("data", data_text(history.launches.back()), columns);
   if (const EvaluationRecord* best = history.best_validation()) {
-    text +=
-        line("best",
-             fmt::format("validation {} after epoch {}, step {}",
-                         loss_text(best->loss, history.metric, best->metric, ", "), best->epoch,
-                         format_count(best->step)),
-             columns);
+    text += line("best",
+                 fmt::format("validation {} after epoch {}, step {}",
+                             loss_text(best->loss, history.metric, best->metric, ", "), best->epoch,
+                             format_count(best->step)),
+                 columns);
   }
   if (history.test) {
-    text += line("test",
-                 fmt::format("{}, {} {}",
-                             loss_text(history.test->loss, history.metric, history.test->metric, ", "),
-                             format_count(history.test->samples),
-                             history.has_accuracy() ? "images" : "samples"),
-                 columns);
+    text += line(
+        "test",
+        fmt::format(
+            "{}, {} {}", loss_text(history.test->loss, history.metric, history.test->metric, ", "),
+            format_count(history.test->samples), history.has_accuracy() ? "images" : "samples"),
+        columns);
   }
   return text;
 }
@@ -127,9 +126,9 @@ EpochRow epoch_row(const History& history, std::size_t index, std::size_t column
   const EvaluationRecord* best = history.best_validation();
   std::string text = fmt::format("{:>5}  {:>8.4f} {}", epoch.epoch, epoch.loss,
                                  metric_cell(history, epoch.metric));
-  text += validation != nullptr
-              ? fmt::format("  {:>8.4f} {}", validation->loss, metric_cell(history, validation->metric))
-              : fmt::format("  {:>8} {:>10}", "-", "-");
+  text += validation != nullptr ? fmt::format("  {:>8.4f} {}", validation->loss,
+                                              metric_cell(history, validation->metric))
+                                : fmt::format("  {:>8} {:>10}", "-", "-");
   text += fmt::format("  {:>9.4g}  ", epoch.learning_rate);
   const bool is_best = best != nullptr && best->step == epoch.step;
   text =

@@ -2,13 +2,19 @@
 
 #include <ATen/Context.h>
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <optional>
+#include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "command_line.h"
+#include "lockstep/base/hash.h"
 #include "lockstep/comm/together.h"
 #include "lockstep/train/stop_signal.h"
 #include "session.h"
@@ -20,8 +26,9 @@ namespace lockstep {
 namespace {
 
 Command command_of(const Program& program) {
-  LOCKSTEP_CHECK(!program.name.empty() && program.name.find_first_of("/ \t\n") == std::string::npos,
-                 "\"{}\" is no name of a program", program.name);
+  if (program.name.empty() || program.name.find_first_of("/ \t\n") != std::string::npos) {
+    fail(ExitCode::kUsage, "\"{}\" is no name of a program: expected one word", program.name);
+  }
   std::vector<std::string> without{"model"};
   if (!program.images) {
     for (const char* name : {"augment", "data", "label-smoothing", "rotation", "shift-x", "shift-y",
@@ -46,10 +53,42 @@ Launch launch_of(Session& session) {
           .progress = [&world] { world.publish_progress(); }};
 }
 
+// It is a key of the records, among others.
+void require_metric_name(const std::string& name) {
+  constexpr std::string_view kTaken[] = {
+      "kind",    "epoch",         "step",      "loss",      "samples",
+      "seconds", "learning_rate", "per_class", "confusion", "samples_per_second"};
+  const bool plain = std::ranges::all_of(name, [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '_' || c == '-' || c == ' ';
+  });
+  if (plain && std::ranges::find(kTaken, name) == std::end(kTaken)) return;
+  fail(ExitCode::kUsage,
+       "a metric cannot be called \"{}\": expected letters, digits, _ and -, and "
+       "none of the names in metrics.jsonl",
+       name);
+}
+
+// What every rank has made for itself and no other comparison sees.
+std::string description_of(const Task& task) {
+  std::string text;
+  for (const auto& item : task.model.module()->named_parameters()) {
+    text += fmt::format("{} [{}]\n", item.key(), fmt::join(item.value().sizes(), ","));
+  }
+  for (const auto& item : task.model.module()->named_buffers()) {
+    text += fmt::format("{} [{}]\n", item.key(), fmt::join(item.value().sizes(), ","));
+  }
+  for (const auto* part : {&task.split.training, &task.split.validation}) {
+    text += sha256_hex(std::as_bytes(std::span(*part))) + "\n";
+  }
+  return text;
+}
+
 void require_complete(const Task& task) {
   if (!task.data || !task.objective || !task.model.module()) {
     fail(ExitCode::kUsage, "the task has no {}",
-         !task.data ? "data" : !task.objective ? "objective" : "model");
+         !task.data        ? "data"
+         : !task.objective ? "objective"
+                           : "model");
   }
   const auto inside = [&](std::uint32_t sample) { return sample < task.data->size(); };
   if (!std::ranges::all_of(task.split.training, inside) ||
@@ -57,6 +96,7 @@ void require_complete(const Task& task) {
     fail(ExitCode::kUsage, "the task's split names samples behind the last of its {}",
          task.data->size());
   }
+  require_metric_name(task.objective->metric_name());
   task.objective->require_targets(*task.data);
   if (!task.test) return;
   if (task.test->inputs() != task.data->inputs() || task.test->targets() != task.data->targets()) {
@@ -84,17 +124,23 @@ ExitCode train(Session& session, const std::function<Task(const Launch&)>& make_
   World& world = session.world();
   log_start(session);
   world.enter_phase(Phase::kDataCheck);
+  const Launch launch = launch_of(session);  // callbacks may keep a reference
   std::optional<Task> task;
   Settings settings;
   together(world, [&] {
     session.faults().reach(FaultPlace::kLoad, world.rank());
     at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
     generator.set_current_seed(session.settings().train.seed);
-    task = make_task(launch_of(session));
+    if (session.device().is_cuda()) {
+      generator = at::globalContext().defaultGenerator(session.device().device);
+      generator.set_current_seed(session.settings().train.seed);
+    }
+    task = make_task(launch);
     require_complete(*task);
     settings = settings_for(*task, session.parsed());
   });
   require_equal_data(session, *task->data, task->test.get());
+  session.require_equal(description_of(*task), "parameters or another split", ExitCode::kUsage);
   return run_training(session, settings, [&] { return *std::move(task); });
 }
 
@@ -102,7 +148,7 @@ ExitCode train(Session& session, const std::function<Task(const Launch&)>& make_
 
 int train_main(int argc, char** argv, const Program& program,
                const std::function<Task(const Launch&)>& make_task) {
-  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
   return run_program([&] {
     const Command command = command_of(program);
     for (const std::string& argument : arguments) {

@@ -197,9 +197,10 @@ class Prover {
       World part = world_.split(takes_part ? 0 : 1, world_.rank());
       if (takes_part) {
         try {
-          TrainingJob job(part, settings, session_.device(),
-                          [&] { return classification_task(settings, data_); }, run.directory,
-                          proof_.epoch_steps);
+          TrainingJob job(
+              part, settings, session_.device(),
+              [&] { return classification_task(settings, data_); }, run.directory,
+              proof_.epoch_steps);
           require_space(part, job.trainer());
           outcome_ = job.trainer().run();
         } catch (const AgreedError& error) {

@@ -32,8 +32,8 @@ struct TrainingData {
 /// require_same_shape do.
 TrainingData load_images(const Settings& settings, const std::function<void()>& progress);
 
-/// Collective: throws AgreedError{kBadData} naming the ranks whose samples are not the root's. `test`
-/// may be null.
+/// Collective: throws AgreedError{kBadData} naming the ranks whose samples are not the root's.
+/// `test` may be null.
 void require_equal_data(Session& session, const SampleSource& training, const SampleSource* test);
 
 /// Loads and checks what the session's settings name. Collective; throws AgreedError, also when
@@ -42,7 +42,8 @@ TrainingData load_training_data(Session& session);
 
 /// These data, split and judged as the settings say, and a network for them.
 Task classification_task(const Settings& settings, const TrainingData& data, Model model);
-/// The network that the settings name, with the weights that follow from their seed, and these data.
+/// The network that the settings name, with the weights that follow from their seed, and these
+/// data.
 Task classification_task(const Settings& settings, const TrainingData& data);
 
 /// A run in its directory, ready to train. Collective from the constructor on. What is passed by

@@ -25,8 +25,8 @@ bool has_class_table(const Task& task) {
 
 void log_split(const Task& task, const std::string& name, const SampleSource& source,
                std::span<const std::uint32_t> samples) {
-  std::string line = fmt::format("  {:<11}{:>7} ", name,
-                                 format_count(static_cast<std::int64_t>(samples.size())));
+  std::string line =
+      fmt::format("  {:<11}{:>7} ", name, format_count(static_cast<std::int64_t>(samples.size())));
   if (has_class_table(task)) {
     for (const std::int64_t count : class_counts(source, samples, task.objective->classes())) {
       line += fmt::format("{:>7}", count);
@@ -77,7 +77,7 @@ std::filesystem::path output_directory(const Settings& settings) {
 }
 
 void log_outcome(const Outcome& outcome, const Trainer& trainer, const Settings& settings,
-                   const std::filesystem::path& out) {
+                 const std::filesystem::path& out) {
   if (outcome.best) {
     log_info("best validation {} {:.6g} in epoch {} (step {})", settings.schedule.monitor,
              outcome.best->metric, outcome.best->epoch, outcome.best->global_step);
@@ -106,7 +106,8 @@ void write_report(World& world, const Task& task, const std::filesystem::path& o
   try {
     ImageSource images;
     for (const auto& source : {task.data, task.test}) {
-      if (source && source->images() != nullptr) images.provide(source->sha256(), *source->images());
+      if (source && source->images() != nullptr)
+        images.provide(source->sha256(), *source->images());
     }
     const std::vector<std::filesystem::path> runs{out};
     const Report report =
@@ -139,8 +140,8 @@ ExitCode run_training(Session& session, const Settings& settings,
     log_settings(settings);
     log_data(task);
     log_info("{}: {} parameters, {} steps an epoch of {} samples; writing to {}",
-             settings.model.name, format_count(trainer.parameters().parameter_count()), trainer.steps_per_epoch(),
-             trainer.global_batch(), out.string());
+             settings.model.name, format_count(trainer.parameters().parameter_count()),
+             trainer.steps_per_epoch(), trainer.global_batch(), out.string());
     if (job.resumed_from()) {
       const Cursor& cursor = trainer.state().cursor;
       log_info("resumed after epoch {}, step {} from {}", cursor.epoch, cursor.global_step,

@@ -51,8 +51,8 @@ struct Watchdog::State {
   std::atomic<std::int64_t> step{-1};
   std::atomic<bool> starts_mpi{false};
   pid_t launcher = 0;  // the parent process; 0: none that this process depends on
-  // Readable when the launcher is gone; -1: the next tick finds out. Open MPI ends a process that has
-  // lost its launcher, too, but without a word: this must be faster.
+  // Readable when the launcher is gone; -1: the next tick finds out. Open MPI ends a process that
+  // has lost its launcher, too, but without a word: this must be faster.
   FileDescriptor launcher_end;
   std::thread thread;
 

@@ -56,8 +56,7 @@ Split split(std::int64_t count, std::span<const std::uint8_t> labels, const Data
          source, count, fraction, count - validation, validation);
   }
   if (options.stratify && labels.empty()) {
-    fail(ExitCode::kBadData, "{}: a stratified split needs labels, and there are none",
-         source);
+    fail(ExitCode::kBadData, "{}: a stratified split needs labels, and there are none", source);
   }
 
   std::array<std::int64_t, kClasses> quotas{};

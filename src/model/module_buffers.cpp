@@ -1,7 +1,9 @@
 #include "lockstep/model/module_buffers.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
@@ -28,8 +30,9 @@ ModuleBuffers::ModuleBuffers(const torch::nn::Module& module) {
     if (!own.defined()) continue;
     if ((own.scalar_type() != at::kFloat && !is_whole(own.scalar_type())) || !own.is_contiguous()) {
       fail(ExitCode::kUsage,
-           "buffer {} is {}{}: expected contiguous float32, int64, int32, uint8 or bool", item.key(),
-           at::toString(own.scalar_type()), own.is_contiguous() ? "" : ", not contiguous");
+           "buffer {} is {}{}: expected contiguous float32, int64, int32, uint8 or bool",
+           item.key(), at::toString(own.scalar_type()),
+           own.is_contiguous() ? "" : ", not contiguous");
     }
     const std::int64_t size = checked_cast<std::int64_t>(own.nbytes());
     const std::int64_t padded = (size + kAlignment - 1) / kAlignment * kAlignment;
@@ -65,7 +68,9 @@ void ModuleBuffers::take_changes(const at::Tensor& changes, double share, bool f
   for (const Buffer& buffer : buffers_) {
     at::Tensor part = part_of(changes, buffer);
     if (!is_whole(buffer.own.scalar_type())) {
-      part.add_(buffer.own - buffer.value, share);
+      // By bits: a constant may be an infinity, whose difference from itself is no number.
+      const at::Tensor changed = buffer.own.view(at::kInt).ne(buffer.value.view(at::kInt));
+      part.add_(at::where(changed, buffer.own - buffer.value, at::zeros_like(buffer.own)), share);
     } else if (first) {
       part.add_((buffer.own.to(at::kLong) - buffer.value.to(at::kLong)).to(at::kFloat));
     }
@@ -83,7 +88,8 @@ void ModuleBuffers::apply(const at::Tensor& changes) {
       }
       buffer.value.copy_(buffer.value.to(at::kLong) + part.to(at::kLong));
     } else {
-      buffer.value.add_(part);
+      // What is not changed keeps its bits: -0.0 + 0.0 is 0.0.
+      buffer.value.copy_(at::where(part.ne(0), buffer.value + part, buffer.value));
     }
   }
   restore();

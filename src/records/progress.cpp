@@ -49,7 +49,8 @@ bool ProgressOutput::is_wide_terminal(std::FILE* stream) { return columns_of(str
 std::string loss_text(double loss, std::string_view metric_name, double metric,
                       std::string_view separator) {
   std::string text = fmt::format("loss {:.4f}", loss);
-  if (metric_name == "accuracy") return text + fmt::format("{}accuracy {:.2f} %", separator, 100 * metric);
+  if (metric_name == "accuracy")
+    return text + fmt::format("{}accuracy {:.2f} %", separator, 100 * metric);
   if (!metric_name.empty()) text += fmt::format("{}{} {:.4g}", separator, metric_name, metric);
   return text;
 }
@@ -100,8 +101,8 @@ std::string Progress::describe(std::int64_t step, double loss, double metric,
   const double left = taken > 0 ? (now - begun_) / static_cast<double>(taken) *
                                       static_cast<double>(std::max<std::int64_t>(steps_ - step, 0))
                                 : 0.0;
-  return fmt::format("epoch {}/{}  step {}/{}  {:.0f} samples/s  {}  {} left", epoch_, epochs_, step,
-                     steps_, samples_per_second, loss_text(loss, metric_name_, metric, "  "),
+  return fmt::format("epoch {}/{}  step {}/{}  {:.0f} samples/s  {}  {} left", epoch_, epochs_,
+                     step, steps_, samples_per_second, loss_text(loss, metric_name_, metric, "  "),
                      format_duration(left));
 }
 

@@ -143,8 +143,8 @@ void describe(Chart& chart, const char* unit) {
 }  // namespace
 
 std::optional<Chart> loss_chart(std::span<const Run> runs) {
-  const bool classify = std::ranges::all_of(
-      runs, [](const Run& run) { return run.history.has_accuracy(); });
+  const bool classify =
+      std::ranges::all_of(runs, [](const Run& run) { return run.history.has_accuracy(); });
   Chart chart = curves("loss", "Loss", classify ? "cross-entropy in nats" : "mean", runs);
   // Other losses may be negative.
   chart.log_y = classify;
@@ -158,9 +158,8 @@ std::optional<Chart> loss_chart(std::span<const Run> runs) {
 
 std::optional<Chart> metric_chart(std::span<const Run> runs) {
   const std::string& metric = runs[0].history.metric;
-  if (metric.empty() || std::ranges::any_of(runs, [&](const Run& run) {
-        return run.history.metric != metric;
-      })) {
+  if (metric.empty() ||
+      std::ranges::any_of(runs, [&](const Run& run) { return run.history.metric != metric; })) {
     return std::nullopt;
   }
   const bool accuracy = runs[0].history.has_accuracy();

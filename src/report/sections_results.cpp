@@ -24,16 +24,16 @@ std::string lead(const Run& run) {
     return "There is no evaluation yet: it comes at the end of an epoch.";
   }
   if (summary.judged->confusion.empty()) {
-    const std::string metric =
-        run.history.metric.empty() ? ""
+    const std::string metric = run.history.metric.empty()
+                                   ? ""
                                    : fmt::format(", the {} {}", metric_name(run),
                                                  metric_value(run, summary.judged->metric));
     return fmt::format("The {} loss is {}{}, over {} samples.", summary.split,
                        number(summary.judged->loss), metric, count(summary.judged->samples));
   }
   return fmt::format("{} of the {} {} images are classified right, {} wrong.",
-                     percent(summary.judged->metric), count(summary.judged->samples),
-                     summary.split, count(summary.errors));
+                     percent(summary.judged->metric), count(summary.judged->samples), summary.split,
+                     count(summary.errors));
 }
 
 std::string metric_tile(const Run& run, const std::string& key, const std::string& split,
@@ -78,10 +78,10 @@ std::string tiles(const Run& run) {
   }
   if (summary.throughput) {
     const std::size_t ranks = history.launches.empty() ? 0 : history.launches.back().hosts.size();
-    text += tile("throughput", "Throughput", rate_text(*summary.throughput),
-                 ranks == 0
-                     ? "samples per second"
-                     : fmt::format("samples per second on {} rank{}", ranks, ranks == 1 ? "" : "s"));
+    text += tile(
+        "throughput", "Throughput", rate_text(*summary.throughput),
+        ranks == 0 ? "samples per second"
+                   : fmt::format("samples per second on {} rank{}", ranks, ranks == 1 ? "" : "s"));
     text += tile("training.seconds", "Training time", duration(summary.training_seconds),
                  fmt::format("{} epoch{}, without validation", history.epochs.size(),
                              history.epochs.size() == 1 ? "" : "s"));

@@ -82,8 +82,7 @@ std::string frequency_section(const Run& run, Figures& figures) {
   if (std::ranges::all_of(splits, [](const SplitFacts& s) { return s.class_counts.empty(); })) {
     return "";
   }
-  return section("frequencies", "Class frequencies",
-                 class_figure(splits, figures));
+  return section("frequencies", "Class frequencies", class_figure(splits, figures));
 }
 
 std::string time_section(const Run& run, Figures& figures) {

@@ -77,8 +77,7 @@ SafetensorsFile parse_file(const CheckpointStore::Loaded& loaded, const char* na
 }
 
 void read_tensor(const SafetensorsFile& file, const std::string& origin, const std::string& name,
-                 const std::string& dtype, const std::vector<std::int64_t>& shape,
-                 std::byte* out) {
+                 const std::string& dtype, const std::vector<std::int64_t>& shape, std::byte* out) {
   const StoredTensor* tensor = file.find(name);
   if (tensor == nullptr) {
     fail(ExitCode::kBadData, "{}: has no tensor {}: it is of another network or optimizer", origin,
@@ -111,8 +110,7 @@ void expect_count(const SafetensorsFile& file, const std::string& origin, std::s
 }
 
 void read_model(const CheckpointStore::Loaded& loaded, const char* name,
-                const FlatParameters& parameters, at::Tensor& weights,
-                at::Tensor& module_buffers) {
+                const FlatParameters& parameters, at::Tensor& weights, at::Tensor& module_buffers) {
   const SafetensorsFile file = parse_file(loaded, name);
   const std::string origin = (loaded.directory / name).string();
   const std::vector<FlatView>& views = parameters.buffers().views();
@@ -120,8 +118,8 @@ void read_model(const CheckpointStore::Loaded& loaded, const char* name,
   read_tensors(file, origin, parameters.views(), "", weights);
   const auto named = parameters.buffers().named();
   for (std::size_t i = 0; i < named.size(); ++i) {
-    read_tensor(file, origin, named[i].name, dtype_of(named[i].value.scalar_type()),
-                views[i].shape, bytes_of(views[i], named[i].value, module_buffers).data());
+    read_tensor(file, origin, named[i].name, dtype_of(named[i].value.scalar_type()), views[i].shape,
+                bytes_of(views[i], named[i].value, module_buffers).data());
   }
 }
 

@@ -30,11 +30,12 @@ std::vector<float> Evaluator::chunk_rows(const SampleSource& source, const Objec
   const at::Tensor targets = empty_samples(source.targets(), count);
   source.read(samples, std::nullopt, inputs, targets);
   const at::Tensor outputs = model_.forward(inputs.to(device_.device), StepContext{});
-  const at::Tensor rows = objective.evaluation_rows(outputs, targets.to(device_.device))
-                              .to(at::kCPU)
-                              .contiguous();
-  LOCKSTEP_CHECK(rows.dim() == 2 && rows.size(0) == count && rows.scalar_type() == at::kFloat,
-                 "{} values for {} samples", rows.numel(), count);
+  const at::Tensor rows =
+      objective.evaluation_rows(outputs, targets.to(device_.device)).to(at::kCPU).contiguous();
+  if (rows.dim() != 2 || rows.size(0) != count || rows.scalar_type() != at::kFloat) {
+    fail(ExitCode::kUsage, "the objective gives {} values for {} samples: expected float32 rows",
+         rows.numel(), count);
+  }
   const float* first = rows.const_data_ptr<float>();
   return {first, first + rows.numel()};
 }
@@ -53,9 +54,9 @@ std::vector<float> Evaluator::rows(const SampleSource& source, const Objective& 
     if (before_chunk) before_chunk();
     const std::int64_t begin = chunk * chunk_;
     const std::int64_t count = std::min(chunk_, total - begin);
-    const auto part = chunk_rows(source, objective,
-                                 samples.subspan(checked_cast<std::size_t>(begin),
-                                                 checked_cast<std::size_t>(count)));
+    const auto part = chunk_rows(
+        source, objective,
+        samples.subspan(checked_cast<std::size_t>(begin), checked_cast<std::size_t>(count)));
     own.insert(own.end(), part.begin(), part.end());
     world_.publish_progress();
   }
@@ -74,8 +75,7 @@ std::vector<float> Evaluator::rows(const SampleSource& source, const Objective& 
 }
 
 at::Tensor targets_at(const SampleSource& source, std::span<const std::uint32_t> samples) {
-  at::Tensor targets =
-      empty_samples(source.targets(), checked_cast<std::int64_t>(samples.size()));
+  at::Tensor targets = empty_samples(source.targets(), checked_cast<std::int64_t>(samples.size()));
   source.read(samples, std::nullopt, {}, targets);
   return targets;
 }

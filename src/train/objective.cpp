@@ -33,7 +33,16 @@ Classification::Classification(std::int64_t classes, double smoothing)
   }
 }
 
+void Classification::require_logits(const at::Tensor& outputs, const at::Tensor& targets) const {
+  if (outputs.dim() == 2 && outputs.size(0) == targets.size(0) && outputs.size(1) == classes_)
+    return;
+  fail(ExitCode::kUsage,
+       "the network gives [{}] for {} samples: expected logits of {} classes each",
+       fmt::join(outputs.sizes(), ","), targets.size(0), classes_);
+}
+
 at::Tensor Classification::loss_sum(const at::Tensor& outputs, const at::Tensor& targets) const {
+  require_logits(outputs, targets);
   return cross_entropy_sum(outputs, targets, smoothing_);
 }
 
@@ -41,10 +50,10 @@ at::Tensor Classification::metric_sum(const at::Tensor& outputs, const at::Tenso
   return outputs.argmax(1).eq(targets).sum();
 }
 
-at::Tensor Classification::evaluation_rows(const at::Tensor& outputs, const at::Tensor&) const {
-  if (outputs.dim() == 2 && outputs.size(1) == classes_) return outputs;
-  fail(ExitCode::kUsage, "the network gives [{}]: expected logits of {} classes",
-       fmt::join(outputs.sizes(), ","), classes_);
+at::Tensor Classification::evaluation_rows(const at::Tensor& outputs,
+                                           const at::Tensor& targets) const {
+  require_logits(outputs, targets);
+  return outputs.to(at::kFloat);
 }
 
 Evaluation Classification::summarise(std::span<const float> rows, const at::Tensor& targets) const {
@@ -76,8 +85,10 @@ void Classification::require_targets(const SampleSource& source) const {
 
 PerSample::PerSample(Function loss, std::string metric_name, Function metric)
     : loss_(std::move(loss)), metric_(std::move(metric)), metric_name_(std::move(metric_name)) {
-  LOCKSTEP_CHECK(loss_, "an objective without a loss");
-  LOCKSTEP_CHECK(metric_name_.empty() == !metric_, "a metric has a name and a function");
+  if (!loss_) fail(ExitCode::kUsage, "an objective without a loss");
+  if (metric_name_.empty() != !metric_) {
+    fail(ExitCode::kUsage, "a metric has a name and a function: \"{}\" lacks one", metric_name_);
+  }
 }
 
 at::Tensor PerSample::loss_sum(const at::Tensor& outputs, const at::Tensor& targets) const {

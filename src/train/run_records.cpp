@@ -93,10 +93,7 @@ struct RunRecords::Files {
     const std::int64_t step = state.cursor.global_step;
     const double loss = sums.mean_loss();
     const double speed = rate(samples, seconds.total());
-    Json record{{"kind", kind},
-                {"epoch", state.cursor.epoch + 1},
-                {"step", step},
-                {"loss", loss}};
+    Json record{{"kind", kind}, {"epoch", state.cursor.epoch + 1}, {"step", step}, {"loss", loss}};
     if (!metric_name.empty()) record[metric_name] = sums.mean_metric();
     record["learning_rate"] = learning_rate;
     record["samples_per_second"] = speed;

@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "lockstep/base/cast.h"
@@ -231,8 +232,13 @@ void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int s
                                    .epoch = epoch,
                                    .sample = static_cast<std::uint64_t>(step)},
                                   static_cast<std::uint32_t>(shard));
-  at::Generator generator = at::globalContext().defaultGenerator(device_.device);
-  generator.set_current_seed(static_cast<std::uint64_t>(words[0]) << 32 | words[1]);
+  const std::uint64_t generator_seed = static_cast<std::uint64_t>(words[0]) << 32 | words[1];
+  at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
+  generator.set_current_seed(generator_seed);
+  if (device_.is_cuda()) {
+    generator = at::globalContext().defaultGenerator(device_.device);
+    generator.set_current_seed(generator_seed);
+  }
 
   reach(FaultPlace::kForward, step + 1);
   const at::Tensor targets = host_targets.to(device_.device);
@@ -274,8 +280,9 @@ void Trainer::write_votes() {
 Trainer::StepResult Trainer::read_control_words(const at::Tensor& host) const {
   const float* word = host.const_data_ptr<float>();
   const bool counts = task_.objective->classes() > 0;
+  const bool is_count = counts && std::isfinite(word[kMetric]);
   return {.sums = {.loss = word[kLoss],
-                   .correct = counts ? static_cast<std::int64_t>(word[kMetric]) : 0,
+                   .correct = is_count ? static_cast<std::int64_t>(word[kMetric]) : 0,
                    .metric = counts ? 0 : word[kMetric],
                    .samples = static_cast<std::int64_t>(word[kSamples])},
           .preempted = word[kPreemptVotes] > 0,

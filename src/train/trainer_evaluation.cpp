@@ -42,9 +42,10 @@ Predictions make_predictions(const std::string& split, const Cursor& made_after,
 std::vector<float> Trainer::validate() {
   if (average_) swap_in_average();
   std::vector<float> rows =
-      evaluator_.rows(*task_.data, *task_.objective, task_.split.validation, [this] {
-        reach(FaultPlace::kValidation, state_.cursor.global_step);
-      });
+      evaluator_.rows(*task_.data, *task_.objective, task_.split.validation,
+                      [this] { reach(FaultPlace::kValidation, state_.cursor.global_step); });
+  // A module may write to them in an evaluation too, of which each rank makes another part.
+  parameters_.buffers().restore();
   if (average_) swap_in_average();
   return rows;
 }
@@ -87,7 +88,7 @@ void Trainer::end_epoch() {
   Evaluation validation;
   at::Tensor targets;
   if (has_validation && world_.is_root()) {
-    targets = targets_at(*task_.data, task_.split.validation);
+    if (objective.classes() > 0) targets = targets_at(*task_.data, task_.split.validation);
     validation = objective.summarise(rows, targets);
   }
   const std::string& monitor = config_.schedule.monitor;
@@ -199,7 +200,8 @@ std::optional<Trainer::TestResult> Trainer::evaluate_best(const SampleSource& da
   std::optional<TestResult> result;
   together(world_, [&] {
     if (!world_.is_root()) return;
-    const at::Tensor targets = targets_at(data, indices);
+    at::Tensor targets;
+    if (objective.classes() > 0) targets = targets_at(data, indices);
     result = {.evaluation = objective.summarise(rows, targets), .best = best};
     if (records_ == nullptr) return;
     records_->write_evaluation("test", state_.cursor.epoch, state_.cursor.global_step,

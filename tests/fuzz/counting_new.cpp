@@ -7,8 +7,8 @@
 
 using lockstep::fuzz::internal::count;
 
-// The other forms of new and delete call these; but for that which does not throw, where a sanitizer
-// brings one of its own.
+// The other forms of new and delete call these; but for that which does not throw, where a
+// sanitizer brings one of its own.
 void* operator new(std::size_t size) {
   void* memory = std::malloc(size);
   if (memory == nullptr) throw std::bad_alloc();

@@ -73,7 +73,12 @@ TEST(Classification, NamesTheFirstLabelThatIsNone) {
     EXPECT_STREQ(error.what(), "here: sample 5 has label 4: expected 0 to 3");
   }
   EXPECT_THROW(objective.require_targets(TensorSamples(x, at::zeros({6}), "floats")), Error);
-  EXPECT_THROW(objective.evaluation_rows(at::zeros({6, 5}), labels), Error);
+  for (const at::Tensor& wrong : {at::zeros({6, 5}), at::zeros({5, 4}), at::zeros({6, 4, 1})}) {
+    EXPECT_THROW(objective.evaluation_rows(wrong, labels), Error);
+    EXPECT_THROW(objective.loss_sum(wrong, labels), Error);
+  }
+  EXPECT_EQ(objective.evaluation_rows(at::zeros({6, 4}, at::kDouble), labels).scalar_type(),
+            at::kFloat);
   EXPECT_THROW(Classification(1), Error);
   EXPECT_THROW(Classification(257), Error);
 }

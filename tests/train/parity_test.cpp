@@ -63,15 +63,13 @@ TrainerConfig config_for(std::int64_t batch, std::int64_t steps) {
 }
 
 Result train(World& world, const std::shared_ptr<const ImageSamples>& data,
-             const TrainerConfig& config,
-             const std::string& model = "lenet") {
+             const TrainerConfig& config, const std::string& model = "lenet") {
   CommOptions options;
   options.collective_timeout = 60;
   const auto collectives = make_collectives(world, options, false, nullptr);
   const std::shared_ptr<Network> network = make_network(model, {});
   initialise_glorot_uniform(*network, config.train.seed);
-  const auto objective =
-      std::make_shared<Classification>(kClasses, config.train.label_smoothing);
+  const auto objective = std::make_shared<Classification>(kClasses, config.train.label_smoothing);
   Result run;
   Trainer trainer(world, *collectives, {},
                   {.model = network,
@@ -162,8 +160,10 @@ TEST(Parity, EvaluationHasTheSameBitsShardedOrOnTheRoot) {
     parameter.copy_(at::rand(parameter.sizes()).sub(0.5).mul(0.2));
   }
   for (const std::int64_t chunk : {1, 10, 50, 1000}) {
-    const auto expected = Evaluator(alone, {}, network, chunk, false).rows(*data, objective, indices);
-    const auto sharded = Evaluator(world, {}, network, chunk, false).rows(*data, objective, indices);
+    const auto expected =
+        Evaluator(alone, {}, network, chunk, false).rows(*data, objective, indices);
+    const auto sharded =
+        Evaluator(world, {}, network, chunk, false).rows(*data, objective, indices);
     const auto root = Evaluator(world, {}, network, chunk, true).rows(*data, objective, indices);
     EXPECT_EQ(expected.size(), 1430u);
     EXPECT_EQ(sharded, world.is_root() ? expected : std::vector<float>{});

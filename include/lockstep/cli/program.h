@@ -18,29 +18,30 @@ struct Program {
   /// run directories. One word.
   std::string name;
   std::string summary;  ///< one line for --help
-  /// It trains on labelled images: the settings of those (--data, --augment, --label-smoothing, ...)
-  /// are accepted. Other programs find theirs where they want.
+  /// It trains on labelled images: the settings of those (--data, --augment, --label-smoothing,
+  /// ...) are accepted. Other programs find theirs where they want.
   bool images = true;
 };
 
-/// A start of the program, on one of its ranks.
+/// A start of the program, on one of its ranks. Lives until the training is over.
 struct Launch {
   const Settings& settings;
   int rank = 0;
   int world_size = 1;
-  /// For work of many seconds, now and then: tells the other ranks, who wait, that this one is alive.
+  /// For work of many seconds, now and then: tells the other ranks, who wait, that this one is
+  /// alive.
   std::function<void()> progress;
 };
 
-/// Runs under mpirun, or alone as one rank. `make_task` is called once on each rank, after LibTorch's
-/// generator has been seeded with --seed: modules that initialise themselves have the same weights
-/// everywhere. What it throws, and tasks that are not equal on all ranks, end the job in order.
-/// Returns what main() returns: see exit_codes_help().
+/// Runs under mpirun, or alone as one rank. `make_task` is called once on each rank, after
+/// LibTorch's generator has been seeded with --seed: modules that initialise themselves have the
+/// same weights everywhere. What it throws, and tasks that are not equal on all ranks, end the job
+/// in order. Returns what main() returns: see exit_codes_help().
 int train_main(int argc, char** argv, const Program& program,
                const std::function<Task(const Launch&)>& make_task);
 
-/// The images that the settings name (--data, --test-data), split, augmented and judged as they say:
-/// inputs float32 [C,H,W], labels 0 .. kClasses-1. Throws as load_training does.
+/// The images that the settings name (--data, --test-data), split, augmented and judged as they
+/// say: inputs float32 [C,H,W], labels 0 .. kClasses-1. Throws as load_training does.
 Task image_classification(const Launch& launch, Model model);
 
 /// Splits `count` samples of any kind as --validation-fraction and --split-seed say.

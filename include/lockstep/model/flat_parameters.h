@@ -24,9 +24,9 @@ class FlatParameters {
 
   using View = FlatView;
 
-  /// Moves the module to the device first. Throws Error{kUsage} naming a parameter that is not dense
-  /// float32, needs no gradient (it would be a buffer), or is also registered under another name;
-  /// or a buffer as ModuleBuffers does.
+  /// Moves the module to the device first. Throws Error{kUsage} naming a parameter that is not
+  /// dense float32, needs no gradient (it would be a buffer), or is also registered under another
+  /// name; or a buffer as ModuleBuffers does.
   FlatParameters(std::shared_ptr<torch::nn::Module> module, at::Device device);
   FlatParameters(FlatParameters&&) = default;
   FlatParameters& operator=(FlatParameters&&) = default;

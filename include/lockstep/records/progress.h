@@ -26,8 +26,8 @@ struct ProgressOutput {
   static bool is_wide_terminal(std::FILE* stream);
 };
 
-/// "loss 0.2500, accuracy 93.75 %": an accuracy is a fraction, any other metric is shown as it is, and
-/// none where its name is empty.
+/// "loss 0.2500, accuracy 93.75 %": an accuracy is a fraction, any other metric is shown as it is,
+/// and none where its name is empty.
 std::string loss_text(double loss, std::string_view metric_name, double metric,
                       std::string_view separator);
 

@@ -104,8 +104,8 @@ struct History {
   std::filesystem::path directory;
   Status status = Status::kStopped;
   std::string metric = "accuracy";  ///< the last launch's
-  std::vector<Setting> settings;  ///< in the order of config.ini; empty: there is none
-  std::vector<Launch> launches;   ///< oldest first
+  std::vector<Setting> settings;    ///< in the order of config.ini; empty: there is none
+  std::vector<Launch> launches;     ///< oldest first
   std::vector<TrainingRecord> steps;
   std::vector<TrainingRecord> epochs;
   std::vector<EvaluationRecord> validations;

@@ -91,7 +91,7 @@ class GradientReducer {
   std::vector<int> missing_;  // per bucket: gradients backward has not delivered yet
   std::size_t next_bucket_ = 0;
   std::vector<std::unique_ptr<PendingOperation>> pending_;  // per bucket
-  std::vector<at::Tensor> subtree_sums_;  // one per level of this rank's subtree
+  std::vector<at::Tensor> subtree_sums_;                    // one per level of this rank's subtree
   at::Tensor received_;
   std::shared_ptr<Hooks> hooks_;
 };

@@ -24,9 +24,10 @@ class Evaluator {
   Evaluator(World& world, const ComputeDevice& device, Model model, std::int64_t chunk,
             bool root_only);
 
-  /// Collective. On the root: Objective::evaluation_rows of all `samples`, in their order; elsewhere
-  /// empty. The model's current weights are used; all ranks must hold the same. It is left in
-  /// training mode. `before_chunk` is called before each forward pass of this rank; it may throw.
+  /// Collective. On the root: Objective::evaluation_rows of all `samples`, in their order;
+  /// elsewhere empty. The model's current weights are used; all ranks must hold the same. It is
+  /// left in training mode. `before_chunk` is called before each forward pass of this rank; it may
+  /// throw.
   std::vector<float> rows(const SampleSource& source, const Objective& objective,
                           std::span<const std::uint32_t> samples,
                           const std::function<void()>& before_chunk = {});

@@ -17,9 +17,9 @@ namespace lockstep {
 /// `confusion`: the label; column: the prediction.
 struct Evaluation {
   std::int64_t samples = 0;
-  double loss = 0;           ///< mean; of a classifier the cross-entropy in nats
-  std::string metric_name;   ///< "accuracy" of a classifier; empty: there is no metric
-  double metric = 0;         ///< mean; accuracy: share of correct predictions, [0, 1]
+  double loss = 0;          ///< mean; of a classifier the cross-entropy in nats
+  std::string metric_name;  ///< "accuracy" of a classifier; empty: there is no metric
+  double metric = 0;        ///< mean; accuracy: share of correct predictions, [0, 1]
   std::vector<std::int64_t> class_samples;
   std::vector<double> class_accuracy;  ///< 0 for a class without samples
   std::vector<std::vector<std::int64_t>> confusion;
@@ -34,21 +34,23 @@ class Objective {
   virtual at::Tensor loss_sum(const at::Tensor& outputs, const at::Tensor& targets) const = 0;
   /// What metric_sum() sums: "accuracy", "mean absolute error"; empty: there is none.
   virtual std::string metric_name() const = 0;
-  /// Sum over the batch: a scalar. Not called where there is no metric.
+  /// Sum over the batch: a scalar; of a classifier a count. Not called where there is no metric. A
+  /// sum that is not finite counts as a loss that is not: the step is left out, or ends the
+  /// training.
   virtual at::Tensor metric_sum(const at::Tensor& outputs, const at::Tensor& targets) const = 0;
 
   /// What an evaluation keeps of a forward pass: float32 [B, width], a row a sample, each computed
   /// from that sample alone.
   virtual at::Tensor evaluation_rows(const at::Tensor& outputs,
                                      const at::Tensor& targets) const = 0;
-  /// On the root: the rows [n, width] and the targets [n, ...] of all samples, in their order. Sums
-  /// in double, so that bits depend on nothing else.
+  /// On the root: the rows [n, width] and, of a classifier, the targets [n] of all samples, in
+  /// their order; else `targets` is undefined. Sums in double, so that bits depend on nothing else.
   virtual Evaluation summarise(std::span<const float> rows, const at::Tensor& targets) const = 0;
 
   /// Above 0: a classifier, whose rows are logits of so many classes and whose targets are labels.
   virtual std::int64_t classes() const { return 0; }
-  /// Throws Error{kBadData} naming source and sample where its targets are of another kind than this
-  /// objective takes. Reads all of them.
+  /// Throws Error{kBadData} naming source and sample where its targets are of another kind than
+  /// this objective takes. Reads all of them.
   virtual void require_targets(const SampleSource&) const {}
 };
 
@@ -70,6 +72,8 @@ class Classification : public Objective {
   void require_targets(const SampleSource& source) const override;
 
  private:
+  void require_logits(const at::Tensor& outputs, const at::Tensor& targets) const;
+
   std::int64_t classes_;
   double smoothing_;
 };

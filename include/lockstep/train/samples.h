@@ -28,8 +28,8 @@ struct TrainingPass {
   std::uint32_t epoch = 0;  ///< from 0
 };
 
-/// Samples 0 .. size()-1. What it gives is a pure function of its arguments: every rank has a source
-/// of its own, and all of them give the same bits. Read by one thread at a time.
+/// Samples 0 .. size()-1. What it gives is a pure function of its arguments: every rank has a
+/// source of its own, and all of them give the same bits. Read by one thread at a time.
 class SampleSource {
  public:
   virtual ~SampleSource() = default;
@@ -39,19 +39,19 @@ class SampleSource {
   virtual SampleTensor inputs() const = 0;
   virtual SampleTensor targets() const = 0;
 
-  /// Writes inputs [B, shape...] and targets [B, shape...], B = samples.size(), which are contiguous
-  /// and on the CPU; one that is undefined is not wanted. Without a `pass` samples are wanted as they
-  /// are.
+  /// Writes inputs [B, shape...] and targets [B, shape...], B = samples.size(), which are
+  /// contiguous and on the CPU; one that is undefined is not wanted. Without a `pass` samples are
+  /// wanted as they are.
   virtual void read(std::span<const std::uint32_t> samples, std::optional<TrainingPass> pass,
                     const at::Tensor& inputs, const at::Tensor& targets) const = 0;
 
-  /// 64 hexadecimal digits over all that read() depends on but augmentation: ranks compare it before
-  /// they train, and a resume with the checkpoint's.
+  /// 64 hexadecimal digits over all that read() depends on but augmentation: ranks compare it
+  /// before they train, and a resume with the checkpoint's.
   virtual std::string sha256() const = 0;
   /// Where the samples come from, for messages.
   virtual std::string source() const = 0;
-  /// The images that the inputs are made of, sample for sample, so that reports can show them; null:
-  /// there are none.
+  /// The images that the inputs are made of, sample for sample, so that reports can show them;
+  /// null: there are none.
   virtual const Dataset* images() const { return nullptr; }
 };
 
@@ -59,9 +59,9 @@ class SampleSource {
 class ImageSamples : public SampleSource {
  public:
   /// `images` is not null. `augmentation` is applied to what a training reads.
-  explicit ImageSamples(
-      std::shared_ptr<const Dataset> images,
-      const AugmentationOptions& augmentation = {.rotation = 0, .zoom = 0, .shift_x = 0, .shift_y = 0});
+  explicit ImageSamples(std::shared_ptr<const Dataset> images,
+                        const AugmentationOptions& augmentation = {
+                            .rotation = 0, .zoom = 0, .shift_x = 0, .shift_y = 0});
 
   std::int64_t size() const override { return images_->count; }
   SampleTensor inputs() const override;
@@ -81,8 +81,8 @@ class ImageSamples : public SampleSource {
 /// Two tensors of any type, whose first dimension counts the samples.
 class TensorSamples : public SampleSource {
  public:
-  /// Copies what is not contiguous and on the CPU. Throws Error{kBadData} naming `source` unless both
-  /// have the same number of samples, at least 1.
+  /// Copies what is not contiguous and on the CPU. Throws Error{kBadData} naming `source` unless
+  /// both have the same number of samples, at least 1.
   TensorSamples(const at::Tensor& inputs, const at::Tensor& targets, std::string source);
 
   std::int64_t size() const override { return inputs_.size(0); }

@@ -21,7 +21,8 @@ struct StepReport {
   double loss = 0;
   double metric = 0;
   double learning_rate = 0;
-  bool skipped = false;  ///< its gradient was not finite, and its update left out: no loss, no metric
+  bool skipped =
+      false;  ///< its gradient was not finite, and its update left out: no loss, no metric
 };
 
 /// An epoch that is over, after its validation and decision. Means are over its training samples.
@@ -30,12 +31,15 @@ struct EpochReport {
   double training_loss = 0;
   double training_metric = 0;
   Decision decision;
-  /// Of the validation split, on the root alone; null elsewhere, and without such a split.
+  /// Of the validation split, on the root alone, for the time of the call; null elsewhere, and
+  /// without such a split.
   const Evaluation* validation = nullptr;
 };
 
 /// Called by Trainer::run, on every rank or the root alone, between steps; empty ones are not. What
-/// they throw ends the job as any failure of that rank does. They must not change what is trained: a
+/// they throw ends the job as any failure of that rank does; while one works, the other ranks wait,
+/// for
+/// --collective-timeout at most. They must not change what is trained: a
 /// run would no longer be what its settings say.
 struct Callbacks {
   bool root_only = false;

@@ -38,8 +38,8 @@ struct TrainerConfig {
   /// What else they depend on, of all ranks together: kept there too. A resume that finds another
   /// text says that it is not bit-exact.
   std::string numerics;
-  /// With batch_size_per_rank: the global batch of the run that is gone on with, whatever the number
-  /// of ranks is now; 0: a new run.
+  /// With batch_size_per_rank: the global batch of the run that is gone on with, whatever the
+  /// number of ranks is now; 0: a new run.
   std::int64_t global_batch = 0;
   /// Failures to rehearse: those that happen in the trainer or in its collectives.
   FaultPlan faults;
@@ -59,8 +59,8 @@ struct Outcome {
 /// Everything passed by reference must outlive it. Not thread-safe.
 class Trainer {
  public:
-  /// Moves the model to the device. Not collective. Throws Error{kUsage} for options that do not fit
-  /// the data, the model or the world.
+  /// Moves the model to the device. Not collective. Throws Error{kUsage} for options that do not
+  /// fit the data, the model or the world.
   Trainer(World& world, Collectives& collectives, const ComputeDevice& device, Task task,
           const TrainerConfig& config);
 
@@ -168,7 +168,7 @@ class Trainer {
   PhaseSeconds seconds_;        // of the current step
   PhaseSeconds epoch_seconds_;  // of the epoch, since this start
   std::vector<std::uint32_t> samples_;
-  at::Tensor conclusion_;       // int64 [2], for the comparison of what ranks conclude
+  at::Tensor conclusion_;               // int64 [2], for the comparison of what ranks conclude
   at::Tensor inputs_, targets_, keys_;  // the batch on the host, allocated once
 };
 

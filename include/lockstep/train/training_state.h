@@ -67,9 +67,9 @@ struct TrainingState {
   std::uint64_t seed = 0;
   std::int64_t global_batch = 0;  ///< resolved
   std::int64_t training_samples = 0;
-  std::string data_sha256;                      ///< of the training dataset
-  std::vector<std::int64_t> image_shape;        ///< [C,H,W]; empty in older ones, and without images
-  std::string numerics;                         ///< of all ranks: a fact, not a condition
+  std::string data_sha256;                ///< of the training dataset
+  std::vector<std::int64_t> image_shape;  ///< [C,H,W]; empty in older ones, and without images
+  std::string numerics;                   ///< of all ranks: a fact, not a condition
   std::map<std::string, std::string> settings;  ///< those that define the numbers
   bool operator==(const TrainingState&) const = default;
 };
