@@ -55,7 +55,10 @@ TEST(TensorSamples, RefusesUnequalCounts) {
 }
 
 TEST(ImageSamples, VariesOnlyWhatATrainingReads) {
-  Dataset data{.count = 5, .channels = 1, .height = 8, .width = 8};
+  Dataset data;
+  data.count = 5;
+  data.channels = 1;
+  data.height = data.width = 8;
   data.pixels.resize(5 * 64);
   std::iota(data.pixels.begin(), data.pixels.end(), std::uint8_t{0});
   data.labels = {3, 1, 4, 1, 5};
