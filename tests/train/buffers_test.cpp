@@ -24,7 +24,11 @@ struct Normalised : torch::nn::Module {
   torch::nn::Linear second = register_module("second", torch::nn::Linear(7, 1));
   at::Tensor scale = register_buffer("scale", at::full({1}, 0.7f));
 
+  // Written in evaluations too, of which each rank makes another part.
+  at::Tensor calls = register_buffer("calls", at::zeros({1}, at::kLong));
+
   at::Tensor forward(const at::Tensor& inputs) {
+    calls.add_(1);
     return second(norm(first(inputs)).relu()).squeeze(1) * scale;
   }
 };
@@ -98,6 +102,7 @@ TEST(Buffers, VirtualRanksGiveTheSameBits) {
   const auto buffers = run.module->named_buffers();
   EXPECT_EQ(buffers["norm.num_batches_tracked"].item<std::int64_t>(), 6) << "steps, not shards";
   EXPECT_EQ(buffers["scale"].item<float>(), 0.7f);
+  EXPECT_EQ(buffers["calls"].item<std::int64_t>(), 6) << "those of training";
   EXPECT_GT(buffers["norm.running_mean"].abs().sum().item<float>(), 0);
 }
 
