@@ -1,7 +1,6 @@
 #include "lockstep/cli/program.h"
 
 #include <ATen/Context.h>
-
 #include <fmt/ranges.h>
 
 #include <algorithm>

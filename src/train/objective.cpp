@@ -11,6 +11,7 @@
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
 #include "lockstep/model/loss.h"
+#include "lockstep/train/evaluation.h"
 
 namespace lockstep {
 
@@ -71,10 +72,8 @@ void Classification::require_targets(const SampleSource& source) const {
     fail(ExitCode::kBadData, "{}: targets are {} [{}]: expected one int64 label a sample",
          source.source(), at::toString(kind.type), fmt::join(kind.shape, ","));
   }
-  std::vector<std::uint32_t> all(checked_cast<std::size_t>(source.size()));
-  for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::uint32_t>(i);
-  const at::Tensor labels = empty_samples(kind, source.size());
-  source.read(all, std::nullopt, {}, labels);
+  const std::vector<std::uint32_t> all = all_indices(source.size());
+  const at::Tensor labels = targets_at(source, all);
   const auto* label = labels.const_data_ptr<std::int64_t>();
   for (const std::uint32_t i : all) {
     if (label[i] >= 0 && label[i] < classes_) continue;

@@ -6,17 +6,10 @@
 #include <torch/nn/modules/linear.h>
 
 #include "lockstep/train/trainer.h"
+#include "start_world.h"
 
 namespace lockstep {
 namespace {
-
-World start_world() {
-  int argc = 0;
-  char** argv = nullptr;
-  CommOptions options;
-  options.collective_timeout = 60;
-  return World::start(argc, argv, options);
-}
 
 struct Normalised : torch::nn::Module {
   torch::nn::Linear first = register_module("first", torch::nn::Linear(5, 7));

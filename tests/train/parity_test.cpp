@@ -8,17 +8,10 @@
 #include "lockstep/model/initialisation.h"
 #include "lockstep/model/network.h"
 #include "lockstep/train/trainer.h"
+#include "start_world.h"
 
 namespace lockstep {
 namespace {
-
-World start_world() {
-  int argc = 0;
-  char** argv = nullptr;
-  CommOptions options;
-  options.collective_timeout = 60;
-  return World::start(argc, argv, options);
-}
 
 // Blurred blobs whose place depends on the label: learnable, and enough for dropout and
 // augmentation.
