@@ -1,7 +1,6 @@
 #include "predictor.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 #include <utility>
 
@@ -104,14 +103,6 @@ Predictor::Predictor(Session& session, const PredictionPlan& plan)
   labels_.resize(files_.size());
 }
 
-Range Predictor::chunks_of(std::int64_t count) const {
-  return {0, count / chunk_size_ + (count % chunk_size_ != 0 ? 1 : 0)};
-}
-
-Range Predictor::chunk(std::int64_t index, std::int64_t count) const {
-  return {index * chunk_size_, std::min((index + 1) * chunk_size_, count)};
-}
-
 // What is wrong with a file is noted, and the others go on.
 template <typename Read>
 void Predictor::attempt(std::size_t file, Read&& read) {
@@ -122,18 +113,6 @@ void Predictor::attempt(std::size_t file, Read&& read) {
     complaints_[file] = error.what();
   }
   world_.publish_progress();
-}
-
-Predictor::Rows Predictor::gather(const Rows& own) {
-  std::vector<std::vector<std::byte>> parts;
-  world_.gather_bytes(std::as_bytes(std::span(own)), parts);
-  Rows all;
-  for (const auto& part : parts) {
-    const std::size_t have = all.size();
-    all.resize(have + part.size() / sizeof(double));
-    if (!part.empty()) std::memcpy(all.data() + have, part.data(), part.size());
-  }
-  return all;
 }
 
 // From each rank those of its own files.
@@ -186,17 +165,17 @@ Predictor::Rows Predictor::predict_chunk_of_pictures(Range files) {
 
 void Predictor::predict_pictures() {
   const auto count = checked_cast<std::int64_t>(files_.size());
-  const Range chunks = shard_of(chunks_of(count), world_.rank(), world_.size());
+  const Range chunks = shard_of({0, chunk_count(count, chunk_size_)}, world_.rank(), world_.size());
   Rows own;
   together(world_, [&] {
     for (std::int64_t c = chunks.begin; c < chunks.end; ++c) {
-      const Rows rows = predict_chunk_of_pictures(chunk(c, count));
+      const Rows rows = predict_chunk_of_pictures(chunk_at(c, chunk_size_, count));
       own.insert(own.end(), rows.begin(), rows.end());
     }
   });
   share_outcomes(
       {std::min(chunks.begin * chunk_size_, count), std::min(chunks.end * chunk_size_, count)});
-  const Rows all = gather(own);
+  const Rows all = world_.gather_values<double>(own);
   if (!world_.is_root()) return;
   auto next = all.begin();
   for (std::size_t file = 0; file < files_.size(); ++file) {
@@ -230,11 +209,12 @@ void Predictor::predict_dataset(std::size_t file) {
   agree_or_throw(world_, other);
   if (outcomes_[file] != Outcome::kDataset) return;
 
-  const Range chunks = shard_of(chunks_of(dataset.count), world_.rank(), world_.size());
+  const Range chunks =
+      shard_of({0, chunk_count(dataset.count, chunk_size_)}, world_.rank(), world_.size());
   Rows own;
   together(world_, [&] {
     for (std::int64_t c = chunks.begin; c < chunks.end; ++c) {
-      const Range range = chunk(c, dataset.count);
+      const Range range = chunk_at(c, chunk_size_, dataset.count);
       const Dataset part = preparation_.prepare(dataset, range.begin, range.end);
       std::vector<std::uint64_t> keys(static_cast<std::size_t>(part.count));
       std::iota(keys.begin(), keys.end(), static_cast<std::uint64_t>(range.begin));
@@ -243,7 +223,7 @@ void Predictor::predict_dataset(std::size_t file) {
       world_.publish_progress();
     }
   });
-  rows_[file] = gather(own);
+  rows_[file] = world_.gather_values<double>(own);
   labels_[file] = std::move(dataset.labels);
 }
 

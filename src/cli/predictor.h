@@ -50,10 +50,7 @@ class Predictor {
   static Outcome outcome_of(const Error& error);
   template <typename Read>
   void attempt(std::size_t file, Read&& read);
-  Rows gather(const Rows& own);
   void share_outcomes(Range mine);
-  Range chunks_of(std::int64_t count) const;
-  Range chunk(std::int64_t index, std::int64_t count) const;
 
   World& world_;
   std::int64_t chunk_size_;

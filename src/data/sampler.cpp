@@ -17,6 +17,16 @@ Range shard_of(Range whole, int shard, int shards) {
   return {begin, begin + base + (shard < larger ? 1 : 0)};
 }
 
+std::int64_t chunk_count(std::int64_t count, std::int64_t size) {
+  LOCKSTEP_CHECK(count >= 0 && size >= 1, "chunks of {} for {} samples", size, count);
+  return count / size + (count % size != 0 ? 1 : 0);
+}
+
+Range chunk_at(std::int64_t index, std::int64_t size, std::int64_t count) {
+  const std::int64_t begin = index * size;
+  return {begin, begin + std::min(size, count - begin)};
+}
+
 Sampler::Sampler(std::int64_t samples, std::int64_t global_batch, LastBatch last_batch,
                  std::uint64_t seed)
     : samples_(samples), global_batch_(global_batch), seed_(seed) {
@@ -24,8 +34,8 @@ Sampler::Sampler(std::int64_t samples, std::int64_t global_batch, LastBatch last
     fail(ExitCode::kUsage, "{} samples in global batches of {}: both must be at least 1", samples,
          global_batch);
   }
-  const bool partial = samples % global_batch != 0 && last_batch == LastBatch::kKeep;
-  steps_ = samples / global_batch + (partial ? 1 : 0);
+  steps_ =
+      last_batch == LastBatch::kKeep ? chunk_count(samples, global_batch) : samples / global_batch;
   if (steps_ == 0) {
     fail(ExitCode::kUsage,
          "a global batch of {} exceeds the {} training samples and incomplete batches are dropped: "
@@ -36,8 +46,7 @@ Sampler::Sampler(std::int64_t samples, std::int64_t global_batch, LastBatch last
 
 Range Sampler::global_batch(std::int64_t step) const {
   LOCKSTEP_CHECK(step >= 0 && step < steps_, "step {} of {} in an epoch", step, steps_);
-  const std::int64_t begin = step * global_batch_;
-  return {begin, begin + std::min(global_batch_, samples_ - begin)};
+  return chunk_at(step, global_batch_, samples_);
 }
 
 void Sampler::order(std::uint32_t epoch, Range positions, std::vector<std::uint32_t>& out) const {

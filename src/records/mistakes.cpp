@@ -25,18 +25,21 @@ std::size_t predicted_class(const Predictions& predictions, std::size_t sample) 
   return static_cast<std::size_t>(std::ranges::max_element(logits) - logits.begin());
 }
 
+void softmax(std::span<const float> logits, std::span<double> probabilities) {
+  const double largest = *std::ranges::max_element(logits);
+  double sum = 0;
+  for (std::size_t c = 0; c < logits.size(); ++c) {
+    probabilities[c] = std::exp(static_cast<double>(logits[c]) - largest);
+    sum += probabilities[c];
+  }
+  for (double& probability : probabilities) probability /= sum;
+}
+
 std::vector<double> probabilities_of(const Predictions& predictions) {
   const std::size_t classes = classes_of(predictions);
-  std::vector<double> probabilities;
-  probabilities.reserve(predictions.logits.size());
+  std::vector<double> probabilities(predictions.logits.size());
   for (std::size_t i = 0; i < predictions.labels.size(); ++i) {
-    const auto logits = logits_of(predictions, i);
-    const double top = logits[predicted_class(predictions, i)];
-    double sum = 0;
-    for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - top);
-    for (std::size_t c = 0; c < classes; ++c) {
-      probabilities.push_back(std::exp(static_cast<double>(logits[c]) - top) / sum);
-    }
+    softmax(logits_of(predictions, i), std::span(probabilities).subspan(i * classes, classes));
   }
   return probabilities;
 }

@@ -2,8 +2,6 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include <algorithm>
-#include <cstring>
 #include <numeric>
 #include <utility>
 
@@ -46,32 +44,22 @@ std::vector<float> Evaluator::rows(const SampleSource& source, const Objective& 
   const at::NoGradGuard no_grad;
   model_.module()->eval();
   const auto total = checked_cast<std::int64_t>(samples.size());
-  const Range chunks{0, total / chunk_ + (total % chunk_ != 0 ? 1 : 0)};
+  const Range chunks{0, chunk_count(total, chunk_)};
   Range mine = shard_of(chunks, world_.rank(), world_.size());
   if (root_only_) mine = world_.is_root() ? chunks : Range{};
   std::vector<float> own;
   for (std::int64_t chunk = mine.begin; chunk < mine.end; ++chunk) {
     if (before_chunk) before_chunk();
-    const std::int64_t begin = chunk * chunk_;
-    const std::int64_t count = std::min(chunk_, total - begin);
-    const auto part = chunk_rows(
-        source, objective,
-        samples.subspan(checked_cast<std::size_t>(begin), checked_cast<std::size_t>(count)));
+    const Range range = chunk_at(chunk, chunk_, total);
+    const auto part = chunk_rows(source, objective,
+                                 samples.subspan(checked_cast<std::size_t>(range.begin),
+                                                 checked_cast<std::size_t>(range.size())));
     own.insert(own.end(), part.begin(), part.end());
     world_.publish_progress();
   }
   model_.module()->train();
   if (root_only_) return own;
-
-  std::vector<std::vector<std::byte>> parts;
-  world_.gather_bytes(std::as_bytes(std::span(own)), parts);
-  std::vector<float> all;
-  for (const auto& part : parts) {
-    const std::size_t have = all.size();
-    all.resize(have + part.size() / sizeof(float));
-    if (!part.empty()) std::memcpy(all.data() + have, part.data(), part.size());
-  }
-  return all;
+  return world_.gather_values<float>(own);
 }
 
 at::Tensor targets_at(const SampleSource& source, std::span<const std::uint32_t> samples) {

@@ -58,12 +58,7 @@ at::Tensor Classification::evaluation_rows(const at::Tensor& outputs,
 }
 
 Evaluation Classification::summarise(std::span<const float> rows, const at::Tensor& targets) const {
-  const std::span labels(targets.const_data_ptr<std::int64_t>(),
-                         checked_cast<std::size_t>(targets.numel()));
-  std::vector<std::uint8_t> narrow;
-  narrow.reserve(labels.size());
-  for (const std::int64_t label : labels) narrow.push_back(checked_cast<std::uint8_t>(label));
-  return lockstep::summarise(rows, narrow, classes_);
+  return lockstep::summarise(rows, narrow_labels(targets), classes_);
 }
 
 void Classification::require_targets(const SampleSource& source) const {
@@ -119,6 +114,15 @@ Evaluation PerSample::summarise(std::span<const float> rows, const at::Tensor&) 
     result.metric /= static_cast<double>(result.samples);
   }
   return result;
+}
+
+std::vector<std::uint8_t> narrow_labels(const at::Tensor& targets) {
+  const std::span labels(targets.const_data_ptr<std::int64_t>(),
+                         checked_cast<std::size_t>(targets.numel()));
+  std::vector<std::uint8_t> narrow;
+  narrow.reserve(labels.size());
+  for (const std::int64_t label : labels) narrow.push_back(checked_cast<std::uint8_t>(label));
+  return narrow;
 }
 
 Evaluation summarise(std::span<const float> logits, std::span<const std::uint8_t> labels,

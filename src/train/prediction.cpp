@@ -3,36 +3,16 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
 
-#include <algorithm>
 #include <array>
-#include <cmath>
-#include <limits>
+#include <span>
 #include <utility>
 
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
 #include "lockstep/data/batch.h"
+#include "lockstep/records/mistakes.h"
 
 namespace lockstep {
-
-namespace {
-
-void add_softmax(std::span<const float> logits, std::span<double> sums) {
-  if (!std::ranges::all_of(logits, [](float v) { return std::isfinite(v); })) {
-    std::ranges::fill(sums, std::numeric_limits<double>::quiet_NaN());
-    return;
-  }
-  const double largest = *std::ranges::max_element(logits);
-  std::array<double, kClasses> powers{};
-  double sum = 0;
-  for (std::size_t c = 0; c < powers.size(); ++c) {
-    powers[c] = std::exp(logits[c] - largest);
-    sum += powers[c];
-  }
-  for (std::size_t c = 0; c < powers.size(); ++c) sums[c] += powers[c] / sum;
-}
-
-}  // namespace
 
 Classifier::Classifier(std::vector<std::shared_ptr<Network>> networks, const ComputeDevice& device,
                        const ClassifierOptions& options)
@@ -87,8 +67,10 @@ void Classifier::add(const std::vector<float>& inputs, const Dataset& images,
     LOCKSTEP_CHECK(logits.numel() == images.count * kClasses, "{} logits for {} images",
                    logits.numel(), images.count);
     const std::span all(logits.const_data_ptr<float>(), sums.size());
+    std::array<double, kClasses> probabilities{};
     for (std::size_t i = 0; i < sums.size(); i += kClasses) {
-      add_softmax(all.subspan(i, kClasses), std::span(sums).subspan(i, kClasses));
+      softmax(all.subspan(i, kClasses), probabilities);
+      for (std::size_t c = 0; c < kClasses; ++c) sums[i + c] += probabilities[c];
     }
   }
 }

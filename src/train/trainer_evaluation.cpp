@@ -4,7 +4,6 @@
 #include <ATen/ops/empty_like.h>
 
 #include <cmath>
-#include <cstring>
 #include <span>
 #include <utility>
 
@@ -24,16 +23,13 @@ Predictions make_predictions(const std::string& split, const Cursor& made_after,
                              std::int64_t weights_step, std::int64_t classes,
                              std::vector<float> logits, const at::Tensor& targets,
                              std::span<const std::uint32_t> indices) {
-  const auto* label = targets.const_data_ptr<std::int64_t>();
-  std::vector<std::uint8_t> labels(indices.size());
-  for (std::size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<std::uint8_t>(label[i]);
   return {.split = split,
           .epoch = made_after.epoch,
           .step = made_after.global_step,
           .weights_step = weights_step,
           .classes = classes,
           .logits = std::move(logits),
-          .labels = std::move(labels),
+          .labels = narrow_labels(targets),
           .samples = {indices.begin(), indices.end()}};
 }
 
@@ -52,15 +48,7 @@ std::vector<float> Trainer::validate() {
 
 // On the root one entry a rank; elsewhere nothing.
 std::vector<PhaseSeconds> Trainer::gather_seconds() {
-  std::vector<std::vector<std::byte>> parts;
-  world_.gather_bytes(std::as_bytes(std::span(&epoch_seconds_, 1)), parts);
-  std::vector<PhaseSeconds> by_rank(parts.size());
-  for (std::size_t rank = 0; rank < parts.size(); ++rank) {
-    LOCKSTEP_CHECK(parts[rank].size() == sizeof(PhaseSeconds), "rank {} gave {} bytes", rank,
-                   parts[rank].size());
-    std::memcpy(&by_rank[rank], parts[rank].data(), sizeof(PhaseSeconds));
-  }
-  return by_rank;
+  return world_.gather_values(std::span<const PhaseSeconds>(&epoch_seconds_, 1));
 }
 
 void Trainer::swap_in_average() {

@@ -47,6 +47,23 @@ TEST(ShardOf, WrongArgumentsAreRefused) {
   EXPECT_THROW(shard_of({10, 0}, 0, 1), Error);
 }
 
+TEST(Chunks, AreConsecutiveFullAndComplete) {
+  for (std::int64_t count = 0; count <= 40; ++count) {
+    for (std::int64_t size = 1; size <= 41; ++size) {
+      std::int64_t next = 0;
+      for (std::int64_t i = 0; i < chunk_count(count, size); ++i) {
+        const Range chunk = chunk_at(i, size, count);
+        EXPECT_EQ(chunk.begin, next);
+        EXPECT_GE(chunk.size(), 1);
+        EXPECT_TRUE(chunk.size() == size || chunk.end == count);
+        next = chunk.end;
+      }
+      EXPECT_EQ(next, count);
+    }
+  }
+  EXPECT_THROW(chunk_count(1, 0), Error);
+}
+
 // All ranks walk through one epoch; what they saw, in the order of steps and ranks.
 std::vector<std::uint32_t> epoch_over_ranks(const Sampler& sampler, std::uint32_t epoch,
                                             int ranks) {

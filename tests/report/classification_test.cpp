@@ -141,6 +141,24 @@ TEST(Calibration, OfOneWhoIsAlwaysSureAndRightIsPerfect) {
   EXPECT_EQ(calibration_of(wrong, 10).expected_error, 1);
 }
 
+TEST(Softmax, IsExactWhereItCanBeAndNoNumberWhereItIsNone) {
+  const auto of = [](std::vector<float> logits) {
+    std::vector<double> probabilities(logits.size());
+    softmax(logits, probabilities);
+    return probabilities;
+  };
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  EXPECT_THAT(of({3}), testing::ElementsAre(1));
+  EXPECT_THAT(of({5, 5, 5, 5}), testing::Each(0.25));
+  EXPECT_THAT(of({3e38f, 0}), testing::ElementsAre(1, 0));  // no overflow
+  EXPECT_THAT(of({-kInfinity, 7, 7}), testing::ElementsAre(0, 0.5, 0.5));
+  for (const float wrong : {kInfinity, std::nanf("")}) {
+    for (const double p : of({1, wrong, 2})) EXPECT_TRUE(std::isnan(p));
+    for (const double p : of({wrong, 1, 2})) EXPECT_TRUE(std::isnan(p));
+  }
+  for (const double p : of({-kInfinity, -kInfinity})) EXPECT_TRUE(std::isnan(p));
+}
+
 TEST(Mistakes, AreAllThatAreWrongWithTheLargestGapFirst) {
   for (std::uint64_t seed = 0; seed < 100; ++seed) {
     const Predictions predictions = some(seed);

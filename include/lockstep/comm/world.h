@@ -80,6 +80,20 @@ class World {
   /// One entry a rank, everywhere.
   std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> own);
 
+  /// At the root the values of all ranks, in rank order; elsewhere nothing. Ranks may give
+  /// different numbers of them.
+  template <typename T>
+  requires std::is_trivially_copyable_v<T> std::vector<T> gather_values(std::span<const T> own) {
+    std::vector<std::vector<std::byte>> parts;
+    gather_bytes(std::as_bytes(own), parts);
+    std::vector<T> all;
+    for (const auto& part : parts) {
+      const std::size_t have = all.size();
+      all.resize(have + part.size() / sizeof(T));
+      if (!part.empty()) std::memcpy(all.data() + have, part.data(), part.size());
+    }
+    return all;
+  }
   template <typename T>
   requires std::is_trivially_copyable_v<T> T broadcast_value(T value, int root = 0) {
     broadcast(std::as_writable_bytes(std::span(&value, 1)), root);

@@ -18,6 +18,12 @@ struct Range {
 /// (larger ones first). Parts are empty where shards outnumber elements. 0 <= shard < shards.
 Range shard_of(Range whole, int shard, int shards);
 
+/// How many chunks `count` samples are cut into: of `size` each (>= 1), the last one of what is
+/// left.
+std::int64_t chunk_count(std::int64_t count, std::int64_t size);
+/// The samples of one of them.
+Range chunk_at(std::int64_t index, std::int64_t size, std::int64_t count);
+
 /// What happens to samples left over at an epoch's end that do not fill a global batch: trained on
 /// as a smaller batch, or left out (other ones in each epoch).
 enum class LastBatch { kKeep, kDrop };

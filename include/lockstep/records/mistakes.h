@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "lockstep/records/predictions.h"
@@ -13,7 +14,10 @@ namespace lockstep {
 /// it is the first.
 std::size_t predicted_class(const Predictions& predictions, std::size_t sample);
 
-/// softmax, in double: [n, classes].
+/// In double, into `probabilities` of the same size (>= 1). All are NaN where a
+/// logit is NaN or the largest one infinite.
+void softmax(std::span<const float> logits, std::span<double> probabilities);
+/// The softmax of each sample: [n, classes].
 std::vector<double> probabilities_of(const Predictions& predictions);
 
 /// A misclassified sample.

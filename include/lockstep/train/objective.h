@@ -97,6 +97,9 @@ class PerSample : public Objective {
   std::string metric_name_;
 };
 
+/// The labels int64 [n] of a classification, each below kMostClasses.
+std::vector<std::uint8_t> narrow_labels(const at::Tensor& targets);
+
 /// From logits [n, classes] and the labels of the n samples, in the order given: cross-entropy and
 /// all sums in double, the prediction being the first largest logit. Bits depend on nothing else.
 Evaluation summarise(std::span<const float> logits, std::span<const std::uint8_t> labels,

@@ -30,7 +30,7 @@ class Classifier {
   Classifier(std::vector<std::shared_ptr<Network>> networks, const ComputeDevice& device,
              const ClassifierOptions& options);
 
-  /// [images.count, kClasses], NaN where a network gives no finite number. Copy c (from 1) of an
+  /// [images.count, kClasses], NaN where softmax gives none. Copy c (from 1) of an
   /// image undergoes draw_affine(augmentation, seed, epoch = c, sample = keys[i]). All images go
   /// through a network at once: the bits of a result depend on what else is in `images`, so that
   /// callers cut their data alike whatever the number of ranks.
