@@ -40,7 +40,8 @@ ModuleBuffers::ModuleBuffers(const torch::nn::Module& module) {
                       .shape = own.sizes().vec(),
                       .offset = bytes / std::int64_t{sizeof(float)},
                       .count = (size + 3) / std::int64_t{sizeof(float)},
-                      .padded = padded / std::int64_t{sizeof(float)}});
+                      .padded = padded / std::int64_t{sizeof(float)},
+                      .type = own.scalar_type()});
     buffers_.push_back({.own = own, .value = {}, .change = change_count_});
     bytes += padded;
     change_count_ += own.numel();

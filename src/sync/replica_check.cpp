@@ -1,11 +1,15 @@
 #include "lockstep/sync/replica_check.h"
 
+#include <c10/util/accumulate.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <map>
 #include <optional>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "lockstep/base/cast.h"
@@ -47,38 +51,64 @@ bool has_rival(const std::vector<Sha256Digest>& digests, const Sha256Digest& ref
 struct Difference {
   std::int64_t element = -1;  // the first; -1: none
   std::int64_t count = 0;
-  float own = 0;
-  float expected = 0;
+  std::array<std::byte, sizeof(std::int64_t)> own{}, expected{};  // of that element
 };
 
 // Bits are compared, since NaN differs from itself and -0 does not differ from 0.
-Difference compare(const float* own, const std::vector<float>& expected) {
+Difference compare(std::span<const std::byte> own, std::span<const std::byte> expected,
+                   std::size_t size) {
   Difference found;
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    if (std::memcmp(own + i, &expected[i], sizeof(float)) == 0) continue;
-    if (found.count++ > 0) continue;
-    found.element = static_cast<std::int64_t>(i);
-    found.own = own[i];
-    found.expected = expected[i];
+  for (std::size_t at = 0; at < expected.size(); at += size) {
+    const auto mine = own.subspan(at, size), others = expected.subspan(at, size);
+    if (std::ranges::equal(mine, others) || found.count++ > 0) continue;
+    found.element = checked_cast<std::int64_t>(at / size);
+    std::ranges::copy(mine, found.own.begin());
+    std::ranges::copy(others, found.expected.begin());
   }
   return found;
+}
+
+template <typename T>
+T value_of(const std::array<std::byte, sizeof(std::int64_t)>& bytes) {
+  T value;
+  std::memcpy(&value, bytes.data(), sizeof(T));
+  return value;
+}
+
+// "0x1.8p+1 (3)"; a whole number as it is.
+std::string element_text(const std::array<std::byte, sizeof(std::int64_t)>& bytes,
+                         c10::ScalarType type) {
+  switch (type) {
+    case c10::ScalarType::Long:
+      return std::to_string(value_of<std::int64_t>(bytes));
+    case c10::ScalarType::Int:
+      return std::to_string(value_of<std::int32_t>(bytes));
+    case c10::ScalarType::Byte:
+    case c10::ScalarType::Bool:
+      return std::to_string(value_of<std::uint8_t>(bytes));
+    default:
+      const auto value = value_of<float>(bytes);
+      return fmt::format("{:a} ({})", value, value);
+  }
 }
 
 // The first wrong rank's first wrong element of one tensor. Collective.
 std::string first_difference(World& world, const at::Tensor& values, const std::string& name,
                              const FlatParameters::View& view, int reference_rank) {
-  const float* own = values.const_data_ptr<float>() + view.offset;
-  std::vector<float> expected(own, own + view.count);
-  world.broadcast(std::as_writable_bytes(std::span(expected)), reference_rank);
-  const std::vector<Difference> all = world.all_gather_value(compare(own, expected));
+  const std::size_t size = c10::elementSize(view.type);
+  const std::int64_t count = c10::multiply_integers(view.shape);
+  const auto own =
+      bytes_of(values, view.offset, view.count).first(checked_cast<std::size_t>(count) * size);
+  std::vector<std::byte> expected(own.begin(), own.end());
+  world.broadcast(expected, reference_rank);
+  const std::vector<Difference> all = world.all_gather_value(compare(own, expected, size));
   const auto first =
       std::ranges::find_if(all, [](const Difference& difference) { return difference.count > 0; });
   if (first == all.end()) return {};
-  return fmt::format(
-      "; {}[{}] is {:a} ({}) on rank {} and {:a} ({}) on rank {}, {} of {} values "
-      "differ",
-      name, first->element, first->own, first->own, first - all.begin(), first->expected,
-      first->expected, reference_rank, format_count(first->count), format_count(view.count));
+  return fmt::format("; {}[{}] is {} on rank {} and {} on rank {}, {} of {} values differ", name,
+                     first->element, element_text(first->own, view.type), first - all.begin(),
+                     element_text(first->expected, view.type), reference_rank,
+                     format_count(first->count), format_count(count));
 }
 
 /// What differs between ranks: the kinds ("weights and optimizer state"), the tensors, and the

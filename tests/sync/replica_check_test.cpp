@@ -119,5 +119,29 @@ TEST(ReplicaCheck, NamesWhatElseDiffers) {
   }
 }
 
+// A counter's bits taken for a float would be 0x1.8p-148.
+TEST(ReplicaCheck, ShowsWholeNumbersAsWhatTheyAre) {
+  World world = start_world();
+  if (world.size() == 1) GTEST_SKIP() << "one rank has no replica to differ from";
+  const std::pair<at::ScalarType, std::int64_t> kinds[] = {
+      {at::kLong, -(std::int64_t{1} << 40)}, {at::kInt, -7}, {at::kByte, 200}, {at::kBool, 1}};
+  for (const auto& [type, value] : kinds) {
+    torch::nn::Module module;
+    const at::Tensor counts = at::zeros({3}, type);
+    if (world.rank() == 1) counts[2] = value;
+    module.register_buffer("counts", counts);
+    const ModuleBuffers buffers(module);
+    const FlatParameters parameters(small_network(), at::kCPU);
+    const std::vector<Replica> replicas{{"buffers", "", buffers.values(), &buffers.views()}};
+    try {
+      check_replicas(world, parameters.views(), replicas, "step 12");
+      FAIL() << "expected an Error";
+    } catch (const AgreedError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("; counts[2] is " + std::to_string(value) +
+                                          " on rank 1 and 0 on rank 0, 1 of 3 values differ"));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace lockstep
