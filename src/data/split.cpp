@@ -1,5 +1,7 @@
 #include "lockstep/data/split.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -9,6 +11,7 @@
 
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
+#include "lockstep/base/hash.h"
 #include "lockstep/base/random.h"
 
 namespace lockstep {
@@ -56,7 +59,7 @@ Split split(std::int64_t count, std::span<const std::uint8_t> labels, const Data
          source, count, fraction, count - validation, validation);
   }
   if (options.stratify && labels.empty()) {
-    fail(ExitCode::kBadData, "{}: a stratified split needs labels, and there are none", source);
+    fail(ExitCode::kUsage, "{}: a stratified split needs labels, and there are none", source);
   }
 
   std::array<std::int64_t, kClasses> quotas{};
@@ -90,6 +93,15 @@ Split split(std::int64_t count, std::span<const std::uint8_t> labels, const Data
 
 Split split_dataset(const Dataset& dataset, const DataOptions& options) {
   return split(dataset.count, dataset.labels, options, dataset.source);
+}
+
+std::string sha256_of(const Split& split) {
+  Sha256 hash;
+  for (const auto* part : {&split.training, &split.validation}) {
+    hash.update(fmt::format("lockstep split {}\n", part->size()));
+    hash.update(std::as_bytes(std::span(*part)));
+  }
+  return to_hex(hash.finish());
 }
 
 Split split_samples(std::int64_t count, const DataOptions& options, const std::string& source) {

@@ -87,6 +87,7 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
   state_.global_batch = global_batch_;
   state_.training_samples = checked_cast<std::int64_t>(task_.split.training.size());
   state_.data_sha256 = task_.data->sha256();
+  state_.split_sha256 = sha256_of(task_.split);
   if (const Dataset* images = task_.data->images()) {
     state_.image_shape = {images->channels, images->height, images->width};
   }

@@ -54,6 +54,12 @@ TrainingState Trainer::check_state(const CheckpointStore::Loaded& loaded) const 
          "the checkpoint was trained on other data ({} training samples, SHA-256 {}; now {}, {})",
          stored.training_samples, stored.data_sha256, state_.training_samples, state_.data_sha256);
   }
+  if (!stored.split_sha256.empty() && stored.split_sha256 != state_.split_sha256) {
+    fail(ExitCode::kSettings,
+         "the checkpoint was trained on another split of these data into training and validation "
+         "(SHA-256 {}, now {})",
+         stored.split_sha256, state_.split_sha256);
+  }
   require_position(stored, loaded.global_step, steps_per_epoch(),
                    (loaded.directory / kStateFile).string());
   if (stored.numerics != state_.numerics) {
@@ -77,10 +83,12 @@ void Trainer::restore(const CheckpointStore::Loaded* loaded) {
   const auto settings = std::move(state_.settings);
   const auto numerics = std::move(state_.numerics);
   const auto image_shape = std::move(state_.image_shape);
+  const auto split_sha256 = std::move(state_.split_sha256);
   state_ = decode_state(world_.broadcast_text(std::move(json)), kStateFile);
   state_.settings = settings;
   state_.numerics = numerics;
   state_.image_shape = image_shape;
+  state_.split_sha256 = split_sha256;
   schedule_->load(state_.schedule);
   optimizer_->set_step_count(state_.optimizer_steps);
   stop_early_ = config_.train.early_stopping > 0 &&

@@ -91,6 +91,9 @@ TrainingState decode_checked(const Json& json) {
   state.global_batch = whole<std::int64_t>(json.at("global_batch"));
   state.training_samples = whole<std::int64_t>(json.at("training_samples"));
   state.data_sha256 = json.at("data_sha256").get<std::string>();
+  if (json.contains("split_sha256")) {
+    state.split_sha256 = json.at("split_sha256").get<std::string>();
+  }
   if (json.contains("image_shape")) state.image_shape = decode_shape(json.at("image_shape"));
   state.numerics = json.at("numerics").get<std::string>();
   state.settings = json.at("settings").get<std::map<std::string, std::string>>();
@@ -146,6 +149,7 @@ std::string encode_state(const TrainingState& state) {
             {"schedule", Json::parse(state.schedule)},
             {"numerics", state.numerics},
             {"settings", state.settings}};
+  if (!state.split_sha256.empty()) json["split_sha256"] = state.split_sha256;
   if (!state.image_shape.empty()) json["image_shape"] = state.image_shape;
   if (state.skipped_steps > 0) json["skipped_steps"] = state.skipped_steps;
   return json.dump(2) + "\n";

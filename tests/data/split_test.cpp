@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "files.h"
@@ -58,6 +59,21 @@ TEST(Split, IsDisjointCompleteAscendingAndOfTheRightSize) {
       }
     }
   }
+}
+
+TEST(Split, HasADigestOfBothParts) {
+  const Split split{.training = {0, 1, 2}, .validation = {3, 4}};
+  std::set<std::string> digests{sha256_of(split)};
+  for (const Split& other : {Split{.training = {0, 1, 3}, .validation = {2, 4}},
+                             Split{.training = {1, 0, 2}, .validation = {3, 4}},
+                             Split{.training = {0, 1, 2}, .validation = {3, 5}},
+                             Split{.training = {0, 1}, .validation = {2, 3, 4}},
+                             Split{.training = {0, 1, 2, 3, 4}, .validation = {}},
+                             Split{.training = {0, 1, 2}, .validation = {}}}) {
+    digests.insert(sha256_of(other));
+  }
+  EXPECT_EQ(digests.size(), 7u);
+  EXPECT_EQ(sha256_of(Split(split)), sha256_of(split));
 }
 
 TEST(Split, IsAFunctionOfItsSeed) {
@@ -125,7 +141,7 @@ TEST(Split, WrongOptionsAreRefused) {
   Dataset unlabelled = uneven(100);
   unlabelled.labels.clear();
   EXPECT_NO_THROW(split_dataset(unlabelled, with(0.1)));
-  expect_error(ExitCode::kBadData, HasSubstr("needs labels"),
+  expect_error(ExitCode::kUsage, HasSubstr("needs labels"),
                [&] { split_dataset(unlabelled, with(0.1, true)); });
 }
 

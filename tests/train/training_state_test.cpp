@@ -42,6 +42,7 @@ TEST(TrainingState, ReadsBackToTheSameBits) {
   std::mt19937_64 random(1);
   state.skipped_steps = 3;
   state.image_shape = {3, 28, 20};
+  state.split_sha256 = std::string(64, 'a');
   EXPECT_EQ(decode_state(encode_state(state), "x"), state);
   for (int i = 0; i < 1000; ++i) {
     state.epoch_sums.loss = std::uniform_real_distribution<double>(0, 1e6)(random);

@@ -68,6 +68,7 @@ struct TrainingState {
   std::int64_t global_batch = 0;  ///< resolved
   std::int64_t training_samples = 0;
   std::string data_sha256;                ///< of the training dataset
+  std::string split_sha256;               ///< of its split; empty in older ones
   std::vector<std::int64_t> image_shape;  ///< [C,H,W]; empty in older ones, and without images
   std::string numerics;                   ///< of all ranks: a fact, not a condition
   std::map<std::string, std::string> settings;  ///< those that define the numbers
