@@ -58,8 +58,9 @@ std::string data_text(const report::Launch& launch) {
   for (const report::SplitFacts& split : launch.splits) {
     splits.push_back(fmt::format("{} {}", format_count(split.samples), split.name));
   }
-  return fmt::format("{} images of {}, from {}", fmt::join(splits, ", "),
-                     fmt::join(launch.shape, "x"), launch.data_source);
+  return fmt::format("{} {} of {}, from {}", fmt::join(splits, ", "),
+                     launch.images ? "images" : "samples", fmt::join(launch.shape, "x"),
+                     launch.data_source);
 }
 
 // Settings that define the numbers and are not the default.
@@ -96,12 +97,12 @@ std::string head_text(const RunFacts& facts, std::size_t columns) {
                  columns);
   }
   if (history.test) {
-    text += line(
-        "test",
-        fmt::format(
-            "{}, {} {}", loss_text(history.test->loss, history.metric, history.test->metric, ", "),
-            format_count(history.test->samples), history.has_accuracy() ? "images" : "samples"),
-        columns);
+    text +=
+        line("test",
+             fmt::format("{}, {} {}",
+                         loss_text(history.test->loss, history.metric, history.test->metric, ", "),
+                         format_count(history.test->samples), history.samples_name()),
+             columns);
   }
   return text;
 }

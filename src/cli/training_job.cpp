@@ -36,6 +36,7 @@ Json data_record(const Task& task) {
   const Objective& objective = *task.objective;
   Json record{{"source", task.data->source()},
               {"sha256", task.data->sha256()},
+              {"kind", kind_of(*task.data)},
               {"shape", task.data->inputs().shape},
               {"training", samples_record(objective, *task.data, task.split.training)},
               {"validation", samples_record(objective, *task.data, task.split.validation)}};

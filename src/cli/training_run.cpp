@@ -36,7 +36,7 @@ void log_split(const Task& task, const std::string& name, const SampleSource& so
 }
 
 void log_data(const Task& task) {
-  const std::string kind = task.data->images() != nullptr ? "images" : "samples";
+  const std::string kind = kind_of(*task.data);
   log_info("data: {} ({} {} of {})", task.data->source(), format_count(task.data->size()), kind,
            fmt::format("{}", fmt::join(task.data->inputs().shape, "x")));
   std::string head = fmt::format("  {:<11}{:>7} ", "split", kind);
@@ -156,7 +156,7 @@ ExitCode run_training(Session& session, const Settings& settings,
       const Evaluation& result = test->evaluation;
       log_info("test: {} ({} {}, {})",
                loss_text(result.loss, result.metric_name, result.metric, ", "),
-               format_count(result.samples), task.test->images() != nullptr ? "images" : "samples",
+               format_count(result.samples), kind_of(*task.test),
                test->best ? "best checkpoint" : "last weights");
     }
   }

@@ -9,7 +9,7 @@
 
 namespace lockstep::report {
 
-Chart reliability_chart(const Calibration& calibration) {
+Chart reliability_chart(const Calibration& calibration, const std::string& samples) {
   Chart chart{.id = "reliability",
               .title = "Reliability",
               .description = {},
@@ -27,8 +27,8 @@ Chart reliability_chart(const Calibration& calibration) {
     if (bin.samples == 0) continue;
     const double gap = 0.06 * (bin.high - bin.low);
     boxes.boxes.push_back({bin.low + gap, bin.high - gap, 0, bin.accuracy});
-    chart.description += fmt::format("{:.2f} to {:.2f}: {} images, {:.1f} % right. ", bin.low,
-                                     bin.high, bin.samples, 100 * bin.accuracy);
+    chart.description += fmt::format("{:.2f} to {:.2f}: {} {}, {:.1f} % right. ", bin.low, bin.high,
+                                     bin.samples, samples, 100 * bin.accuracy);
   }
   chart.series.push_back(std::move(boxes));
   chart.series.push_back({.label = "perfect calibration",
@@ -38,19 +38,20 @@ Chart reliability_chart(const Calibration& calibration) {
   return chart;
 }
 
-Chart confidence_chart(const Calibration& calibration) {
-  Chart chart{.id = "confidence",
-              .title = "How sure it was",
-              .description =
-                  "Number of images by probability of the prediction, on a logarithmic "
-                  "scale; the table below has the numbers.",
-              .x_label = "probability of the prediction",
-              .y_label = "images",
-              .log_y = true,
-              .high_x = 1,
-              .marks = {},
-              .series = {}};
-  Series boxes{.label = "images in the bin",
+Chart confidence_chart(const Calibration& calibration, const std::string& samples) {
+  Chart chart{
+      .id = "confidence",
+      .title = "How sure it was",
+      .description = fmt::format("Number of {} by probability of the prediction, on a logarithmic "
+                                 "scale; the table below has the numbers.",
+                                 samples),
+      .x_label = "probability of the prediction",
+      .y_label = samples,
+      .log_y = true,
+      .high_x = 1,
+      .marks = {},
+      .series = {}};
+  Series boxes{.label = samples + " in the bin",
                .style = Series::Style::kBoxes,
                .color = 2,
                .points = {},

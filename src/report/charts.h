@@ -20,8 +20,9 @@ std::optional<Chart> rate_chart(std::span<const Run> runs);
 std::optional<Chart> throughput_chart(std::span<const Run> runs);
 
 // Of one run.
-Chart reliability_chart(const Calibration& calibration);
-Chart confidence_chart(const Calibration& calibration);
+/// `samples`: what they are called, "images".
+Chart reliability_chart(const Calibration& calibration, const std::string& samples);
+Chart confidence_chart(const Calibration& calibration, const std::string& samples);
 Chart class_chart(const std::vector<SplitFacts>& splits);
 
 /// How often each pixel value occurs in one part of a data set.

@@ -31,7 +31,7 @@ std::vector<std::string> run_heads(std::span<const Run> runs) {
 
 // A result of each run, and how it differs from the first run's.
 struct Result {
-  const char* name;
+  std::string name;
   std::function<std::optional<double>(const Run&)> value;
   std::function<std::string(double)> show;
   std::function<std::string(double)> show_difference;
@@ -41,7 +41,18 @@ std::string points(double difference) { return fmt::format("{:+.2f} points", 100
 
 std::string signed_number(double difference) { return fmt::format("{:+.4g}", difference); }
 
-std::vector<Result> results() {
+// The other metrics than accuracy, each once.
+std::vector<std::string> other_metrics(std::span<const Run> runs) {
+  std::vector<std::string> names;
+  for (const Run& run : runs) {
+    const std::string& name = run.history.metric;
+    if (name.empty() || run.history.has_accuracy()) continue;
+    if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+  }
+  return names;
+}
+
+std::vector<Result> results(std::span<const Run> runs) {
   using Optional = std::optional<double>;
   const auto of_test = [](auto member) {
     return [member](const Run& run) -> Optional {
@@ -55,51 +66,73 @@ std::vector<Result> results() {
       return run.summary.best->*member;
     };
   };
-  const auto accuracy_of = [](auto value) {
-    return [value](const Run& run) -> Optional {
-      if (!run.history.has_accuracy()) return std::nullopt;
+  const auto metric_of = [](const std::string& metric, auto value) {
+    return [metric, value](const Run& run) -> Optional {
+      if (run.history.metric != metric) return std::nullopt;
       return value(run);
     };
   };
   const auto as_percent = [](double value) { return percent(value); };
   const auto as_number = [](double value) { return number(value); };
   const auto as_count = [](double value) { return count(static_cast<std::int64_t>(value)); };
-  return {
-      {"Test accuracy", accuracy_of(of_test(&EvaluationRecord::metric)), as_percent, points},
-      {"Test errors",
-       [](const Run& run) -> Optional {
-         if (!run.history.test || run.history.test->confusion.empty()) return std::nullopt;
-         return static_cast<double>(run.summary.errors);
-       },
-       as_count, signed_number},
-      {"Test loss", of_test(&EvaluationRecord::loss), as_number, signed_number},
-      {"Best validation accuracy", accuracy_of(of_best(&EvaluationRecord::metric)), as_percent,
-       points},
-      {"Its loss", of_best(&EvaluationRecord::loss), as_number, signed_number},
-      {"Its epoch",
-       [](const Run& run) -> Optional {
-         if (run.summary.best == nullptr) return std::nullopt;
-         return static_cast<double>(run.summary.best->epoch);
-       },
-       as_count, signed_number},
-      {"Expected calibration error",
-       [](const Run& run) -> Optional {
-         if (!run.summary.calibration) return std::nullopt;
-         return run.summary.calibration->expected_error;
-       },
-       as_percent, points},
-      {"Samples per second", [](const Run& run) { return run.summary.throughput; }, as_number,
-       signed_number},
-      {"Training time",
-       [](const Run& run) -> Optional {
-         if (run.history.epochs.empty()) return std::nullopt;
-         return run.summary.training_seconds;
-       },
-       duration,
-       [](double seconds) {
-         return fmt::format("{}{}", seconds < 0 ? "-" : "+", format_duration(std::abs(seconds)));
-       }},
+  const auto test_metric = of_test(&EvaluationRecord::metric);
+  const auto best_metric = of_best(&EvaluationRecord::metric);
+  const std::vector<std::string> others = other_metrics(runs);
+  std::vector<Result> all;
+  const auto add_metrics = [&](const std::string& split, const auto& value) {
+    for (const std::string& name : others) {
+      all.push_back({split + " " + escape(name), metric_of(name, value), as_number, signed_number});
+    }
   };
+  const bool any_accuracy =
+      std::ranges::any_of(runs, [](const Run& run) { return run.history.has_accuracy(); });
+  if (any_accuracy) {
+    all.push_back({"Test accuracy", metric_of("accuracy", test_metric), as_percent, points});
+    all.push_back({"Test errors",
+                   [](const Run& run) -> Optional {
+                     if (!run.history.test || run.history.test->confusion.empty()) {
+                       return std::nullopt;
+                     }
+                     return static_cast<double>(run.summary.errors);
+                   },
+                   as_count, signed_number});
+  }
+  add_metrics("Test", test_metric);
+  all.push_back({"Test loss", of_test(&EvaluationRecord::loss), as_number, signed_number});
+  if (any_accuracy) {
+    all.push_back(
+        {"Best validation accuracy", metric_of("accuracy", best_metric), as_percent, points});
+  }
+  add_metrics("Best validation", best_metric);
+  all.push_back({any_accuracy || !others.empty() ? "Its loss" : "Best validation loss",
+                 of_best(&EvaluationRecord::loss), as_number, signed_number});
+  all.push_back({"Its epoch",
+                 [](const Run& run) -> Optional {
+                   if (run.summary.best == nullptr) return std::nullopt;
+                   return static_cast<double>(run.summary.best->epoch);
+                 },
+                 as_count, signed_number});
+  if (any_accuracy) {
+    all.push_back({"Expected calibration error",
+                   [](const Run& run) -> Optional {
+                     if (!run.summary.calibration) return std::nullopt;
+                     return run.summary.calibration->expected_error;
+                   },
+                   as_percent, points});
+  }
+  all.push_back({"Samples per second", [](const Run& run) { return run.summary.throughput; },
+                 as_number, signed_number});
+  all.push_back({"Training time",
+                 [](const Run& run) -> Optional {
+                   if (run.history.epochs.empty()) return std::nullopt;
+                   return run.summary.training_seconds;
+                 },
+                 duration,
+                 [](double seconds) {
+                   return fmt::format("{}{}", seconds < 0 ? "-" : "+",
+                                      format_duration(std::abs(seconds)));
+                 }});
+  return all;
 }
 
 std::vector<Cell> result_row(const Result& result, std::span<const Run> runs) {
@@ -141,29 +174,57 @@ std::vector<std::string> setting_names(std::span<const Run> runs) {
 
 }  // namespace
 
-std::string comparison_headline(std::span<const Run> runs) {
+namespace {
+
+// The run with the highest or lowest value of those that have one; null: none has.
+const Run* best_of(std::span<const Run> runs, bool highest,
+                   const std::function<std::optional<double>(const Run&)>& value) {
   const Run* best = nullptr;
   for (const Run& run : runs) {
-    if (!run.history.has_accuracy() || !run.history.test || !(run.history.test->metric >= 0)) {
-      continue;
-    }
-    if (best == nullptr || run.history.test->metric > best->history.test->metric) best = &run;
+    const auto own = value(run);
+    if (!own || std::isnan(*own)) continue;
+    if (best == nullptr || (highest ? *own > *value(*best) : *own < *value(*best))) best = &run;
   }
-  const std::string lead =
-      best == nullptr
-          ? "None of them has a test accuracy yet."
-          : fmt::format("The highest test accuracy is {}, of {}: {} of {} wrong.",
-                        percent(best->history.test->metric), escape(best->label),
-                        count(best->summary.errors), count(best->history.test->samples));
+  return best;
+}
+
+std::string comparison_lead(std::span<const Run> runs) {
+  const Run* best = best_of(runs, true, [](const Run& run) -> std::optional<double> {
+    if (!run.history.has_accuracy() || !run.history.test) return std::nullopt;
+    return run.history.test->metric;
+  });
+  if (best != nullptr) {
+    return fmt::format("The highest test accuracy is {}, of {}: {} of {} wrong.",
+                       percent(best->history.test->metric), escape(best->label),
+                       count(best->summary.errors), count(best->history.test->samples));
+  }
+  if (std::ranges::any_of(runs, [](const Run& run) { return run.history.has_accuracy(); })) {
+    return "None of them has a test accuracy yet.";
+  }
+  for (const Run& run : runs) {
+    if (run.history.metric != runs[0].history.metric) return "They have different metrics.";
+  }
+  best = best_of(runs, false, [](const Run& run) -> std::optional<double> {
+    if (!run.history.test) return std::nullopt;
+    return run.history.test->loss;
+  });
+  if (best == nullptr) return "None of them has a test loss yet.";
+  return fmt::format("The lowest test loss is {}, of {}.", number(best->history.test->loss),
+                     escape(best->label));
+}
+
+}  // namespace
+
+std::string comparison_headline(std::span<const Run> runs) {
   return fmt::format(
       "<header><p class=\"eyebrow\">lockstep training runs</p>\n<h1>{} runs compared</h1>\n<p "
       "class=\"lead\">{}</p></header>\n",
-      runs.size(), lead);
+      runs.size(), comparison_lead(runs));
 }
 
 std::string result_section(std::span<const Run> runs) {
   std::vector<std::vector<Cell>> rows;
-  for (const Result& result : results()) rows.push_back(result_row(result, runs));
+  for (const Result& result : results(runs)) rows.push_back(result_row(result, runs));
   std::vector<Cell> states{{"State"}};
   for (const Run& run : runs) states.push_back({escape(run.history.status_text())});
   rows.push_back(std::move(states));

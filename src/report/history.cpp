@@ -137,8 +137,8 @@ std::optional<Predictions> matching_predictions(const History& history, std::str
     if (record != nullptr && !record->confusion.empty()) {
       notes.push_back(fmt::format(
           "{} is not there (runs of lockstep before reports write none): no calibration and no "
-          "pictures of errors for the {} images.",
-          file, split));
+          "{}errors for the {} {}.",
+          file, history.of_images() ? "pictures of " : "", split, history.samples_name()));
     }
     return std::nullopt;
   }
@@ -291,6 +291,16 @@ void read_decisions(std::string_view text, const std::string& origin, History& h
   });
 }
 
+// Older ones do not say it.
+bool has_images(const JsonRecord& data, const std::string& metric) {
+  if (!data.has("kind")) return metric == "accuracy";
+  const std::string kind = data.text("kind");
+  if (kind != "images" && kind != "samples") {
+    fail(ExitCode::kBadData, "{}: kind {}: expected images or samples", data.place(), kind);
+  }
+  return kind == "images";
+}
+
 Launch parse_launch(std::string_view text, const std::string& origin) {
   const JsonRecord record(text, origin);
   const JsonRecord data = record.object("data");
@@ -305,9 +315,11 @@ Launch parse_launch(std::string_view text, const std::string& origin) {
                 .data_sha256 = data.text("sha256"),
                 .test_source = {},
                 .test_sha256 = {},
+                .images = true,
                 .shape = data.counts("shape"),
                 .metric = record.has("metric") ? record.text("metric") : "accuracy",
                 .splits = {}};
+  launch.images = has_images(data, launch.metric);
   if (record.has("parameters")) launch.parameters = record.count("parameters");
   launch.splits.push_back(split_facts("training", data.object("training")));
   launch.splits.push_back(split_facts("validation", data.object("validation")));

@@ -19,11 +19,14 @@ constexpr std::size_t kMostMistakes = 24;
 std::string whose(const Run& run) {
   const EvaluationRecord& judged = *run.summary.judged;
   if (run.summary.split == "test") {
-    return fmt::format("the {} test images", count(judged.samples));
+    return fmt::format("the {} test {}", count(judged.samples), run.history.samples_name());
   }
-  return fmt::format("the {} validation images, after epoch {}", count(judged.samples),
-                     judged.epoch);
+  return fmt::format("the {} validation {}, after epoch {}", count(judged.samples),
+                     run.history.samples_name(), judged.epoch);
 }
+
+// At the head of a sentence or a column.
+const char* samples_title(const Run& run) { return run.history.of_images() ? "Images" : "Samples"; }
 
 // On a logarithmic scale from one sample to the most frequent confusion.
 double shade(std::int64_t samples, std::int64_t most) {
@@ -96,8 +99,9 @@ std::string confusion_section(const Run& run) {
     }
     rows.push_back(std::move(row));
   }
-  std::string caption =
-      "Rows: the label. Columns: what it was taken for. Images, and below them percent of the row.";
+  std::string caption = fmt::format(
+      "Rows: the label. Columns: what it was taken for. {}, and below them percent of the row.",
+      samples_title(run));
   if (most > 0) {
     caption += fmt::format(" Errors are shaded on a logarithmic scale, from 1 to {}.", count(most));
   }
@@ -113,7 +117,8 @@ std::string mistake_section(const Run& run, ImageSource& images, std::string& pr
   if (mistakes.empty()) {
     return section("errors", title, fmt::format("<p>None: all of {} are right.</p>\n", whose(run)));
   }
-  ImageSource::Found found = find_images(run, images);
+  ImageSource::Found found;
+  if (run.history.of_images()) found = find_images(run, images);
   if (found.dataset != nullptr) {
     const Dataset& dataset = *found.dataset;
     const bool drawable = dataset.channels == 1 || dataset.channels == 3;
@@ -127,7 +132,7 @@ std::string mistake_section(const Run& run, ImageSource& images, std::string& pr
       "<p>Of {}: the {} with the largest gap between the probability of the prediction and that of "
       "the label.</p>\n",
       whose(run), count(static_cast<std::int64_t>(mistakes.size())));
-  if (found.dataset == nullptr) {
+  if (run.history.of_images() && found.dataset == nullptr) {
     problem = "The images cannot be shown: " + found.problem;
     content += fmt::format("<p class=\"note\">{}.</p>\n", escape(problem));
   }
@@ -135,10 +140,11 @@ std::string mistake_section(const Run& run, ImageSource& images, std::string& pr
   for (const Mistake& mistake : mistakes) {
     content += fmt::format(
         "<li>{}<dl><div><dt>label <b>{}</b></dt><dd>{}</dd></div><div><dt>taken for "
-        "<b>{}</b></dt><dd>{}</dd></div></dl><p class=\"quiet\">image {}</p></li>\n",
+        "<b>{}</b></dt><dd>{}</dd></div></dl><p class=\"quiet\">{} {}</p></li>\n",
         found.dataset == nullptr ? "" : picture(*found.dataset, mistake, run.summary.split),
         mistake.label, percent(mistake.label_probability, 1), mistake.predicted,
-        percent(mistake.predicted_probability, 1), mistake.sample);
+        percent(mistake.predicted_probability, 1), run.history.of_images() ? "image" : "sample",
+        mistake.sample);
   }
   return section("errors", title, content + "</ul>\n");
 }
@@ -159,12 +165,13 @@ std::string class_section(const Run& run) {
   }
   return section(
       "by-class", "By class",
-      fmt::format("<p>Of {}. Precision: of the images taken for the class, those that are. Recall: "
-                  "of the images of the class, those that were taken for it. F1: their harmonic "
+      fmt::format("<p>Of {0}. Precision: of the {1} taken for the class, those that are. Recall: "
+                  "of the {1} of the class, those that were taken for it. F1: their harmonic "
                   "mean.</p>\n",
-                  whose(run)) +
+                  whose(run), run.history.samples_name()) +
           table("",
-                {"Class", "Precision", "Recall", "F1", "Images", "Missed", "Wrongly taken for it"},
+                {"Class", "Precision", "Recall", "F1", samples_title(run), "Missed",
+                 "Wrongly taken for it"},
                 rows, "numbers"));
 }
 
@@ -189,9 +196,10 @@ std::string calibration_section(const Run& run, Figures& figures) {
   return section(
       "calibration", "Calibration",
       text +
-          figure_grid({figures.draw(reliability_chart(calibration)),
-                       figures.draw(confidence_chart(calibration))}) +
-          table("", {"Probability", "Images", "Mean probability", "Right"}, rows, "numbers"));
+          figure_grid({figures.draw(reliability_chart(calibration, run.history.samples_name())),
+                       figures.draw(confidence_chart(calibration, run.history.samples_name()))}) +
+          table("", {"Probability", samples_title(run), "Mean probability", "Right"}, rows,
+                "numbers"));
 }
 
 }  // namespace lockstep::report

@@ -31,9 +31,9 @@ std::string lead(const Run& run) {
     return fmt::format("The {} loss is {}{}, over {} samples.", summary.split,
                        number(summary.judged->loss), metric, count(summary.judged->samples));
   }
-  return fmt::format("{} of the {} {} images are classified right, {} wrong.",
+  return fmt::format("{} of the {} {} {} are classified right, {} wrong.",
                      percent(summary.judged->metric), count(summary.judged->samples), summary.split,
-                     count(summary.errors));
+                     run.history.samples_name(), count(summary.errors));
 }
 
 std::string metric_tile(const Run& run, const std::string& key, const std::string& split,
@@ -62,7 +62,7 @@ std::string tiles(const Run& run) {
     text += metric_tile(run, "test", "Test", *history.test, whose);
     if (!history.test->confusion.empty()) {
       text += tile("test.errors", "Test errors", count(summary.errors),
-                   fmt::format("of {} images", count(history.test->samples)));
+                   fmt::format("of {} {}", count(history.test->samples), history.samples_name()));
     }
     text += tile("test.loss", "Test loss", number(history.test->loss), loss_kind(run));
   }
@@ -74,7 +74,7 @@ std::string tiles(const Run& run) {
   if (summary.calibration) {
     text +=
         tile("calibration.error", "Calibration error", percent(summary.calibration->expected_error),
-             fmt::format("expected, on the {} images", summary.split));
+             fmt::format("expected, on the {} {}", summary.split, history.samples_name()));
   }
   if (summary.throughput) {
     const std::size_t ranks = history.launches.empty() ? 0 : history.launches.back().hosts.size();
@@ -155,10 +155,12 @@ std::string curve_section(std::span<const Run> runs, Figures& figures) {
   const std::string note =
       runs.size() > 1
           ? "<p>Lines with points: validation. Pale lines: training by epoch.</p>\n"
-          : "<p>Dotted lines: the learning rate changes, to the value beside them. Training "
-            "figures "
-            "are taken while the weights change, with dropout and distorted images where those are "
-            "on: so they may lie below those of the validation.</p>\n";
+          : fmt::format(
+                "<p>Dotted lines: the learning rate changes, to the value beside them. Training "
+                "figures are taken while the weights change, with dropout{} where {} on: so they "
+                "may lie below those of the validation.</p>\n",
+                runs[0].history.of_images() ? " and distorted images" : "",
+                runs[0].history.of_images() ? "those are" : "it is");
   return section("curves", "Learning curves", note + figure_grid(drawn));
 }
 

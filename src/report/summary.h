@@ -28,7 +28,7 @@ struct Summary {
   std::int64_t epochs_done = 0;
   std::int64_t last_step = 0;
   double training_seconds = 0;       ///< the root's, over all complete epochs; no validation
-  std::optional<double> throughput;  ///< images a second over those
+  std::optional<double> throughput;  ///< samples a second over those
   std::vector<PhaseTimes> by_rank;   ///< over the epochs that have them; else the root's alone
   bool all_ranks = false;            ///< whether by_rank is of every rank
   double steps_per_epoch = 0;        ///< 0: not known yet

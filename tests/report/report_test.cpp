@@ -106,6 +106,69 @@ TEST_F(ReportTest, ComparesRuns) {
   EXPECT_THAT(page.html, HasSubstr(" points</small>"));
 }
 
+// A classification of something else: nothing is looked for, and no picture is missed.
+TEST_F(ReportTest, OfSamplesThatAreNoImages) {
+  const auto run = make("run", {});
+  const Report images = report(run);
+  EXPECT_THAT(images.html, HasSubstr("test</data> images"));
+  std::string launch = read_text_file(run / "launch.json");
+  launch.insert(launch.find("\"shape\""), "\"kind\": \"samples\", ");
+  replace_file(run / "launch.json", launch);
+  const Report page = report(run);
+  for (const char* wrong : {"images", "data:image/png", "<th scope=\"col\">Images", ">image "}) {
+    EXPECT_THAT(page.html, Not(HasSubstr(wrong)));
+  }
+  EXPECT_THAT(page.html, HasSubstr("test samples"));
+  EXPECT_THAT(page.html, HasSubstr("taken for <b>"));
+  EXPECT_THAT(page.warnings, Not(Contains(HasSubstr("cannot be shown"))));
+  launch.replace(launch.find("\"samples\", "), 9, "\"sounds\"");
+  replace_file(run / "launch.json", launch);
+  test::expect_error(ExitCode::kBadData, "launch.json: kind sounds: expected images or samples",
+                     [&] { report(run); });
+}
+
+TEST_F(ReportTest, ComparesRunsWithoutAnAccuracy) {
+  std::vector<std::filesystem::path> runs{make("a", {}), make("b", {.seed = 2}),
+                                          make("c", {.seed = 3})};
+  const auto rename = [](const std::filesystem::path& run, const std::string& metric) {
+    std::string launch = read_text_file(run / "launch.json");
+    launch.insert(launch.find("\"data\""), "\"metric\": \"" + metric + "\", ");
+    replace_file(run / "launch.json", launch);
+    std::string records = read_text_file(run / "metrics.jsonl");
+    for (std::size_t at; (at = records.find("\"accuracy\"")) != std::string::npos;) {
+      records.replace(at, 10, "\"" + metric + "\"");
+    }
+    replace_file(run / "metrics.jsonl", records);
+  };
+  rename(runs[1], "error<1>");
+  rename(runs[2], "error<1>");
+  const auto heads = [](const Report& page) {
+    std::vector<std::string> found;
+    const std::string table = page.html.substr(page.html.find("<section id=\"results\""));
+    for (std::size_t at = 0;
+         (at = table.find("<th scope=\"row\">", at)) < table.find("</table>");) {
+      at += 16;
+      found.push_back(table.substr(at, table.find('<', at) - at));
+    }
+    return found;
+  };
+  const Report both = make_report(std::span(runs).first(2), kWithout);
+  EXPECT_THAT(heads(both), testing::ElementsAre(
+                               "Test accuracy", "Test errors", "Test error&lt;1&gt;", "Test loss",
+                               "Best validation accuracy", "Best validation error&lt;1&gt;",
+                               "Its loss", "Its epoch", "Expected calibration error",
+                               "Samples per second", "Training time", "State"));
+  EXPECT_THAT(both.html, HasSubstr("The highest test accuracy is "));
+  const Report others = make_report(std::span(runs).last(2), kWithout);
+  EXPECT_THAT(heads(others),
+              testing::ElementsAre("Test error&lt;1&gt;", "Test loss",
+                                   "Best validation error&lt;1&gt;", "Its loss", "Its epoch",
+                                   "Samples per second", "Training time", "State"));
+  EXPECT_THAT(others.html, HasSubstr("The lowest test loss is "));
+  rename(runs[0], "distance");
+  EXPECT_THAT(make_report(runs, kWithout).html, HasSubstr("They have different metrics."));
+}
+
 TEST_F(ReportTest, SaysTheDecisionsInWords) {
   const auto run = make("run", {});
   replace_file(

@@ -89,6 +89,7 @@ struct Launch {
   std::string data_sha256;
   std::string test_source;
   std::string test_sha256;
+  bool images = true;               ///< its samples are some, and can be looked for
   std::vector<std::int64_t> shape;  ///< of a sample: channels, height, width of an image
   std::string metric;               ///< what is recorded besides the loss; empty: nothing is
   std::vector<SplitFacts> splits;
@@ -119,6 +120,10 @@ struct History {
 
   /// The metric is a share, shown in percent.
   bool has_accuracy() const { return metric == "accuracy"; }
+  /// The samples are images; also where launch.json is not there to say so.
+  bool of_images() const { return launches.empty() || launches.back().images; }
+  /// What the samples are called: "images" or "samples".
+  const char* samples_name() const { return of_images() ? "images" : "samples"; }
   /// The value of a setting; empty where there is none.
   std::string setting(std::string_view name) const;
   /// That of the last decision that found one; null: none, or its record is not here (of a run that

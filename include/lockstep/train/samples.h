@@ -100,6 +100,11 @@ class TensorSamples : public SampleSource {
   std::string source_, sha256_;
 };
 
+/// What its samples are called: "images" where there are some to be shown, else "samples".
+inline const char* kind_of(const SampleSource& source) {
+  return source.images() != nullptr ? "images" : "samples";
+}
+
 /// Uninitialised memory for `count` samples; `pinned`: from which a GPU copies fast.
 at::Tensor empty_samples(const SampleTensor& sample, std::int64_t count, bool pinned = false);
 
