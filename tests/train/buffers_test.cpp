@@ -1,9 +1,14 @@
 // A module whose buffers training changes, and tasks that are no classification, under real ranks.
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/rand.h>
 #include <gtest/gtest.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/linear.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "lockstep/train/trainer.h"
 #include "start_world.h"
@@ -108,6 +113,105 @@ TEST(Buffers, AreTheSameOnAllRanks) {
   const std::vector<float> before = mean;
   world.broadcast(std::as_writable_bytes(std::span(mean)), 0);
   EXPECT_EQ(mean, before);
+}
+
+// Counts and averages without batch normalisation's need of several samples a shard.
+struct Remembering : torch::nn::Module {
+  torch::nn::Linear linear = register_module("linear", torch::nn::Linear(5, 1));
+  at::Tensor mean = register_buffer("mean", at::zeros({5}));
+  at::Tensor count = register_buffer("count", at::zeros({1}, at::kLong));
+
+  at::Tensor forward(const at::Tensor& inputs) {
+    if (is_training()) {
+      mean.mul_(0.5).add_(inputs.mean(0), 0.5);
+      count.add_(1);
+    }
+    return linear(inputs).squeeze(1);
+  }
+};
+
+struct Remembered {
+  at::Tensor weights, mean;
+  std::int64_t count = 0;
+  std::vector<bool> skipped;  // by step
+};
+
+// 50 samples in batches of 16: two in the last one, and sample `poisoned` has no number for a
+// target.
+Remembered train_remembering(World& world, int virtual_ranks, std::int64_t poisoned) {
+  at::manual_seed(11);
+  const at::Tensor x = at::rand({50, 5});
+  const at::Tensor y = x.sum(1);
+  if (poisoned >= 0) y[poisoned] = std::numeric_limits<float>::infinity();
+  TrainerConfig config;
+  config.train.epochs = 2;
+  config.train.batch_size = 16;
+  config.train.virtual_ranks = virtual_ranks;
+  config.train.on_non_finite = "skip";
+  config.schedule.name = "constant";
+  config.schedule.monitor = "loss";
+  CommOptions options;
+  options.collective_timeout = 60;
+  const auto collectives = make_collectives(world, options, false, nullptr);
+  Remembered result;
+  Callbacks callbacks;
+  callbacks.on_step = [&](const StepReport& step) {
+    result.skipped.push_back(step.skipped);
+    EXPECT_EQ(step.samples == 0, step.skipped);
+    EXPECT_TRUE(std::isfinite(step.loss));
+  };
+  const auto module = std::make_shared<Remembering>();
+  Trainer trainer(
+      world, *collectives, {},
+      {.model = module,
+       .data = std::make_shared<TensorSamples>(x, y, "sums"),
+       .split = {.training = all_indices(50), .validation = {}},
+       .objective = std::make_shared<PerSample>(
+           [](const at::Tensor& out, const at::Tensor& t) { return (out - t).square(); }),
+       .callbacks = callbacks},
+      config);
+  trainer.prove_equal_start();
+  trainer.run();
+  EXPECT_EQ(trainer.state().skipped_steps, std::ranges::count(result.skipped, true));
+  result.weights = trainer.parameters().weights().clone();
+  result.mean = module->mean.clone();
+  result.count = module->count.item<std::int64_t>();
+  return result;
+}
+
+// What a step that is left out did to the buffers is left out, too.
+TEST(Buffers, KeepNothingOfASkippedStep) {
+  World world = start_world();
+  const Remembered all = train_remembering(world, 0, -1);
+  EXPECT_EQ(all.count, 8);
+  const Remembered run = train_remembering(world, 0, 7);
+  EXPECT_EQ(std::ranges::count(run.skipped, true), 2);  // once an epoch
+  EXPECT_EQ(run.count, 6);
+  EXPECT_TRUE(run.mean.isfinite().all().item<bool>());
+  EXPECT_FALSE(at::equal(run.mean, all.mean));
+}
+
+// Two samples for four shards.
+TEST(Buffers, TakeNothingFromEmptyShards) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  for (const std::int64_t poisoned : {-1, 7}) {
+    const Remembered expected = train_remembering(alone, 4, poisoned);
+    const Remembered run = train_remembering(world, 4, poisoned);
+    EXPECT_EQ(run.skipped, expected.skipped);
+    EXPECT_EQ(run.count, poisoned < 0 ? 8 : 6);
+    EXPECT_TRUE(at::equal(run.mean, expected.mean));
+    EXPECT_TRUE(at::equal(run.weights, expected.weights));
+  }
+}
+
+// The last step's two samples are those that the mean is drawn to, whatever the ranks without any.
+TEST(Buffers, MeanIsOfTheSamplesThatThereAre) {
+  World world = start_world();
+  const Remembered run = train_remembering(world, 0, -1);
+  World alone = world.split(world.rank(), 0);
+  const Remembered expected = train_remembering(alone, 0, -1);
+  EXPECT_TRUE(at::allclose(run.mean, expected.mean, 1e-5, 1e-6));
 }
 
 TEST(Callbacks, SeeWhatTheStateSays) {
