@@ -29,9 +29,10 @@ install(DIRECTORY "${PROJECT_SOURCE_DIR}/configs" DESTINATION "${CMAKE_INSTALL_D
 # A program is linked with the LibTorch that the libraries were compiled against, unless it names one.
 list(GET LibTorch_LIBRARY_DIRS 0 libtorch_lib)
 get_filename_component(LOCKSTEP_LIBTORCH_ROOT "${libtorch_lib}" DIRECTORY)
+get_property(LOCKSTEP_INSTALLED_DATA GLOBAL PROPERTY LOCKSTEP_INSTALLED_DATA)
 configure_package_config_file(
   "${CMAKE_CURRENT_LIST_DIR}/lockstepConfig.cmake.in" "${PROJECT_BINARY_DIR}/lockstepConfig.cmake"
-  INSTALL_DESTINATION "${package_directory}")
+  INSTALL_DESTINATION "${package_directory}" PATH_VARS LOCKSTEP_INSTALLED_DATA)
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/lockstepConfigVersion.cmake"
                                  COMPATIBILITY SameMinorVersion)
 install(EXPORT lockstepTargets NAMESPACE lockstep:: DESTINATION "${package_directory}")

@@ -24,6 +24,11 @@ std::size_t help_width() {
 
 }  // namespace
 
+bool asks_for_help(std::span<const std::string> arguments) {
+  return std::ranges::any_of(
+      arguments, [](const std::string& word) { return word == "--help" || word == "-h"; });
+}
+
 std::string take_kind(const Command& command, std::vector<std::string>& arguments) {
   const auto takes_the_next = [&](const std::string& word) {
     if (!word.starts_with("--") || word.find('=') != std::string::npos) return false;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <span>
@@ -25,6 +26,8 @@ struct Command {
   bool alone = false;
   /// In the place of --model, where a program has but one; empty: the setting counts.
   std::string model{};
+  std::vector<std::string> meaningless{};  ///< see Settings
+  std::filesystem::path embedded_data{};   ///< see DataOptions
 };
 
 Command train_command();
@@ -40,6 +43,9 @@ Command inspect_command();
 /// command line nor in a settings file.
 std::vector<std::string> settings_except(const std::vector<std::string>& names);
 
+/// Whether --help or -h is one of the words. It may stand where another option's value is missing;
+/// a value of that name is written --out=-h.
+bool asks_for_help(std::span<const std::string> arguments);
 /// The whole of `lockstep --help`.
 std::string program_help(std::span<const Command> commands);
 /// `lockstep COMMAND --help`.

@@ -42,11 +42,9 @@ ExitCode dispatch(const std::vector<std::string>& arguments) {
       continue;
     }
     const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
-    for (const std::string& argument : rest) {
-      if (argument == "--help" || argument == "-h") {
-        print(command_help(command));
-        return ExitCode::kDone;
-      }
+    if (asks_for_help(rest)) {
+      print(command_help(command));
+      return ExitCode::kDone;
     }
     if (command.name != "train") release_stop_signals();
     return command.run(command, rest);

@@ -7,13 +7,11 @@
 #include <cctype>
 #include <filesystem>
 #include <optional>
-#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "command_line.h"
-#include "lockstep/base/hash.h"
 #include "lockstep/comm/together.h"
 #include "lockstep/train/stop_signal.h"
 #include "session.h"
@@ -28,20 +26,26 @@ Command command_of(const Program& program) {
   if (program.name.empty() || program.name.find_first_of("/ \t\n") != std::string::npos) {
     fail(ExitCode::kUsage, "\"{}\" is no name of a program: expected one word", program.name);
   }
-  std::vector<std::string> without{"model"};
-  if (!program.images) {
-    for (const char* name : {"augment", "data", "label-smoothing", "rotation", "shift-x", "shift-y",
-                             "stratify", "test-data", "zoom"}) {
-      without.emplace_back(name);
-    }
-  }
   CommandLine accepts;
+  accepts.reasons["model"] = fmt::format("{} brings a network of its own", program.name);
+  std::vector<std::string> meaningless;
+  if (!program.images) {
+    meaningless = {"augment", "data",     "label-smoothing", "rotation", "shift-x",
+                   "shift-y", "stratify", "test-data",       "zoom"};
+  }
+  for (const std::string& name : meaningless) {
+    accepts.reasons[name] = fmt::format("{} is trained on no images", program.name);
+  }
+  std::vector<std::string> without = meaningless;
+  without.emplace_back("model");
   accepts.settings = settings_except(without);
   return {.name = program.name,
           .summary = program.summary,
           .accepts = std::move(accepts),
           .run = nullptr,
-          .model = program.name};
+          .model = program.name,
+          .meaningless = std::move(meaningless),
+          .embedded_data = program.embedded_data};
 }
 
 Launch launch_of(Session& session) {
@@ -76,10 +80,7 @@ std::string description_of(const Task& task) {
   for (const auto& item : task.model.module()->named_buffers()) {
     text += fmt::format("{} [{}]\n", item.key(), fmt::join(item.value().sizes(), ","));
   }
-  for (const auto* part : {&task.split.training, &task.split.validation}) {
-    text += sha256_hex(std::as_bytes(std::span(*part))) + "\n";
-  }
-  return text;
+  return text + sha256_of(task.split);
 }
 
 void require_complete(const Task& task) {
@@ -150,17 +151,15 @@ int train_main(int argc, char** argv, const Program& program,
   const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
   return run_program([&] {
     const Command command = command_of(program);
-    for (const std::string& argument : arguments) {
-      if (argument == "--help" || argument == "-h") {
-        if (speaks()) {
-          print_or_fail(command_help(command, std::filesystem::path(argv[0]).filename().string()));
-        }
-        return ExitCode::kDone;
+    if (asks_for_help(arguments)) {
+      if (speaks()) {
+        print_or_fail(command_help(command, std::filesystem::path(argv[0]).filename().string()));
       }
-      if (argument == "--version") {
-        if (speaks()) print_or_fail(version_text() + "\n");
-        return ExitCode::kDone;
-      }
+      return ExitCode::kDone;
+    }
+    if (std::ranges::find(arguments, "--version") != arguments.end()) {
+      if (speaks()) print_or_fail(version_text() + "\n");
+      return ExitCode::kDone;
     }
     install_stop_signals();
     Session session(command, arguments);

@@ -30,6 +30,8 @@ ParsedSettings parse_or_defaults(const Command& command, std::span<const std::st
     Settings& settings = parsed.settings;
     if (settings.train.virtual_ranks > 0 && settings.model.threads == 0) settings.model.threads = 1;
     if (!command.model.empty()) settings.model.name = command.model;
+    settings.meaningless = command.meaningless;
+    settings.data.embedded = command.embedded_data;
     return parsed;
   } catch (const Error& error) {
     failure = World::Failure{error.code(), error.what()};

@@ -138,7 +138,9 @@ class Parser {
     }
     const auto setting = is_own(name) ? table_.end() : find_by_name(table_, name);
     if (setting != table_.end() && !accepts(name)) {
-      return report("{}: is not used by this command", shown);
+      const auto reason = accepted_.reasons.find(name);
+      return report("{}: is not used by this command{}", shown,
+                    reason == accepted_.reasons.end() ? "" : ": " + reason->second);
     }
     const char* const implied = setting != table_.end() && is_flag(*setting) ? "yes" : "";
     using Style = po::command_line_style::style_t;

@@ -13,6 +13,7 @@ namespace {
 using Stored = std::map<std::string, std::string>;
 
 bool takes_part(const Setting& setting, const Settings& settings) {
+  if (!has_meaning(setting, settings)) return false;
   switch (setting.on_resume) {
     case OnResume::kFree:
       return false;

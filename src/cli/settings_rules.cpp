@@ -11,7 +11,8 @@
 namespace lockstep {
 
 std::vector<std::string> find_contradictions(const Settings& settings) {
-  const auto& [train, model, data, augment, augmentation, optimizer, schedule, comm] = settings;
+  const auto& [train, model, data, augment, augmentation, optimizer, schedule, comm, meaningless] =
+      settings;
   std::vector<std::string> found = problems(optimizer);
   std::ranges::move(problems(schedule), std::back_inserter(found));
   for (const std::string& problem : FaultPlan::problems(comm.inject_fault)) {

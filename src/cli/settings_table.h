@@ -75,6 +75,9 @@ struct Setting {
 /// All settings, grouped; built on each call.
 std::vector<Setting> make_settings_table();
 
+/// Whether it says anything of what these settings train.
+bool has_meaning(const Setting& setting, const Settings& settings);
+
 /// The value as the INI holds it, unquoted.
 std::string value_text(const Setting& setting, const Settings& settings);
 /// The default for people: value_text, or what an empty value stands for.

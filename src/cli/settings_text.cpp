@@ -140,9 +140,10 @@ AugmentationOptions Settings::effective_augmentation() const {
 std::string settings_to_ini(const Settings& settings) {
   std::string ini = "# Settings of a lockstep run, complete; --config loads them.\n";
   const bool per_rank = settings.train.batch_size_per_rank > 0;
+  std::vector<Setting> table = make_settings_table();
+  std::erase_if(table, [&](const Setting& setting) { return !has_meaning(setting, settings); });
   for_each_in_groups(
-      make_settings_table(),
-      [&](SettingGroup group) { ini += fmt::format("\n# {}\n", title(group)); },
+      table, [&](SettingGroup group) { ini += fmt::format("\n# {}\n", title(group)); },
       [&](const Setting& setting) {
         // Both in one file would exclude each other.
         if (setting.name == (per_rank ? "batch-size" : "batch-size-per-rank")) {

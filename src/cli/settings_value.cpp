@@ -106,6 +106,10 @@ std::optional<std::string> utf8_problem(std::string_view text) {
                      static_cast<unsigned char>(text[*at]));
 }
 
+bool has_meaning(const Setting& setting, const Settings& settings) {
+  return std::ranges::find(settings.meaningless, setting.name) == settings.meaningless.end();
+}
+
 std::string value_text(const Setting& setting, const Settings& settings) {
   return std::visit([&](const auto& field) { return to_text(field.see(settings)); }, setting.field);
 }

@@ -43,6 +43,10 @@ std::string_view kind_of(std::string_view head) {
   return "";
 }
 
+fs::path training_path(const DataOptions& options) {
+  return options.data.empty() ? embedded_data_directory(options.embedded) : options.data;
+}
+
 using Damaged = std::function<void(const std::string&)>;
 
 Dataset load_file(const fs::path& path, Labels labels, const std::function<void()>& progress,
@@ -96,8 +100,7 @@ bool has_part(const fs::path& directory, Part part) {
 }
 
 Dataset load_training(const DataOptions& options, const std::function<void()>& progress) {
-  return load_dataset(options.data.empty() ? embedded_data_directory() : options.data,
-                      Part::kTraining, Labels::kRequired, progress);
+  return load_dataset(training_path(options), Part::kTraining, Labels::kRequired, progress);
 }
 
 std::optional<Dataset> load_test(const DataOptions& options,
@@ -105,18 +108,19 @@ std::optional<Dataset> load_test(const DataOptions& options,
   if (!options.test_data.empty()) {
     return load_dataset(options.test_data, Part::kTest, Labels::kRequired, progress);
   }
-  const fs::path directory = options.data.empty() ? embedded_data_directory() : options.data;
+  const fs::path directory = training_path(options);
   std::error_code error;
   if (!fs::is_directory(directory, error)) return std::nullopt;
   if (!has_part(directory, Part::kTest)) return std::nullopt;
   return load_dataset(directory, Part::kTest, Labels::kRequired, progress);
 }
 
-fs::path embedded_data_directory() {
+fs::path embedded_data_directory(const fs::path& embedded) {
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
   std::vector<fs::path> candidates;
   if (!error) candidates.push_back(program.parent_path() / LOCKSTEP_DATA_FROM_PROGRAM);
+  if (!embedded.empty()) candidates.push_back(embedded);
   candidates.emplace_back(LOCKSTEP_SOURCE_DATA);
   return data::first_with_training_data(candidates);
 }

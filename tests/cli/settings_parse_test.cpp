@@ -244,6 +244,11 @@ TEST(ParseSettings, ASubcommandTakesItsOwnOptionsAndOnlyItsSettings) {
             "--epochs: is not used by this command\n--json: takes no value\n"
             "--logits: a value is missing\n--jsn: unknown option; did you mean --json?");
   EXPECT_EQ(refusal({"--json"}).message, "--json: unknown option");
+  CommandLine own = evaluate;
+  own.reasons["augment"] = "there are no images";
+  EXPECT_EQ(refusal({"--augment", "--epochs=3"}, own).message,
+            "--augment: is not used by this command: there are no images\n"
+            "--epochs: is not used by this command");
 }
 
 TEST(ParseSettings, ARepeatableOptionKeepsItsValuesInOrder) {

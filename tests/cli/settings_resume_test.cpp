@@ -54,6 +54,21 @@ TEST(Resume, NothingChangedIsNoContradiction) {
   EXPECT_THAT(contradictions(number_settings(settings), settings), IsEmpty());
 }
 
+// A program without images stored them, once; another value of theirs is no contradiction.
+TEST(Resume, WhatHasNoMeaningIsNeitherStoredNorCompared) {
+  auto stored = number_settings(Settings{});
+  Settings settings;
+  settings.meaningless = {"augment", "rotation"};
+  const auto numbers = number_settings(settings);
+  EXPECT_EQ(numbers.size() + 2, stored.size());
+  EXPECT_FALSE(numbers.contains("augment"));
+  settings.augment = false;
+  settings.augmentation.rotation = 3;
+  EXPECT_THAT(contradictions(stored, settings), IsEmpty());
+  settings.augmentation.zoom = 0.5;
+  EXPECT_THAT(contradictions(stored, settings), ElementsAre(StartsWith("zoom: ")));
+}
+
 TEST(Resume, EachSettingMayChangeOrIsNamedWithBothValues) {
   const auto stored = number_settings(Settings{});
   for (const Setting& setting : make_settings_table()) {

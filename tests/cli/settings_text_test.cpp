@@ -199,6 +199,13 @@ TEST(SettingsIni, HoldsEverySettingOnceAndReadably) {
   settings.train.batch_size_per_rank = 8;
   EXPECT_THAT(settings_to_ini(settings), HasSubstr("\nbatch-size-per-rank = 8\n"));
   EXPECT_THAT(settings_to_ini(settings), testing::Not(HasSubstr("\nbatch-size = ")));
+  // What has no meaning is left out, and so is a group of nothing else.
+  settings.meaningless = {"augment", "rotation", "zoom", "shift-x", "shift-y", "stratify"};
+  const std::string without = settings_to_ini(settings);
+  for (const char* name : {"augment", "rotation", "Augmentation", "stratify"}) {
+    EXPECT_THAT(without, testing::Not(HasSubstr(name)));
+  }
+  EXPECT_THAT(without, HasSubstr("\nsplit-seed = "));
 }
 
 TEST(SettingsHelp, NamesEverySettingWithItsDefaultAndRange) {

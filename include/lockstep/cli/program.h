@@ -4,12 +4,18 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <string>
 
 #include "lockstep/cli/settings.h"
 #include "lockstep/data/split.h"
 #include "lockstep/train/task.h"
+
+// From find_package(lockstep).
+#ifndef LOCKSTEP_INSTALLED_DATA
+#define LOCKSTEP_INSTALLED_DATA ""
+#endif
 
 namespace lockstep {
 
@@ -19,8 +25,12 @@ struct Program {
   std::string name;
   std::string summary;  ///< one line for --help
   /// It trains on labelled images: the settings of those (--data, --augment, --label-smoothing,
-  /// ...) are accepted. Other programs find theirs where they want.
+  /// ...) are accepted. Other programs find theirs where they want, and have no such settings in
+  /// their records.
   bool images = true;
+  /// Where the MNIST is that --data means when it is not given. Without any it is looked for beside
+  /// the program, in ../share/lockstep/mnist.
+  std::filesystem::path embedded_data = LOCKSTEP_INSTALLED_DATA;
 };
 
 /// A start of the program, on one of its ranks. Lives until the training is over.

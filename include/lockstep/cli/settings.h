@@ -30,6 +30,9 @@ struct Settings {
   OptimizerOptions optimizer;
   ScheduleOptions schedule;
   CommOptions comm;
+  /// Names of settings without a meaning in what is trained: left out of files and records, and not
+  /// compared on resume.
+  std::vector<std::string> meaningless{};
 
   /// What training uses: `augmentation`, or all amplitudes 0 when augment is false.
   AugmentationOptions effective_augmentation() const;
@@ -63,6 +66,8 @@ struct CommandLine {
   std::vector<std::string> settings;
   /// Names --model may take; empty: any.
   std::vector<std::string> models;
+  /// Why it has no use for a setting, by name: behind "is not used by this command".
+  std::map<std::string, std::string> reasons = {};
 };
 
 struct ParsedSettings {
@@ -92,8 +97,8 @@ struct ParsedSettings {
 ParsedSettings parse_settings(std::span<const std::string> arguments,
                               const CommandLine& accepted = {});
 
-/// All settings as a file that --config loads back to the same Settings, grouped and commented.
-/// Numbers have the fewest digits that read back to the same bits.
+/// All settings that have a meaning as a file that --config loads back to the same Settings,
+/// grouped and commented. Numbers have the fewest digits that read back to the same bits.
 std::string settings_to_ini(const Settings& settings);
 
 /// The text of --help: the subcommand's arguments and own options, then the settings it accepts,

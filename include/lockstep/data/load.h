@@ -41,6 +41,9 @@ struct DataOptions {
   std::uint64_t split_seed = 1;
   /// Hold out the same share of every class.
   bool stratify = false;
+  /// Where the embedded MNIST is looked for besides its usual places: of a program that is not
+  /// installed with lockstep. No setting.
+  std::filesystem::path embedded{};
 };
 
 /// Which files of an IDX directory: train-* or t10k-*.
@@ -67,8 +70,9 @@ Dataset load_training(const DataOptions& options, const std::function<void()>& p
 std::optional<Dataset> load_test(const DataOptions& options,
                                  const std::function<void()>& progress = {});
 
-/// The MNIST that comes with lockstep, in the build tree or installed. Throws Error{kInputMissing}
-/// naming the directories that were tried.
-std::filesystem::path embedded_data_directory();
+/// The MNIST that comes with lockstep: installed with this program, in `embedded` (unless it is
+/// empty), or in the source tree. Throws Error{kInputMissing} naming the directories that were
+/// tried.
+std::filesystem::path embedded_data_directory(const std::filesystem::path& embedded = {});
 
 }  // namespace lockstep
