@@ -43,11 +43,12 @@ std::shared_ptr<const lockstep::TensorSamples> points(std::int64_t count, const 
 }
 
 // LOCKSTEP_TEST_THROW="on_step 1": that callback, on that rank, once it has seen enough.
-void throw_if_wanted(const lockstep::Launch& launch, const char* callback) {
-  if (environment("LOCKSTEP_TEST_THROW") ==
-      std::string(callback) + " " + std::to_string(launch.rank)) {
-    throw std::runtime_error("the callback has had enough");
-  }
+void throw_if_wanted(const lockstep::Launch& launch, const std::string& callback) {
+  const std::string who = callback + " " + std::to_string(launch.rank);
+  if (environment("LOCKSTEP_TEST_THROW") != who) return;
+  constexpr const char* kMessage = "the callback has had enough";
+  if (callback == "on_decision") lockstep::fail(lockstep::ExitCode::kBadData, kMessage);
+  throw std::runtime_error(kMessage);
 }
 
 // A line a call in LOCKSTEP_TEST_CALLS/RANK.

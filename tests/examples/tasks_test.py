@@ -4,7 +4,9 @@ that throw or that the root alone has, a buffer that evaluations write, a split 
 import json
 import os
 import re
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "program"))
@@ -13,10 +15,24 @@ from harness import HOST, read_safetensors, records, run  # noqa: E402
 
 TASKS = Path(os.environ.get("LOCKSTEP_TEST_TASKS", harness.PROGRAM.parent / "tests" / "examples" / "lockstep_test_tasks"))
 # 540 training samples: 6 steps an epoch.
-COMMON = ["--batch-size", 90, "--epochs", 3, "--threads", 1, "--learning-rate", 0.01, "--ema-decay", 0.9]
+COMMON = ["--batch-size", 90, "--epochs", 3, "--threads", 1, "--learning-rate", 0.02, "--ema-decay", 0.9]
 
 
 class TasksTest(harness.ProgramTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        # A run that nothing has stopped, and the calls of its callbacks.
+        cls.whole_place = Path(tempfile.mkdtemp(prefix="lockstep-test-"))
+        cls.addClassCleanup(shutil.rmtree, cls.whole_place, ignore_errors=True)
+        (cls.whole_place / "calls").mkdir()
+        cls.whole = cls.whole_place / "whole"
+        cls.whole_result = cls.start(cls, 2, cls.whole, LOCKSTEP_TEST_CALLS=str(cls.whole_place / "calls"))
+
+    def setUp(self):
+        super().setUp()
+        self.expect(self.whole_result, 0)
+
     def start(self, ranks, out, *arguments, **environment):
         return run(ranks, "--out", out, *COMMON, *arguments, program=TASKS, environment=environment)
 
@@ -24,18 +40,14 @@ class TasksTest(harness.ProgramTest):
         directory = out / "checkpoints" / harness.checkpoints(out)[-1]
         return {file.name: file.read_bytes() for file in sorted(directory.glob("*.safetensors"))}
 
-    def whole(self):
-        out = self.directory / "whole"
-        return out, self.expect(self.start(2, out), 0)
-
     def test_twelve_classes_without_images(self):
-        out, result = self.whole()
+        out, result = self.whole, self.whole_result
         self.assertNotIn("image", result.stdout + result.stderr)
-        self.assertIn("points (600 samples of 2)", result.stdout)
+        self.assertIn("points (600 samples of 2)", result.stderr)
         test = [r for r in records(out / "metrics.jsonl") if r["kind"] == "test"][0]
         self.assertEqual([len(row) for row in test["confusion"]], [12] * 12)
         self.assertEqual([sum(row) for row in test["confusion"]], [20] * 12)
-        self.assertGreater(test["accuracy"], 0.5)
+        self.assertGreater(test["accuracy"], 0.3)  # by chance: 0.08
         # What has no meaning here is not written down.
         state = json.loads((out / "checkpoints" / harness.checkpoints(out)[-1] / "state.json").read_text())
         config = (out / "config.ini").read_text()
@@ -62,8 +74,7 @@ class TasksTest(harness.ProgramTest):
 
     # An evaluation at the end of each epoch adds to `calls` on each rank as often as it has chunks.
     def test_a_buffer_written_in_evaluations_under_a_resume(self):
-        out, _ = self.whole()
-        parts = self.directory / "parts"
+        out, parts = self.whole, self.directory / "parts"
         for steps in (6, 8):  # behind an evaluation, and in an epoch
             self.expect(self.start(2, parts, "--max-steps", steps, "--resume", "auto"), 75)
         self.expect(self.start(2, parts, "--resume", "auto"), 0)
@@ -85,34 +96,34 @@ class TasksTest(harness.ProgramTest):
         self.expect(self.start(2, out, "--resume", "auto"), 0)
 
     def test_a_callback_that_throws(self):
-        whole, _ = self.whole()
-        for callback, rank, good in (("on_step", 1, 6), ("on_decision", 0, 6), ("on_epoch", 1, 6)):
+        # After the epoch's end the root may have begun to save, or even be done.
+        for callback, rank, good in (("on_step", 1, [6]), ("on_decision", 0, [6]), ("on_epoch", 1, [6, 12])):
             with self.subTest(callback=callback, rank=rank):
                 out = self.directory / callback
                 result = self.start(2, out, "--checkpoint-every-steps", 6, LOCKSTEP_TEST_THROW=f"{callback} {rank}")
-                self.assertEqual(result.returncode, 70, result.stderr)
+                self.assertEqual(result.returncode, 65 if callback == "on_decision" else 70, result.stderr)
                 message = rf"rank {rank} \({re.escape(HOST)}\).*: the callback has had enough"
                 self.assertRegex(result.stderr, message)
                 self.assertEqual(result.stderr.count("the callback has had enough"), 1, result.stderr)
                 self.assertEqual(harness.processes_with(str(out), "cmdline"), [])
                 # What was written before is whole, and goes on as if nothing had happened.
-                self.assertEqual(harness.checkpoints(out)[-1], f"step-{good:08}")
+                self.assertIn(harness.checkpoints(out)[-1], [f"step-{step:08}" for step in good])
                 self.expect(self.start(2, out, "--checkpoint-every-steps", 6, "--resume", "auto"), 0)
-                self.assertEqual(self.tensors(whole), self.tensors(out))
+                self.assertEqual(self.tensors(self.whole), self.tensors(out))
 
     def test_callbacks_of_the_root_alone(self):
-        calls = {}
-        for root_only in ("", "1"):
-            directory = self.directory / f"calls{root_only}"
-            directory.mkdir()
-            self.expect(self.start(2, self.directory / f"out{root_only}", LOCKSTEP_TEST_CALLS=str(directory),
-                                   LOCKSTEP_TEST_ROOT_ONLY=root_only), 0)
-            calls[root_only] = {file.name: file.read_text().splitlines() for file in directory.iterdir()}
+        directory = self.directory / "calls"
+        directory.mkdir()
+        self.expect(self.start(2, self.directory / "out", LOCKSTEP_TEST_CALLS=str(directory),
+                               LOCKSTEP_TEST_ROOT_ONLY="1"), 0)
+        all_ranks, root_only = ({file.name: file.read_text().splitlines() for file in place.iterdir()}
+                                for place in (self.whole_place / "calls", directory))
         expected = []
         for epoch in (1, 2, 3):
             expected += [f"step {6 * (epoch - 1) + i}" for i in range(1, 7)]
             expected += [f"decision {epoch}", f"epoch {epoch}"]
-        self.assertEqual(calls, {"": {"0": expected, "1": expected}, "1": {"0": expected}})
+        self.assertEqual(all_ranks, {"0": expected, "1": expected})
+        self.assertEqual(root_only, {"0": expected})
 
     def test_settings_without_a_meaning(self):
         out = self.directory / "never"
