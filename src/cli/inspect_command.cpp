@@ -2,6 +2,7 @@
 #include <array>
 #include <system_error>
 
+#include "checkpoint_choice.h"
 #include "cli/inspect_data.h"
 #include "command_line.h"
 #include "inspect_checkpoint.h"
@@ -103,6 +104,10 @@ ExitCode inspect(const ParsedSettings& parsed) {
     refuse_data_options(parsed, path, "run");
     return inspect_run_directory(path, json);
   }
+  if (find_store(path)) {
+    refuse_data_options(parsed, path, "directory of checkpoints");
+    return inspect_checkpoint_directory(checkpoint_directory(path), json);
+  }
   fail(ExitCode::kInputMissing,
        "{}: is no data set (train-images-idx3-ubyte and so on), no checkpoint (MANIFEST.json) and "
        "no run (config.ini, metrics.jsonl)",
@@ -125,9 +130,10 @@ Command inspect_command() {
   for (const char* name : kPageSettings) settings.emplace_back(name);
   return {.name = "inspect",
           .summary = "what is in a data set, a checkpoint or a run, and whether it is whole",
-          .accepts = {.positional = {.name = "PATH",
-                                     .help = "directory with IDX files, IDX or CSV file, "
-                                             "checkpoint or run directory"},
+          .accepts = {.positional =
+                          {.name = "PATH",
+                           .help = "directory with IDX files, IDX or CSV file, "
+                                   "checkpoint or run directory; of a run's checkpoints the best"},
                       .options = {{"json", "", "print one JSON object"},
                                   {"out", "DIR",
                                    "of a data set: write DIR/data.html, a page with pictures, also "
