@@ -287,6 +287,16 @@ class ReportTest(ProgramTest):
             refused = self.expect(report(self.out, "--out", place), 73)
             self.assertIn(f"error: {place}", refused.stderr)
         self.assertIn("holds no run", self.expect(report(self.out, self.directory), 66).stderr)
+        # Root could put a file in a device's place.
+        pipe = self.directory / "pipe"
+        os.mkfifo(pipe)
+        self.assertIn(f"{pipe}: is not a regular file", self.expect(report(self.out, "--out", pipe), 73).stderr)
+        self.assertTrue(pipe.is_fifo())
+        config = self.out / "config.ini"
+        text = config.read_text()
+        config.write_text(text + "no setting\n")
+        self.assertIn("config.ini: line ", self.expect(report(self.out), 65).stderr)
+        config.write_text(text)
         with open(self.out / "metrics.jsonl", "a") as file:
             file.write("{}\n")
         result = self.expect(report(self.out), 65)
