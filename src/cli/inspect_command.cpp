@@ -30,6 +30,14 @@ bool names_directory(const fs::path& path) {
   return fs::is_directory(path, error);
 }
 
+// What cannot be looked into must not be said to hold nothing.
+void require_listable(const fs::path& directory) {
+  std::error_code error;
+  const fs::directory_iterator unused(directory, error);
+  if (!error) return;
+  fail(ExitCode::kInputOutput, "{}: cannot be listed: {}", directory.string(), error.message());
+}
+
 bool has_data(const fs::path& directory) {
   return has_part(directory, Part::kTraining) || has_part(directory, Part::kTest);
 }
@@ -95,6 +103,7 @@ ExitCode inspect(const ParsedSettings& parsed) {
   const fs::path path = parsed.positional[0];
   const bool json = parsed.options.contains("json");
   if (!names_directory(path)) return inspect_data_set(parsed, path, json);
+  require_listable(path);
   if (looks_like_checkpoint(path)) {
     refuse_data_options(parsed, path, "checkpoint");
     return inspect_checkpoint_directory(path, json);

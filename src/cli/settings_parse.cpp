@@ -151,6 +151,8 @@ class Parser {
       for (const auto& option : parsed.options) {
         if (option.position_key >= 0) {
           take_argument(option.value[0]);
+        } else if (is_own(name) && !option.value.empty() && option.value[0].empty()) {
+          report("{}: is empty", shown);
         } else if (is_repeatable(name)) {
           if (const auto problem = utf8_problem(option.value[0])) {
             report("{}={}: {}", shown, option.value[0], *problem);

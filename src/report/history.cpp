@@ -111,8 +111,11 @@ SplitFacts split_facts(const std::string& name, const JsonRecord& split) {
 }
 
 std::optional<std::string> read_if_there(const fs::path& path) {
-  std::error_code ignored;
-  if (!fs::exists(path, ignored)) return std::nullopt;
+  std::error_code error;
+  if (!fs::exists(path, error)) {
+    if (!error) return std::nullopt;
+    fail(ExitCode::kInputOutput, "{}: cannot be examined: {}", path.string(), error.message());
+  }
   return read_text_file(path, kLargestText);
 }
 

@@ -330,6 +330,32 @@ class ReportTest(ProgramTest):
         self.assertEqual((self.out / "report.html").read_bytes(), before)
         self.assertEqual(list(self.out.glob("*.tmp")), [])
 
+    def test_what_may_not_be_read(self):
+        self.train(self.out, "--epochs", 1)
+        page, picture = self.directory / "page.html", SOURCE / "data" / "pictures" / "light-7.jpg"
+        # What root may read is no matter of modes.
+        plain = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+        best = self.out / "checkpoints" / (self.out / "checkpoints" / "BEST").read_text().strip()
+        for path, name, *words in (
+                (self.out, self.out, "report", self.out, "--out", page), (self.out, self.out, "inspect", self.out),
+                (self.out / "launch.json", "launch.json", "report", self.out, "--out", page),
+                (self.out / "metrics.jsonl", "metrics.jsonl", "inspect", self.out),
+                (self.out / "checkpoints", "checkpoints", "predict", "--checkpoint", self.out, picture),
+                (best, best, "predict", "--checkpoint", self.out, picture)):
+            with self.subTest(path=path, words=words[0]):
+                mode = path.stat().st_mode
+                path.chmod(0)
+                try:
+                    command = [*(plain if os.geteuid() == 0 else []), PROGRAM, *words]
+                    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60)
+                finally:
+                    path.chmod(mode)
+                self.assertIn(result.returncode, (66, 74), result.stderr)
+                self.assertIn(str(name), result.stderr)
+                self.assertIn("Permission denied", result.stderr)
+                self.assertEqual(result.stdout, "")
+                self.assertFalse(page.exists())
+
     def test_records_that_were_cut_short(self):
         self.train(self.out, "--epochs", 2)
         path = self.out / "metrics.jsonl"
