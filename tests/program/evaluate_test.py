@@ -86,7 +86,7 @@ class EvaluateTest(ProgramTest):
             for place in places:
                 self.assertEqual([r.stdout for r in results(place)], expected[best])
             shown = json.loads(self.expect(run(1, "inspect", "--json", store), 0).stdout)
-            self.assertEqual(shown["step"], int(best.name.split("-")[1]))
+            self.assertEqual((shown["kind"], shown["path"]), ("checkpoint", str(best)))
         # Without hints the newest, and where the best is not whole that is said, once.
         (store / "BEST").unlink()
         (store / "LATEST").unlink()
