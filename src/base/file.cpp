@@ -151,6 +151,14 @@ void fsync_directory(const std::filesystem::path& directory) {
 void replace_file(const std::filesystem::path& path, std::string_view content) {
   std::filesystem::path temporary = path;
   temporary += ".tmp";
+  std::error_code ignored;
+  const auto type = std::filesystem::status(path, ignored).type();
+  using Type = std::filesystem::file_type;
+  if (type == Type::character || type == Type::block || type == Type::fifo ||
+      type == Type::socket) {
+    // root could: the machine would have a file for a device.
+    fail(ExitCode::kCannotCreate, "{}: is not a regular file, and is not replaced", path.string());
+  }
   try {
     write_durably(temporary, O_TRUNC | O_NOFOLLOW, std::as_bytes(std::span(content)), {});
     if (::rename(temporary.c_str(), path.c_str()) != 0) {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <iterator>
 
@@ -60,7 +61,7 @@ void require_kind(const Command& command, const std::string& kind) {
 
 void print_or_fail(const std::string& text) {
   if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
-    fail(ExitCode::kInputOutput, "standard output: cannot be written");
+    fail(ExitCode::kInputOutput, "standard output: cannot be written: {}", errno_text(errno));
   }
 }
 

@@ -176,18 +176,19 @@ Command evaluate_command() {
   return {
       .name = "evaluate",
       .summary = "loss, accuracy and confusion matrix of a checkpoint",
-      .accepts = {.options = {{"checkpoint", "DIR",
-                               "checkpoint directory, or a run directory (its best checkpoint)"},
-                              {"split", "NAME",
-                               "test (default), validation (of the training data, as the run split "
-                               "it) or all (of the training data)"},
-                              {"json", "", "print one JSON object"},
-                              {"logits", "FILE",
-                               "write tensor logits [N,10] in data order as safetensors"}},
-                  .settings = {"data", "test-data", "validation-fraction", "split-seed", "stratify",
-                               "device", "threads", "evaluation-batch", "log-level", "backend",
-                               "collective-timeout", "ledger-dir"},
-                  .models = {}},
+      .accepts =
+          {.options = {{"checkpoint", "DIR",
+                        "checkpoint directory, or a run directory or its checkpoints (the best)"},
+                       {"split", "NAME",
+                        "test (default), validation (of the training data, as the run split "
+                        "it) or all (of the training data)"},
+                       {"json", "", "print one JSON object"},
+                       {"logits", "FILE",
+                        "write tensor logits [N,10] in data order as safetensors"}},
+           .settings = {"data", "test-data", "validation-fraction", "split-seed", "stratify",
+                        "device", "threads", "evaluation-batch", "log-level", "backend",
+                        "collective-timeout", "ledger-dir"},
+           .models = {}},
       .run = run_evaluate};
 }
 

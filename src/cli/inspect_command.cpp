@@ -2,6 +2,7 @@
 #include <array>
 #include <system_error>
 
+#include "checkpoint_choice.h"
 #include "cli/inspect_data.h"
 #include "command_line.h"
 #include "inspect_checkpoint.h"
@@ -27,6 +28,14 @@ constexpr TerminalSize kPlain{.columns = 100, .rows = 40};
 bool names_directory(const fs::path& path) {
   std::error_code error;
   return fs::is_directory(path, error);
+}
+
+// What cannot be looked into must not be said to hold nothing.
+void require_listable(const fs::path& directory) {
+  std::error_code error;
+  const fs::directory_iterator unused(directory, error);
+  if (!error) return;
+  fail(ExitCode::kInputOutput, "{}: cannot be listed: {}", directory.string(), error.message());
 }
 
 bool has_data(const fs::path& directory) {
@@ -94,6 +103,7 @@ ExitCode inspect(const ParsedSettings& parsed) {
   const fs::path path = parsed.positional[0];
   const bool json = parsed.options.contains("json");
   if (!names_directory(path)) return inspect_data_set(parsed, path, json);
+  require_listable(path);
   if (looks_like_checkpoint(path)) {
     refuse_data_options(parsed, path, "checkpoint");
     return inspect_checkpoint_directory(path, json);
@@ -102,6 +112,10 @@ ExitCode inspect(const ParsedSettings& parsed) {
   if (looks_like_run(path)) {
     refuse_data_options(parsed, path, "run");
     return inspect_run_directory(path, json);
+  }
+  if (find_store(path)) {
+    refuse_data_options(parsed, path, "directory of checkpoints");
+    return inspect_checkpoint_directory(checkpoint_directory(path), json);
   }
   fail(ExitCode::kInputMissing,
        "{}: is no data set (train-images-idx3-ubyte and so on), no checkpoint (MANIFEST.json) and "
@@ -125,9 +139,10 @@ Command inspect_command() {
   for (const char* name : kPageSettings) settings.emplace_back(name);
   return {.name = "inspect",
           .summary = "what is in a data set, a checkpoint or a run, and whether it is whole",
-          .accepts = {.positional = {.name = "PATH",
-                                     .help = "directory with IDX files, IDX or CSV file, "
-                                             "checkpoint or run directory"},
+          .accepts = {.positional =
+                          {.name = "PATH",
+                           .help = "directory with IDX files, IDX or CSV file, "
+                                   "checkpoint or run directory; of a run's checkpoints the best"},
                       .options = {{"json", "", "print one JSON object"},
                                   {"out", "DIR",
                                    "of a data set: write DIR/data.html, a page with pictures, also "

@@ -1,5 +1,4 @@
 // The program: finds the subcommand and runs it.
-#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -14,7 +13,7 @@ namespace lockstep {
 namespace {
 
 void print(const std::string& text) {
-  if (speaks()) std::fputs(text.c_str(), stdout);
+  if (speaks()) print_or_fail(text);
 }
 
 ExitCode dispatch(const std::vector<std::string>& arguments) {

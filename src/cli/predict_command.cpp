@@ -117,7 +117,7 @@ Command predict_command() {
            .options =
                {{.name = "checkpoint",
                  .value_name = "DIR",
-                 .help = "checkpoint directory, or a run directory (its best checkpoint); "
+                 .help = "checkpoint directory, or a run directory or its checkpoints (the best); "
                          "given several times, their probabilities are averaged",
                  .repeatable = true},
                 {"augment-copies", "N",

@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -38,8 +40,22 @@ Image picture_of(const Dataset& dataset, std::int64_t index) {
   return image;
 }
 
+bool has_picture_name(const fs::path& path) {
+  constexpr std::array<std::string_view, 9> kSuffixes{".png", ".jpg",  ".jpeg", ".gif", ".bmp",
+                                                      ".tif", ".tiff", ".webp", ".heic"};
+  std::string suffix = path.extension().string();
+  for (char& c : suffix) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return std::ranges::find(kSuffixes, suffix) != kSuffixes.end();
+}
+
+// What has a picture's name and cannot be read as one has its place, and is named as any other;
+// hidden files are what systems leave beside pictures.
 bool is_picture_file(const fs::directory_entry& entry) {
   std::error_code error;
+  if (entry.is_directory(error)) return false;
+  if (has_picture_name(entry.path()) && !entry.path().filename().string().starts_with('.')) {
+    return true;
+  }
   if (!entry.is_regular_file(error)) return false;
   try {
     return is_image_file(entry.path());
@@ -141,6 +157,7 @@ auto InputFile::named(Work&& work) const {
 bool InputFile::is_picture() const {
   std::error_code error;
   if (fs::is_directory(path_, error)) return false;
+  if (has_picture_name(path_)) return true;  // whatever it is: as a picture it is refused best
   return named([&] { return is_image_file(path_); });
 }
 

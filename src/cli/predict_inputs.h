@@ -39,8 +39,8 @@ class InputFile {
 
   /// For messages.
   std::string name() const { return memory_.valid() ? "standard input" : path_.string(); }
-  /// Whether its content begins like a picture's. These throw Error{kInputMissing | kBadData |
-  /// kInputOutput} with the file's name.
+  /// Whether its content begins like a picture's, or its name ends like one's. These throw
+  /// Error{kInputMissing | kBadData | kInputOutput} with the file's name.
   bool is_picture() const;
   Image read_picture() const;
   /// An IDX or CSV file, or a directory with IDX files (its test part), labelled or not.
@@ -55,9 +55,10 @@ class InputFile {
   FileDescriptor memory_;
 };
 
-/// The paths that the arguments mean, in order: a directory stands for the pictures in it, sorted
-/// by name, or for itself where it has none. "-" stays. Throws Error{kUsage} for a second "-" and
-/// Error{kInputOutput} for a directory that cannot be read.
+/// The paths that the arguments mean, in order: a directory stands for the pictures in it (by
+/// content, and by name but for hidden files), sorted by name, or for itself where it has none. "-"
+/// stays. Throws Error{kUsage} for a second "-" and Error{kInputOutput} for a directory that cannot
+/// be read.
 std::vector<std::string> expand_inputs(const std::vector<std::string>& arguments);
 
 /// All of standard input, `progress` being called every second while nothing comes. Throws

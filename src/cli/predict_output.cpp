@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <utility>
 
 #include "lockstep/base/text.h"
 
@@ -32,6 +33,13 @@ Score score_of(const PredictedInputs& predictions) {
 
 double probability(const Prediction& image, int label) {
   return image.probabilities[static_cast<std::size_t>(label)];
+}
+
+// A file's name may be anything: it must not break a table's line, nor command a terminal.
+std::string on_one_line(std::string name) {
+  std::ranges::replace_if(
+      name, [](char c) { return (c >= 0 && c < ' ') || c == 0x7f; }, '?');
+  return with_valid_utf8(std::move(name));
 }
 
 }  // namespace
@@ -62,7 +70,7 @@ std::string prediction_table(const PredictedInputs& predictions, int top) {
       text += fmt::format("{:>7} {:>10.2f} %", ranking[place],
                           100 * probability(image, ranking[place]));
     }
-    text += "  " + predictions.files[image.file];
+    text += "  " + on_one_line(predictions.files[image.file]);
     if (image.row > 0) text += fmt::format(" [{}]", image.row);
     text += "\n";
   }

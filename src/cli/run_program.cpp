@@ -1,3 +1,7 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <csignal>
 #include <string>
 
@@ -17,10 +21,22 @@ namespace {
   World::end_job(code, message);
 }
 
+// A stream that is closed must not become the first file that is opened: messages would be written
+// into a checkpoint, or a socket be waited for as standard input. What is opened here instead fails
+// as the closed stream would: it can only be used in the other direction.
+void occupy_closed_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(stream, F_GETFD) != -1 || errno != EBADF) continue;
+    // The lowest number that is free is this one.
+    (void)::open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
+
 // LibTorch's constructors take a good part of a second before main: a stop signal of that time
 // waits until the command says what it means.
 [[gnu::section(".preinit_array"), gnu::used]] void (*const kBeforeConstructors)() = [] {
   block_stop_signals();
+  occupy_closed_streams();
 };
 
 }  // namespace

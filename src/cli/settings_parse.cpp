@@ -153,6 +153,8 @@ class Parser {
       for (const auto& option : parsed.options) {
         if (option.position_key >= 0) {
           take_argument(option.value[0]);
+        } else if (is_own(name) && !option.value.empty() && option.value[0].empty()) {
+          report("{}: is empty", shown);
         } else if (is_repeatable(name)) {
           if (const auto problem = utf8_problem(option.value[0])) {
             report("{}={}: {}", shown, option.value[0], *problem);
@@ -192,7 +194,9 @@ class Parser {
   // "-" is what many programs read standard input for; "-name" is an option with a dash too few.
   void take_argument(const std::string& argument) {
     const bool dashed = argument.size() > 1 && argument[0] == '-';
-    if (dashed || positional_.size() >= most_positional()) return report_argument(argument);
+    if (dashed || (most_positional() <= 1 && positional_.size() >= most_positional())) {
+      return report_argument(argument);
+    }
     positional_.push_back(argument);
   }
 
@@ -202,7 +206,11 @@ class Parser {
 
   void check_positional() {
     const Positional& wanted = accepted_.positional;
-    if (wanted.name.empty() || positional_.size() >= wanted.least) return;
+    if (wanted.name.empty()) return;
+    if (positional_.size() > wanted.most) {
+      report("{}: {} are given, at most {} can be", wanted.name, positional_.size(), wanted.most);
+    }
+    if (positional_.size() >= wanted.least) return;
     report("{}: {}", wanted.name,
            wanted.least == 1
                ? "is missing"
@@ -249,9 +257,11 @@ class Parser {
 
   void add(GivenValues& values, const std::string& name, Given given) {
     const auto [first, added] = values.try_emplace(name, given);
-    if (!added) {
-      report("{}: given twice, as '{}' and '{}'", given.place, first->second.value, given.value);
+    if (added) return;
+    if (first->second.value.empty() && given.value.empty()) {
+      return report("{}: given twice", given.place);
     }
+    report("{}: given twice, as '{}' and '{}'", given.place, first->second.value, given.value);
   }
 
   // batch-size and batch-size-per-rank exclude each other; a per-rank size of 0 means "not this

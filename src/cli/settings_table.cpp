@@ -348,7 +348,7 @@ Table checkpoint_settings() {
       {.name = "resume",
        .field = field<&Settings::train, &TrainOptions::resume>(),
        .meaning = "none, auto (the newest good checkpoint of --out, or a new run), a checkpoint "
-                  "directory, or a run directory (its newest good checkpoint)",
+                  "directory, or a run directory or its checkpoints (the newest good one)",
        .on_resume = OnResume::kFree},
   };
 }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint_choice.h"
 #include "command_line.h"
 #include "lockstep/base/clock.h"
 #include "lockstep/base/file.h"
@@ -125,8 +126,8 @@ std::optional<CheckpointStore::Loaded> find_checkpoint(const Settings& settings,
       require_not_begun(out);
       return loaded;
     }
-  } else if (has_store(resume / "checkpoints")) {
-    loaded = newest_good(resume / "checkpoints", progress);
+  } else if (const auto store = find_store(resume)) {
+    loaded = newest_good(*store, progress);
     if (!loaded) fail(ExitCode::kInputMissing, "{}: this run has no checkpoint", resume.string());
   } else {
     loaded = load_checkpoint(resume, progress);

@@ -150,7 +150,7 @@ std::vector<Cell> result_row(const Result& result, std::span<const Run> runs) {
   return row;
 }
 
-// Adds a row unless all runs say the same.
+// Adds a row of HTML unless all runs say the same.
 void add_if_different(std::vector<std::vector<Cell>>& rows, const std::string& name,
                       std::span<const Run> runs,
                       const std::function<std::string(const Run&)>& value) {
@@ -158,7 +158,7 @@ void add_if_different(std::vector<std::vector<Cell>>& rows, const std::string& n
   for (const Run& run : runs) values.push_back(value(run));
   if (std::ranges::adjacent_find(values, std::ranges::not_equal_to{}) == values.end()) return;
   std::vector<Cell> row{{name}};
-  for (const std::string& text : values) row.push_back({text.empty() ? "–" : escape(text)});
+  for (const std::string& text : values) row.push_back({text.empty() ? "–" : text});
   rows.push_back(std::move(row));
 }
 
@@ -238,18 +238,23 @@ std::string difference_section(std::span<const Run> runs) {
   for (const std::string& name : setting_names(runs)) {
     if (name == "out") continue;  // the runs' own names
     add_if_different(rows, escape(name), runs,
-                     [&](const Run& run) { return run.history.setting(name); });
+                     [&](const Run& run) { return escape(run.history.setting(name)); });
   }
-  const auto launched = [&](const char* name, const std::function<std::string(const Launch&)>& of) {
+  using OfLaunch = std::function<std::string(const Launch&)>;
+  const auto launched_html = [&](const char* name, const OfLaunch& of) {
     add_if_different(rows, name, runs, [&](const Run& run) {
       return run.history.launches.empty() ? std::string() : of(run.history.launches.back());
     });
   };
+  const auto launched = [&](const char* name, const OfLaunch& of) {
+    launched_html(name, [&](const Launch& launch) { return escape(of(launch)); });
+  };
   launched("ranks", [](const Launch& launch) { return std::to_string(launch.world_size); });
-  launched("hosts", [](const Launch& launch) {
-    std::string hosts;
-    for (const std::string& host : launch.hosts) hosts += (hosts.empty() ? "" : " ") + host;
-    return hosts;
+  launched_html("hosts", [](const Launch& launch) {
+    const auto& hosts = launch.hosts;
+    // How many ranks one host has is said above.
+    const bool one = std::ranges::adjacent_find(hosts, std::ranges::not_equal_to{}) == hosts.end();
+    return one && !hosts.empty() ? escape(hosts[0]) : host_text(hosts);
   });
   launched("backend", [](const Launch& launch) { return launch.backend; });
   launched("versions", [](const Launch& launch) { return launch.versions; });

@@ -10,6 +10,7 @@
 #include "lockstep/base/error.h"
 #include "lockstep/base/file.h"
 #include "lockstep/base/text.h"
+#include "lockstep/checkpoint/json.h"
 #include "lockstep/records/run_directory.h"
 #include "report/classification.h"
 #include "report/history_files.h"
@@ -110,8 +111,11 @@ SplitFacts split_facts(const std::string& name, const JsonRecord& split) {
 }
 
 std::optional<std::string> read_if_there(const fs::path& path) {
-  std::error_code ignored;
-  if (!fs::exists(path, ignored)) return std::nullopt;
+  std::error_code error;
+  if (!fs::exists(path, error)) {
+    if (!error) return std::nullopt;
+    fail(ExitCode::kInputOutput, "{}: cannot be examined: {}", path.string(), error.message());
+  }
   return read_text_file(path, kLargestText);
 }
 
@@ -231,8 +235,9 @@ std::string History::name() const {
   return last.empty() ? directory.string() : last.string();
 }
 
-std::vector<Setting> parse_settings_file(std::string_view text) {
+std::vector<Setting> parse_settings_file(std::string_view text, const std::string& origin) {
   std::vector<Setting> settings;
+  std::int64_t number = 0;
   std::string group;
   bool after_blank = false;
   while (!text.empty()) {
@@ -240,11 +245,15 @@ std::vector<Setting> parse_settings_file(std::string_view text) {
     const std::string_view line = text.substr(0, end);
     text.remove_prefix(std::min(end + 1, text.size()));
     const std::size_t equals = line.find(" =");
+    ++number;
     if (line.starts_with("# ")) {
       if (after_blank) group = line.substr(2);
     } else if (equals != std::string_view::npos) {
       const std::string_view value = line.substr(std::min(equals + 3, line.size()));
       settings.push_back({group, std::string(line.substr(0, equals)), without_quotes(value)});
+    } else if (!line.empty()) {
+      fail(ExitCode::kBadData, "{}: line {}: {}: expected a setting (name = value)", origin, number,
+           printable(line));
     }
     after_blank = line.empty();
   }
@@ -348,7 +357,11 @@ History read_history(const fs::path& directory) {
     fail(ExitCode::kInputMissing, "{}: holds no run (neither config.ini nor metrics.jsonl)",
          directory.string());
   }
-  if (config) history.settings = parse_settings_file(*config);
+  if (config) {
+    history.settings = parse_settings_file(*config, (directory / "config.ini").string());
+  } else {
+    history.notes.emplace_back("config.ini is not there: no settings.");
+  }
   history.launches = read_launches(directory);
   if (!history.launches.empty()) history.metric = history.launches.back().metric;
   if (metrics_text) read_metrics(*metrics_text, metrics.string(), history);

@@ -10,7 +10,7 @@
 namespace lockstep::report {
 
 /// config.ini.
-std::vector<Setting> parse_settings_file(std::string_view text);
+std::vector<Setting> parse_settings_file(std::string_view text, const std::string& origin);
 /// metrics.jsonl.
 void read_metrics(std::string_view text, const std::string& origin, History& history);
 /// decisions.jsonl.

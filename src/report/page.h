@@ -70,7 +70,7 @@ std::string result_section(std::span<const Run> runs);
 std::string difference_section(std::span<const Run> runs);
 std::string decisions_section(std::span<const Run> runs);
 
-/// "vm (ranks 0 to 3), other (rank 4)", escaped.
+/// "vm (ranks 0 to 3, 5), other (rank 4)", escaped: each host once.
 std::string host_text(const std::vector<std::string>& hosts);
 /// Of decisions.jsonl: "epoch 9: no gain for 3 epochs, learning rate 0.001 -> 0.0005", escaped.
 std::string decision_text(const DecisionRecord& decision);

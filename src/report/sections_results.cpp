@@ -89,6 +89,21 @@ std::string tiles(const Run& run) {
   return text.empty() ? "" : "<dl class=\"tiles\">\n" + text + "</dl>\n";
 }
 
+// "rank 3", "ranks 0 to 2, 4".
+std::string ranks_on(const std::vector<std::string>& hosts, const std::string& host) {
+  std::string text;
+  for (std::size_t begin = 0; begin < hosts.size();) {
+    std::size_t end = begin;
+    while (end < hosts.size() && hosts[end] == host) ++end;
+    if (end > begin) {
+      text += fmt::format("{}{}", text.empty() ? "" : ", ", begin);
+      if (end > begin + 1) text += fmt::format(" to {}", end - 1);
+    }
+    begin = std::max(end, begin + 1);
+  }
+  return fmt::format("rank{} {}", std::ranges::count(hosts, host) == 1 ? "" : "s", text);
+}
+
 std::string facts(const Run& run) {
   const History& history = run.history;
   std::string text = escape(history.setting("model"));
@@ -122,14 +137,13 @@ std::string tile(const std::string& key, const std::string& name, const std::str
 }
 
 std::string host_text(const std::vector<std::string>& hosts) {
+  std::vector<std::string> names;
+  for (const std::string& host : hosts) {
+    if (std::ranges::find(names, host) == names.end()) names.push_back(host);
+  }
   std::string text;
-  for (std::size_t begin = 0; begin < hosts.size();) {
-    std::size_t end = begin + 1;
-    while (end < hosts.size() && hosts[end] == hosts[begin]) ++end;
-    const std::string ranks = end == begin + 1 ? fmt::format("rank {}", begin)
-                                               : fmt::format("ranks {} to {}", begin, end - 1);
-    text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", escape(hosts[begin]), ranks);
-    begin = end;
+  for (const std::string& name : names) {
+    text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", escape(name), ranks_on(hosts, name));
   }
   return text;
 }

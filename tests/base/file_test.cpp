@@ -167,6 +167,20 @@ TEST_F(Files, AFailedReplacementLeavesTheOldContentAndNothingElse) {
   EXPECT_EQ(entries(), 2u);
 }
 
+TEST_F(Files, NothingButAFileIsReplaced) {
+  const fs::path pipe = directory_ / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  fs::create_symlink("pipe", directory_ / "link");
+  fs::create_symlink("/dev/null", directory_ / "device");
+  for (const char* name : {"pipe", "link", "device"}) {
+    expect_failure([&] { replace_file(directory_ / name, "x"); }, ExitCode::kCannotCreate,
+                   (directory_ / name).string(), "is not a regular file, and is not replaced");
+  }
+  EXPECT_TRUE(fs::is_fifo(pipe));
+  EXPECT_TRUE(fs::is_symlink(directory_ / "device"));
+  EXPECT_EQ(entries(), 3u);
+}
+
 TEST_F(Files, AReplacementFollowsNoLink) {
   const fs::path path = directory_ / "LATEST";
   write_file_durably(directory_ / "precious", bytes("mine"));

@@ -45,6 +45,15 @@ TEST(PredictOutput, TableShowsLabelsAndAccuracy) {
   EXPECT_EQ(prediction_table({}, 1), "");
 }
 
+TEST(PredictOutput, TableKeepsItsLinesWhateverFilesAreCalled) {
+  PredictedInputs predictions = sample();
+  predictions.images.resize(1);
+  predictions.files[0] = "a\n\x1b[2J\x7f\xff caf\u00e9.png";
+  EXPECT_EQ(prediction_table(predictions, 1),
+            "  image  label  probability  input\n"
+            "      1      7      75.00 %  a??[2J?? caf\u00e9.png\n");
+}
+
 TEST(PredictOutput, CsvIsTheSubmissionForm) {
   EXPECT_EQ(prediction_csv(sample()), "ImageId,Label\n1,7\n3,2\n4,0\n");
   EXPECT_EQ(prediction_csv({}), "ImageId,Label\n");

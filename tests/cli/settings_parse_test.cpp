@@ -288,7 +288,11 @@ TEST(ParseSettings, ASubcommandTakesItsPositionalArguments) {
 
   EXPECT_EQ(refusal({"--watch"}, report).message, "DIR: is missing");
   EXPECT_EQ(refusal({"a", "b", "c", "d", "--watch", "e"}, report).message,
-            "d: unexpected argument\ne: unexpected argument");
+            "DIR: 5 are given, at most 3 can be");
+  EXPECT_EQ(refusal({"a", "--watch", "--watch"}, report).message, "--watch: given twice");
+  EXPECT_EQ(refusal({"a", "--out", ""}, report).message, "--out: is empty");
+  EXPECT_EQ(refusal({"a", "--out="}, report).message,
+            "--out: a value is missing: must be a path");
   EXPECT_EQ(refusal({"a", "-watch"}, report).message,
             "-watch: unexpected argument; did you mean --watch?");
   EXPECT_EQ(refusal({"a"}).message, "a: unexpected argument");

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Fails when a file includes a module it may not, or LibTorch or a #ifdef where neither belongs, or when
-two headers define a type of one name in one namespace: the linker would take one's functions for both.
+two headers define a type of one name in one namespace: the linker would take one's functions for both;
+or when docs/modules.svg draws other modules than there are.
 
 check_layout.py ROOT reads the sources below ROOT/include/lockstep and ROOT/src, prints one line a
 fault, and returns 1 when there is one.
@@ -36,6 +37,7 @@ PORTABLE = re.compile(r"\b__\w+")  # the compiler's own macros and __has_include
 INCLUDE = re.compile(r'\s*#\s*include\s*[<"]([^>"]+)[>"]')
 NAMESPACE = re.compile(r"namespace\s*([\w:]*)\s*\{")
 TYPE = re.compile(r"(?:class|struct|union|enum(?:\s+class)?)\s+([\w:]+)[^;]*\{")
+DRAWING = "docs/modules.svg"
 SUFFIXES = {".h", ".cpp", ".cu", ".cuh", ".in"}
 
 
@@ -98,6 +100,14 @@ def types_of_header(path):
             spaces.pop()
 
 
+def faults_of_drawing(root):
+    drawn = re.findall(r'class="name"[^>]*>(\w+)<', (root / DRAWING).read_text(encoding="utf-8"))
+    for module in sorted(set(ALLOWED) - set(drawn)):
+        yield f"{DRAWING}: does not show the module {module}"
+    for module in sorted(set(drawn) - set(ALLOWED)):
+        yield f"{DRAWING}: shows {module}, which is no module"
+
+
 def faults(root):
     root = pathlib.Path(root)
     seen = 0
@@ -124,7 +134,7 @@ def faults(root):
 
 
 def main():
-    found = list(faults(sys.argv[1]))
+    found = [*faults(sys.argv[1]), *faults_of_drawing(pathlib.Path(sys.argv[1]))]
     print("\n".join(found) if found else "layout: every include points to a module it may use")
     return 1 if found else 0
 

@@ -39,6 +39,17 @@ class CheckLayout(unittest.TestCase):
             for other in allowed - {module, "report"}:
                 self.assertLess(order.index(other), order.index(module))
 
+    def test_the_drawing_shows_every_module(self):
+        with tempfile.TemporaryDirectory() as folder:
+            drawing = pathlib.Path(folder) / check_layout.DRAWING
+            drawing.parent.mkdir()
+            names = [*check_layout.ALLOWED, "extra"]
+            names.remove("kernels")
+            drawing.write_text("".join(f'<text class="name" x="1">{name}</text>' for name in names))
+            self.assertEqual(list(check_layout.faults_of_drawing(pathlib.Path(folder))),
+                             [f"{check_layout.DRAWING}: does not show the module kernels",
+                              f"{check_layout.DRAWING}: shows extra, which is no module"])
+
     def test_relative_includes(self):
         files = {"src/model/layer.h": "", "src/comm/a.cpp": '#include "../model/layer.h"\n'}
         self.assertIn("comm may not include model", self.faults(files)[0])

@@ -66,6 +66,53 @@ class EvaluateTest(ProgramTest):
         table = self.expect(run(1, "evaluate", "--checkpoint", out, "--data", self.data), 0).stdout
         self.assertIn(f"{100 * result['accuracy']:.4f} %", table)
 
+    def test_a_run_and_its_checkpoints_stand_for_the_best(self):
+        out, again = self.directory / "out", self.directory / "again"
+        self.expect(train(2, out, *self.settings, "--epochs", 2), 0)
+        store = out / "checkpoints"
+        first, second = (store / name for name in checkpoints(out))
+        image = self.data / "t10k-images-idx3-ubyte"
+
+        def results(path):
+            """What each command says of a path, without the path's own name."""
+            words = (["evaluate", "--data", self.data, "--json", "--checkpoint", path],
+                     ["predict", "--json", image, "--checkpoint", path])
+            return [self.expect(run(2, *command, "--threads", 1), 0) for command in words]
+        expected = {path: [r.stdout for r in results(path)] for path in (first, second)}
+        self.assertNotEqual(expected[first], expected[second])
+        # Whichever is named, and in whatever form.
+        for best, places in ((first, (out, store, f"{store}/")), (second, (store,))):
+            (store / "BEST").write_text(best.name + "\n")
+            for place in places:
+                self.assertEqual([r.stdout for r in results(place)], expected[best])
+            shown = json.loads(self.expect(run(1, "inspect", "--json", store), 0).stdout)
+            self.assertEqual((shown["kind"], shown["path"]), ("checkpoint", str(best)))
+        # Without hints the newest, and where the best is not whole that is said, once.
+        (store / "BEST").unlink()
+        (store / "LATEST").unlink()
+        for result in results(store):
+            self.assertNotIn("warning", result.stderr)
+        self.assertEqual([r.stdout for r in results(out)], expected[second])
+        (store / "BEST").write_text("step-00009999\n")
+        for result, wanted in zip(results(store), expected[second]):
+            self.assertEqual(result.stdout, wanted)
+            self.assertEqual(result.stderr.count("warning: "), 1, result.stderr)
+            self.assertIn(f"{store}/BEST: names no whole checkpoint; {second} is taken", result.stderr)
+        # Training goes on from the newest good one.
+        model = second / "model.safetensors"
+        model.write_bytes(model.read_bytes()[:-1])
+        result = self.expect(train(2, again, *self.settings, "--epochs", 1, "--resume", store), 0)
+        self.assertIn(f"{second}: skipped", result.stderr)
+        self.assertEqual(weights(again), weights(out, first.name))
+        # What holds none is still none.
+        empty = self.directory / "empty"
+        empty.mkdir()
+        for command in (["evaluate"], ["predict", image]):
+            self.expect(run(1, *command, "--checkpoint", empty), 65)
+            self.expect(run(1, *command, "--checkpoint", image), 66)
+        self.expect(run(1, "inspect", empty), 66)
+        self.assertIn("not a data set", self.expect(run(1, "inspect", store, "--stratify", "true"), 64).stderr)
+
     def test_validation_on_the_root_gives_the_same_bits(self):
         runs = [self.directory / mode for mode in ("sharded", "root")]
         for out in runs:

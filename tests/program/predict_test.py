@@ -212,6 +212,27 @@ class PredictTest(ProgramTest):
         self.assertIn("broken.csv: line 2", result.stderr)
         self.assertEqual(result.stdout, f"ImageId,Label\n2,{self.labels[3]}\n")
 
+    def test_a_directory_names_what_looks_like_a_picture_and_is_none(self):
+        folder = self.directory / "folder"
+        folder.mkdir()
+        for name, n in (("b.png", 3), ("d.PNG", 4), ("without-suffix", 2)):
+            (folder / name).write_bytes(FORMS["28"](self.image(n)))
+        (folder / "a.jpg").touch()
+        (folder / "c.gif").write_bytes(b"GIF89a" + bytes(50))
+        (folder / "e.png").symlink_to("nothing")
+        for name in ("._b.png", "Thumbs.db", "notes.txt"):  # what lies beside pictures
+            (folder / name).write_text("no picture\n")
+        result = self.predict("--csv", folder, code=65, ranks=2)
+        self.assertEqual(result.stdout, "ImageId,Label\n" + "".join(
+            f"{place},{self.labels[n]}\n" for place, n in ((2, 3), (4, 4), (6, 2))))
+        for name, problem in (("a.jpg", "is empty"), ("c.gif", "starts with 'GIF89a"),
+                              ("e.png", "cannot be opened")):
+            self.assertIn(f"error: {folder / name}: {problem}", result.stderr)
+        self.assertEqual(result.stderr.count("error: "), 3, result.stderr)
+        for name in ("a.jpg", "c.gif"):
+            self.assertIn("expected a PNG or JPEG picture" if name == "c.gif" else "is empty",
+                          self.predict(folder / name, code=65).stderr)
+
     def test_labels_give_the_accuracy_that_evaluate_gives(self):
         data = write_small_mnist(self.directory / "data", training=10, test=500)
         evaluated = json.loads(self.expect(run(1, "evaluate", "--checkpoint", self.shared, "--data", data,
@@ -386,13 +407,34 @@ class PredictTest(ProgramTest):
         refused = [path for path in files if f"{path}: " in result.stderr]
         self.assertEqual(len(refused) + len(result.stdout.splitlines()) - 2, len(files))
 
+    def test_streams_that_are_closed(self):
+        """No file that is opened later takes their place, and nothing is waited for."""
+        picture = self.png("a.png")
+        for streams, inputs, code, expect in (
+                ("<&-", "-", 74, "standard input: cannot be read"), (">&-", picture, 74, "standard output"),
+                ("<&- >&- 2>&-", picture, 74, ""), ("2>&-", picture, 0, ""), ("<&-", picture, 0, "")):
+            with self.subTest(streams=streams, inputs=inputs):
+                words = f'exec "$0" predict --checkpoint "$1" "$2" {streams}'
+                result = subprocess.run(["bash", "-c", words, PROGRAM, self.shared, inputs], capture_output=True,
+                                        text=True, timeout=60)
+                self.expect(result, code)
+                self.assertIn(expect, result.stderr)
+        reader = subprocess.run(["bash", "-c", '"$0" predict --checkpoint "$1" "$2" | true; exit "${PIPESTATUS[0]}"',
+                                 PROGRAM, self.shared, SOURCE / "data" / "mnist"], capture_output=True, text=True,
+                                timeout=120)
+        self.expect(reader, 74)
+        self.assertIn("standard output: cannot be written: Broken pipe", reader.stderr)
+
     def test_standard_output_that_is_full(self):
         # Without mpirun, which would take the output whatever becomes of it.
         with open("/dev/full", "wb") as full:
             result = subprocess.run([PROGRAM, "predict", "--checkpoint", self.shared, self.png("a.png")],
                                     stdout=full, stderr=subprocess.PIPE, timeout=60)
+            for words in (["--help"], ["predict", "--help"], ["--version"], ["--man"]):
+                told = subprocess.run([PROGRAM, *words], stdout=full, stderr=subprocess.PIPE, timeout=60)
+                self.assertEqual(told.returncode, 74, words)
         self.assertEqual(result.returncode, 74, result.stderr)
-        self.assertIn(b"standard output", result.stderr)
+        self.assertIn(b"standard output: cannot be written: No space left on device", result.stderr)
 
 
 if __name__ == "__main__":

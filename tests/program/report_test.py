@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -76,6 +77,11 @@ class ReportTest(ProgramTest):
                 self.assertTrue(expected.same(shown, value),
                                 f"{section}: number {place}: {shown}, expected {value}")
 
+        # What is read is what is meant, rounded.
+        self.assertEqual(len(page.shown), sum(map(len, wanted.values())))
+        for section, text, value in page.shown:
+            self.assertTrue(expected.reads_as(section, text, value), f"{section}: '{text}' for {value}")
+
         for image, label, taken_for, _, _ in expected.errors(expected.predictions(logits, labels))[:24]:
             self.assertIn(f'alt="Test image {image}: label {label}, taken for {taken_for}"', html)
         self.assertEqual(html.count("data:image/png"), min(24, page.values["test.errors"]))
@@ -113,12 +119,32 @@ class ReportTest(ProgramTest):
     def test_a_comparison(self):
         others = [self.directory / name for name in ("a", "b")]
         for out, rate in zip(others, (0.001, 0.002)):
-            self.train(out, "--epochs", 1, "--learning-rate", rate)
+            self.train(out, "--epochs", 2, "--learning-rate", rate, ranks=1 if out.name == "a" else 2)
         self.expect(report(*others, cwd=self.directory), 0)
         page = Page((self.directory / "report.html").read_text())
         self.assertEqual(page.faults, [])
-        tests = [next(r for r in metrics(out) if r["kind"] == "test") for out in others]
-        self.assertEqual(page.cells["results"][1], [t["accuracy"] for t in tests])
+        # A run's numbers are those of its own page.
+        alone = [Page((out / "report.html").read_text()).values for out in others]
+        rows = [row for row in page.cells["results"] if row]
+        keys = ("test.accuracy", "test.errors", "test.loss", "best.accuracy", "best.loss", None, "calibration.error",
+                "throughput", "training.seconds")
+        self.assertEqual(len(rows), len(keys))
+        for row, key in zip(rows, keys):
+            if key:
+                self.assertEqual(row, [values[key] for values in alone])
+        epochs = [[d["epoch"] for d in map(json.loads, (out / "decisions.jsonl").read_text().splitlines())
+                   if d["best"]][-1] for out in others]
+        self.assertEqual(rows[5], epochs)
+        first, second = (values["test.accuracy"] for values in alone)
+        self.assertIn(f"Test accuracy{100 * first:.2f}\xa0%{100 * second:.2f}\xa0%"
+                      f"{100 * (second - first):+.2f} points", page.text)
+        wrong = [values["test.errors"] for values in alone]
+        self.assertIn(f"{wrong[0]:.0f}{wrong[1]:.0f}{wrong[1] - wrong[0]:+.4g}", page.text)
+        best = int(second > first)
+        self.assertIn(f"The highest test accuracy is {100 * max(first, second):.2f}\xa0%, of {others[best].name}: "
+                      f"{wrong[best]:.0f} of 500 wrong.", page.text)
+        self.assertIn("ranks12", page.text)
+        self.assertEqual(page.text.count(socket.gethostname()), 0)  # the host is the same
         self.assertIn("learning-rate0.0010.002", page.text)
         self.assertNotIn("batch-size", page.text)
 
@@ -287,12 +313,48 @@ class ReportTest(ProgramTest):
             refused = self.expect(report(self.out, "--out", place), 73)
             self.assertIn(f"error: {place}", refused.stderr)
         self.assertIn("holds no run", self.expect(report(self.out, self.directory), 66).stderr)
+        # Root could put a file in a device's place.
+        pipe = self.directory / "pipe"
+        os.mkfifo(pipe)
+        self.assertIn(f"{pipe}: is not a regular file", self.expect(report(self.out, "--out", pipe), 73).stderr)
+        self.assertTrue(pipe.is_fifo())
+        config = self.out / "config.ini"
+        text = config.read_text()
+        config.write_text(text + "no setting\n")
+        self.assertIn("config.ini: line ", self.expect(report(self.out), 65).stderr)
+        config.write_text(text)
         with open(self.out / "metrics.jsonl", "a") as file:
             file.write("{}\n")
         result = self.expect(report(self.out), 65)
         self.assertIn("metrics.jsonl: line ", result.stderr)
         self.assertEqual((self.out / "report.html").read_bytes(), before)
         self.assertEqual(list(self.out.glob("*.tmp")), [])
+
+    def test_what_may_not_be_read(self):
+        self.train(self.out, "--epochs", 1)
+        page, picture = self.directory / "page.html", SOURCE / "data" / "pictures" / "light-7.jpg"
+        # What root may read is no matter of modes.
+        plain = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+        best = self.out / "checkpoints" / (self.out / "checkpoints" / "BEST").read_text().strip()
+        for path, name, *words in (
+                (self.out, self.out, "report", self.out, "--out", page), (self.out, self.out, "inspect", self.out),
+                (self.out / "launch.json", "launch.json", "report", self.out, "--out", page),
+                (self.out / "metrics.jsonl", "metrics.jsonl", "inspect", self.out),
+                (self.out / "checkpoints", "checkpoints", "predict", "--checkpoint", self.out, picture),
+                (best, best, "predict", "--checkpoint", self.out, picture)):
+            with self.subTest(path=path, words=words[0]):
+                mode = path.stat().st_mode
+                path.chmod(0)
+                try:
+                    command = [*(plain if os.geteuid() == 0 else []), PROGRAM, *words]
+                    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60)
+                finally:
+                    path.chmod(mode)
+                self.assertIn(result.returncode, (66, 74), result.stderr)
+                self.assertIn(str(name), result.stderr)
+                self.assertIn("Permission denied", result.stderr)
+                self.assertEqual(result.stdout, "")
+                self.assertFalse(page.exists())
 
     def test_records_that_were_cut_short(self):
         self.train(self.out, "--epochs", 2)

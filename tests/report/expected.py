@@ -2,6 +2,7 @@
 lockstep evaluate writes: section by section, in the order of the page."""
 
 import math
+import re
 
 BINS = 15
 MOST_ERRORS = 24
@@ -11,6 +12,25 @@ PHASES = ("data", "forward", "backward", "communication", "optimizer", "other")
 def same(shown, value):
     """Equal but for the order in which ten thousand numbers were summed."""
     return math.isclose(shown, value, rel_tol=1e-12, abs_tol=1e-13)
+
+
+def reads_as(section, text, value):
+    """Whether a number on a page is `value` to the digits that are shown: a percentage, a time or a number."""
+    text = text.replace("\xa0", " ").replace(",", "")
+    if section == "confusion" and "." in text:
+        text += " %"  # said once, above the matrix
+    times = re.fullmatch(r"(?:(\d+) h )?(?:(\d+) min)?(?: ?([\d.]+) s)?", text)
+    if times and text:
+        hours, minutes, seconds = times.groups()
+        step = 60 if seconds is None else 0.1 if "." in seconds else 1
+        return abs(3600 * int(hours or 0) + 60 * int(minutes or 0) + float(seconds or 0) - value) <= 0.51 * step
+    number, percent = (text[:-2], 100) if text.endswith(" %") else (text, 1)
+    if number[:2] in ("< ", "> "):
+        bound = float(number[2:])
+        return 0 < percent * value < bound if number[0] == "<" else bound < percent * value < 100
+    mantissa, _, power = number.partition("e")
+    step = 10.0 ** (int(power or 0) - len(mantissa.partition(".")[2]))
+    return abs(float(number) - percent * value) <= 0.51 * step
 
 
 def softmax(logits):

@@ -97,7 +97,8 @@ TEST(SettingsFile, KeepsGroupsAndValues) {
       "# Settings of a lockstep run, complete; --config loads them.\n\n# Data\ndata =\ntest-data = "
       "\"a \"\"b\"\" # c\"\n\n# Model and machine\nmodel = lenet\n# batch-size does not count "
       "here\n"
-      "seed = 1");
+      "seed = 1",
+      "config.ini");
   ASSERT_EQ(settings.size(), 4u);
   EXPECT_EQ(settings[0].group, "Data");
   EXPECT_EQ(settings[0].name, "data");
@@ -106,6 +107,8 @@ TEST(SettingsFile, KeepsGroupsAndValues) {
   EXPECT_EQ(settings[2].group, "Model and machine");
   EXPECT_EQ(settings[3].group, "Model and machine");
   EXPECT_EQ(settings[3].value, "1");
+  expect_error(ExitCode::kBadData, "run/config.ini: line 3: \"epochs=3\": expected a setting",
+               [] { parse_settings_file("# Data\n\nepochs=3\n", "run/config.ini"); });
 }
 
 class RunTest : public testing::Test {

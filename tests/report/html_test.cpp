@@ -81,9 +81,11 @@ TEST(Document, AsksToBeLoadedAgainOnlyWhenToldTo) {
               AllOf(HasSubstr("<title>&lt;t&gt; "), HasSubstr("<footer>&lt;f&gt;</footer>")));
 }
 
-TEST(HostText, JoinsNeighbours) {
-  EXPECT_EQ(host_text({"a", "a", "a", "<b>", "a"}),
-            "a (ranks 0 to 2), &lt;b&gt; (rank 3), a (rank 4)");
+TEST(HostText, NamesEachHostOnce) {
+  EXPECT_EQ(host_text({"a", "a", "a", "<b>", "a", "c", "c"}),
+            "a (ranks 0 to 2, 4), &lt;b&gt; (rank 3), c (ranks 5 to 6)");
+  EXPECT_EQ(host_text({"a", "b", "a", "b"}), "a (ranks 0, 2), b (ranks 1, 3)");
+  EXPECT_EQ(host_text({}), "");
 }
 
 }  // namespace

@@ -8,11 +8,12 @@ VOID = {"meta", "link", "img", "br", "path", "rect", "polygon", "polyline", "cir
 class Page(HTMLParser):
     """faults: what is no good HTML or keeps people out. values: {data-key: the exact value in it}.
     numbers: {section: all of its exact values, in order}; "" is what lies outside of sections. cells: those in
-    table cells, row by row. text: what can be read."""
+    table cells, row by row. shown: (section, text, value)
+    of all. text: what can be read."""
 
     def __init__(self, html):
         super().__init__()
-        self.faults, self.values, self.cells, self.text = [], {}, {}, ""
+        self.faults, self.values, self.cells, self.shown, self.text = [], {}, {}, [], ""
         self.numbers = {"": []}
         self.open, self.ids, self.key, self.section, self.hidden = [], set(), None, None, 0
         self.feed(html)
@@ -47,6 +48,7 @@ class Page(HTMLParser):
             self.key = values["data-key"]
         if tag == "data":
             value = float(values["value"])
+            self.shown.append((self.section or "", "", value))
             self.numbers[self.section or ""].append(value)
             if self.key:
                 self.values.setdefault(self.key, value)
@@ -79,3 +81,6 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if not self.hidden:
             self.text += data
+        if "data" in self.open:
+            section, text, value = self.shown[-1]
+            self.shown[-1] = (section, text + data, value)

@@ -169,6 +169,19 @@ TEST_F(ReportTest, ComparesRunsWithoutAnAccuracy) {
   EXPECT_THAT(make_report(runs, kWithout).html, HasSubstr("They have different metrics."));
 }
 
+TEST_F(ReportTest, ComparesHostsByName) {
+  const std::vector<std::filesystem::path> runs{make("one", {.ranks = 1}),
+                                                make("four", {.ranks = 4}),
+                                                make("else", {.ranks = 2, .host = "<b>"})};
+  const Report same = make_report({runs.data(), 2}, kWithout);
+  EXPECT_THAT(same.html, HasSubstr("<th scope=\"row\">ranks</th><td>1</td><td>4</td>"));
+  EXPECT_THAT(same.html, Not(HasSubstr("<th scope=\"row\">hosts</th>")));
+  // No host is named once a rank.
+  EXPECT_THAT(make_report(runs, kWithout).html,
+              HasSubstr("<th scope=\"row\">hosts</th><td>node1</td><td>node1</td>"
+                        "<td>&lt;b&gt;</td>"));
+}
+
 TEST_F(ReportTest, SaysTheDecisionsInWords) {
   const auto run = make("run", {});
   replace_file(

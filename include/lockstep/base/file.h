@@ -56,7 +56,8 @@ void write_new_file_durably(const std::filesystem::path& path, std::span<const s
 void fsync_directory(const std::filesystem::path& directory);
 
 /// Replaces `path` as one step: a temporary file beside it (`path`.tmp, removed on failure; a
-/// symbolic link of that name is refused), fsync, rename, directory fsync.
+/// symbolic link of that name is refused), fsync, rename, directory fsync. Throws
+/// Error{kCannotCreate} when a device, a pipe or a socket is there, or a link to one.
 void replace_file(const std::filesystem::path& path, std::string_view content);
 
 /// mkdir -p. Throws kCannotCreate with the path and the reason.
