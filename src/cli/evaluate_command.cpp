@@ -185,8 +185,8 @@ Command evaluate_command() {
                               {"logits", "FILE",
                                "write tensor logits [N,10] in data order as safetensors"}},
                   .settings = {"data", "test-data", "validation-fraction", "split-seed", "stratify",
-                               "device", "threads", "evaluation-batch", "log-level", "backend",
-                               "collective-timeout", "ledger-dir"},
+                               "convolution", "device", "threads", "evaluation-batch", "log-level",
+                               "backend", "collective-timeout", "ledger-dir"},
                   .models = {}},
       .run = run_evaluate};
 }
