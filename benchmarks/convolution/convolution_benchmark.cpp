@@ -3,8 +3,7 @@
 // training but for the optimizer (a plain step of descent stands in). Times are of the process's
 // CPU, so that other programs disturb less:
 //
-//   convolution_benchmark --benchmark_repetitions=5 --benchmark_enable_random_interleaving=true \
-//     --benchmark_report_aggregates_only=true
+//   convolution_benchmark --benchmark_repetitions=5 --benchmark_enable_random_interleaving=true
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
@@ -18,6 +17,7 @@
 #include "lockstep/model/flat_parameters.h"
 #include "lockstep/model/initialisation.h"
 #include "lockstep/model/loss.h"
+#include "lockstep/model/network.h"
 
 namespace lockstep {
 namespace {

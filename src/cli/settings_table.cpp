@@ -100,7 +100,8 @@ Table model_settings() {
        .choices = {"auto", "direct", "fast"},
        .meaning =
            "digits-cnn's convolutions on a CPU: lockstep's own (fast) or LibTorch's (direct); "
-           "auto: fast where CPU and shapes allow"},
+           "auto: fast where CPU and shapes allow",
+       .before = "direct"},
       {.name = "device",
        .field = field<&Settings::model, &ModelOptions::device>(),
        .choices = {"auto", "cpu", "cuda"},

@@ -28,7 +28,7 @@ struct NetworkShape {
   std::int64_t width = 28;
   std::int64_t classes = 10;
   /// ModelOptions::convolution.
-  std::string convolution = "direct";
+  std::string convolution = "auto";
 };
 
 /// One file in src/model/networks defines one of these; CMake collects them.

@@ -16,7 +16,7 @@ struct ModelOptions {
   int threads = 0;
   /// Convolutions of networks that have both, on a CPU: fast (module kernels), direct (LibTorch's),
   /// or auto: fast where the CPU and the shapes allow. They round differently.
-  std::string convolution = "direct";
+  std::string convolution = "auto";
 };
 
 }  // namespace lockstep
