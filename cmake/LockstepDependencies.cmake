@@ -38,3 +38,6 @@ endif()
 if(LOCKSTEP_TESTS)
   find_package(GTest REQUIRED)
 endif()
+if(LOCKSTEP_BENCHMARKS)
+  find_package(benchmark REQUIRED)  # Debian: libbenchmark-dev
+endif()

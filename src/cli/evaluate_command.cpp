@@ -28,7 +28,8 @@ std::string option(const ParsedSettings& parsed, const std::string& name,
 }
 
 // The run's settings where the command line does not name others.
-Settings with_stored(const ParsedSettings& parsed, const TrainingState& state) {
+Settings with_stored(const ParsedSettings& parsed, const CheckpointReader& reader) {
+  const TrainingState& state = reader.state();
   std::vector<std::string> arguments;
   for (const char* name : {"model", "data", "test-data", "validation-fraction", "split-seed",
                            "stratify", "evaluation-batch"}) {
@@ -50,6 +51,7 @@ Settings with_stored(const ParsedSettings& parsed, const TrainingState& state) {
   if (!given("evaluation-batch")) {
     settings.train.evaluation_batch = stored.train.evaluation_batch;
   }
+  if (!given("convolution")) settings.model.convolution = reader.network_shape().convolution;
   if (!given("split-seed")) settings.data.split_seed = stored.data.split_seed;
   if (!given("stratify")) settings.data.stratify = stored.data.stratify;
   return settings;
@@ -122,7 +124,7 @@ ExitCode evaluate(Session& session) {
     const std::string directory = option(session.parsed(), "checkpoint", "");
     if (directory.empty()) fail(ExitCode::kUsage, "--checkpoint DIR is needed");
     reader.emplace(checkpoint_directory(directory));
-    settings = with_stored(session.parsed(), reader->state());
+    settings = with_stored(session.parsed(), *reader);
     const std::string split = option(session.parsed(), "split", "test");
     samples = load_samples(settings.data, split);
     if (split == "validation" && world.is_root() &&
@@ -186,8 +188,8 @@ Command evaluate_command() {
                        {"logits", "FILE",
                         "write tensor logits [N,10] in data order as safetensors"}},
            .settings = {"data", "test-data", "validation-fraction", "split-seed", "stratify",
-                        "device", "threads", "evaluation-batch", "log-level", "backend",
-                        "collective-timeout", "ledger-dir"},
+                        "convolution", "device", "threads", "evaluation-batch", "log-level",
+                        "backend", "collective-timeout", "ledger-dir"},
            .models = {}},
       .run = run_evaluate};
 }

@@ -131,8 +131,8 @@ Command predict_command() {
                  "out for digit, no for resize"},
                 {"json", "", "print one JSON object"},
                 {"csv", "", "print ImageId,Label, the id being the position in the input"}},
-           .settings = {"device", "threads", "seed", "rotation", "zoom", "shift-x", "shift-y",
-                        "evaluation-batch", "log-level", "backend", "collective-timeout",
+           .settings = {"convolution", "device", "threads", "seed", "rotation", "zoom", "shift-x",
+                        "shift-y", "evaluation-batch", "log-level", "backend", "collective-timeout",
                         "ledger-dir"},
            .models = {}},
       .run = run_predict};

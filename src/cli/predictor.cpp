@@ -40,11 +40,15 @@ struct Member {
   std::shared_ptr<Network> network;
 };
 
-Member read_member(const std::string& directory, const ComputeDevice& device) {
+Member read_member(const std::string& directory, const Session& session) {
   const CheckpointReader reader(checkpoint_directory(directory));
+  NetworkShape shape = reader.network_shape();
+  if (session.parsed().sources.at("convolution") != Source::kDefault) {
+    shape.convolution = session.settings().model.convolution;
+  }
   const Member member{
-      .sha256 = reader.sha256(), .shape = reader.network_shape(), .network = reader.make_network()};
-  FlatParameters parameters(member.network, device.device);
+      .sha256 = reader.sha256(), .shape = shape, .network = reader.make_network(shape)};
+  FlatParameters parameters(member.network, session.device().device);
   reader.read_evaluation_weights(parameters);
   return member;
 }
@@ -58,7 +62,7 @@ Predictor::Predictor(Session& session, const PredictionPlan& plan)
     std::vector<std::shared_ptr<Network>> networks;
     std::optional<NetworkShape> first;
     for (const std::string& directory : plan.checkpoints) {
-      const Member member = read_member(directory, session.device());
+      const Member member = read_member(directory, session);
       if (!first) first = member.shape;
       if (first->channels != member.shape.channels || first->height != member.shape.height ||
           first->width != member.shape.width) {

@@ -104,9 +104,11 @@ void throw_with_position(const World& world) {
 }
 
 std::shared_ptr<Network> network_for(const Settings& settings, const Dataset& data) {
-  return make_network(
-      settings.model.name,
-      {.channels = data.channels, .height = data.height, .width = data.width, .classes = kClasses});
+  return make_network(settings.model.name, {.channels = data.channels,
+                                            .height = data.height,
+                                            .width = data.width,
+                                            .classes = kClasses,
+                                            .convolution = settings.model.convolution});
 }
 
 std::string shape_text(const Dataset& data) {

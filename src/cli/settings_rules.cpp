@@ -48,6 +48,9 @@ std::vector<std::string> find_contradictions(const Settings& settings) {
   if (comm.backend == "nccl" && model.device == "cpu") {
     found.push_back("backend nccl: carries gradients between GPUs only, and device is cpu");
   }
+  if (model.convolution == "fast" && model.device == "cuda") {
+    found.push_back("convolution fast: runs on CPUs only, and device is cuda");
+  }
   if (train.resume == "auto" && train.out.empty()) {
     found.push_back("resume auto: needs out, the run directory to look in");
   }

@@ -95,6 +95,13 @@ Table model_settings() {
       {.name = "model",
        .field = field<&Settings::model, &ModelOptions::name>(),
        .meaning = "network: digits-cnn, lenet, mlp, or another one in the registry"},
+      {.name = "convolution",
+       .field = field<&Settings::model, &ModelOptions::convolution>(),
+       .choices = {"auto", "direct", "fast"},
+       .meaning =
+           "digits-cnn's convolutions on a CPU: lockstep's own (fast) or LibTorch's (direct); "
+           "auto: fast where CPU and shapes allow",
+       .before = "direct"},
       {.name = "device",
        .field = field<&Settings::model, &ModelOptions::device>(),
        .choices = {"auto", "cpu", "cuda"},

@@ -15,6 +15,7 @@
 
 #include "gpu.h"
 #include "lockstep/base/error.h"
+#include "lockstep/kernels/instruction_set.h"
 
 namespace lockstep {
 
@@ -68,8 +69,8 @@ std::string numerical_identity(const ComputeDevice& device) {
   if (device.is_cuda()) {
     return fmt::format("cuda {} torch={}", gpu::identity(device.device.index()), TORCH_VERSION);
   }
-  return fmt::format("cpu {} threads={} torch={}", at::get_cpu_capability(), at::get_num_threads(),
-                     TORCH_VERSION);
+  return fmt::format("cpu {} threads={} torch={} kernels={}", at::get_cpu_capability(),
+                     at::get_num_threads(), TORCH_VERSION, name_of(best_instruction_set()));
 }
 
 std::string joint_identity(std::span<const std::string> identities) {

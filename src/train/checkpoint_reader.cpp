@@ -32,17 +32,21 @@ NetworkShape CheckpointReader::network_shape() const {
     shape.height = image[1];
     shape.width = image[2];
   }
+  // A run's "fast" is no demand on whoever reads it, on whatever machine.
+  const auto convolution = state_.settings.find("convolution");
+  const bool fast = convolution != state_.settings.end() && convolution->second != "direct";
+  shape.convolution = fast ? "auto" : "direct";
   return shape;
 }
 
-std::shared_ptr<Network> CheckpointReader::make_network() const {
+std::shared_ptr<Network> CheckpointReader::make_network(const NetworkShape& shape) const {
   // What making a network takes besides its weights is small.
   constexpr std::uint64_t kBesides = std::uint64_t{16} << 20;
   const std::string file = (loaded_.directory / kStateFile).string();
   const auto name = state_.settings.find("model");
   if (name == state_.settings.end()) fail(ExitCode::kBadData, "{}: names no network", file);
   try {
-    return lockstep::make_network(name->second, network_shape(),
+    return lockstep::make_network(name->second, shape,
                                   2 * evaluation_file().size() + kBesides);
   } catch (const Error& error) {
     fail(ExitCode::kBadData, "{}: {}", file, error.what());

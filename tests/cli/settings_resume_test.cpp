@@ -101,6 +101,16 @@ TEST(Resume, AllContradictionsAreListed) {
               ElementsAre(StartsWith("seed: "), StartsWith("optimizer: ")));
 }
 
+TEST(Resume, CheckpointsOfBeforeTheFastConvolutionsHadDirectOnes) {
+  auto stored = number_settings(Settings{});
+  stored.erase("convolution");
+  Settings settings;
+  EXPECT_THAT(contradictions(stored, settings),
+              ElementsAre("convolution: the checkpoint has 'direct', this start 'auto'"));
+  settings.model.convolution = "direct";
+  EXPECT_THAT(contradictions(stored, settings), IsEmpty());
+}
+
 TEST(Resume, ASettingTheCheckpointLacksHadItsDefault) {
   auto stored = number_settings(Settings{});
   stored.erase("ema-decay");

@@ -67,6 +67,7 @@ def shape(line):
     """A printed line without what changes from run to run and from machine to machine."""
     line = re.sub(r"(\d+ h \d+ min|\d+ min \d+ s|[\d.]+ s)\b", "TIME", line)
     line = re.sub(r"\b(AVX2|AVX512|DEFAULT|NO AVX)\b", "CPU", line)
+    line = re.sub(r"\bkernels=\w+", "kernels=CPU", line)
     line = re.sub(r"\b[0-9a-f]{64}\b", "SHA256", line)
     line = re.sub(r"\b\d{8}-\d{6}\b", "DATE", line)
     line = re.sub(r"\S*/(?=data/mnist|runs/)", "", line)

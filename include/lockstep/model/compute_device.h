@@ -31,8 +31,8 @@ ComputeDevice prepare_compute_device(const ModelOptions& options, int local_size
 /// Cores this process may run on.
 int available_cores();
 
-/// What, besides the settings, the bits of a result depend on: "cpu AVX512 threads=1 torch=2.11.0",
-/// or the GPU's name and the versions of CUDA and cuDNN.
+/// What, besides the settings, the bits of a result depend on: "cpu AVX512 threads=1 torch=2.11.0
+/// kernels=avx512", or the GPU's name and the versions of CUDA and cuDNN.
 std::string numerical_identity(const ComputeDevice& device);
 
 /// The identities of several ranks as one: "cpu AVX512+AVX2 threads=1 torch=2.11.0" where they

@@ -27,6 +27,8 @@ struct NetworkShape {
   std::int64_t height = 28;
   std::int64_t width = 28;
   std::int64_t classes = 10;
+  /// ModelOptions::convolution.
+  std::string convolution = "auto";
 };
 
 /// One file in src/model/networks defines one of these; CMake collects them.
@@ -34,13 +36,16 @@ struct NetworkEntry {
   std::string name;
   std::string summary;  ///< one line for --help
   std::shared_ptr<Network> (*make)(const NetworkShape& shape);
+  /// Whether it has convolutions that may be fast (src/model/fast_convolution.h).
+  bool fast_convolutions = false;
 };
 
 /// All registered networks, by name.
 const std::vector<NetworkEntry>& registered_networks();
 
 /// Makes a network on the CPU with uninitialised parameters (see initialisation.h). Throws
-/// Error{kUsage} for an unknown name, or a shape the network cannot take.
+/// Error{kUsage} for an unknown name, a shape the network cannot take, and for fast convolutions
+/// that the network, this CPU or this build lacks.
 std::shared_ptr<Network> make_network(const std::string& name, const NetworkShape& shape);
 
 /// The same, for a shape that was read from a file: throws Error{kBadData}, before the memory is

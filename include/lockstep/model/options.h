@@ -14,6 +14,9 @@ struct ModelOptions {
   /// Threads of one rank for LibTorch's operators; 0: the cores of this process / local ranks. >=
   /// 0.
   int threads = 0;
+  /// Convolutions of networks that have both, on a CPU: fast (module kernels), direct (LibTorch's),
+  /// or auto: fast where the CPU and the shapes allow. They round differently.
+  std::string convolution = "auto";
 };
 
 }  // namespace lockstep

@@ -26,11 +26,12 @@ class CheckpointReader {
   /// Of the weights that evaluation uses: tells whether ranks read the same.
   std::string sha256() const;
   /// What the network takes. Older checkpoints do not say it: they are taken to be MNIST's, and
-  /// read_evaluation_weights refuses them where they are not.
+  /// read_evaluation_weights refuses them where they are not. Convolutions are those of the run, but
+  /// "auto" for a run that insisted on fast ones.
   NetworkShape network_shape() const;
-  /// The network that the checkpoint names, for network_shape(), with weights of its own. Throws
+  /// The network that the checkpoint names, for `shape`, with weights of its own. Throws
   /// Error{kBadData} for one that is not known here, or so large that these cannot be its weights.
-  std::shared_ptr<Network> make_network() const;
+  std::shared_ptr<Network> make_network(const NetworkShape& shape) const;
   /// Fills a network's weights: the averaged ones where the checkpoint has them. Throws
   /// Error{kBadData} when they are of another network.
   void read_evaluation_weights(FlatParameters& parameters) const;

@@ -6,7 +6,7 @@
 #include "lockstep/base/error.h"
 #include "lockstep/model/dropout.h"
 #include "lockstep/model/network.h"
-#include "model/memory_format.h"
+#include "model/fast_convolution.h"
 
 namespace lockstep {
 
@@ -26,17 +26,15 @@ class DigitsCnn : public Network {
         conv4_(register_module("conv4", torch::nn::Conv2d(same_convolution(64, 64, 3)))),
         dense1_(register_module(
             "dense1", torch::nn::Linear(64 * (shape.height / 4) * (shape.width / 4), 256))),
-        dense2_(register_module("dense2", torch::nn::Linear(256, shape.classes))) {}
+        dense2_(register_module("dense2", torch::nn::Linear(256, shape.classes))),
+        convolutions_(shape.convolution) {}
 
   at::Tensor forward(const at::Tensor& images, const StepContext& context) override {
-    // One input channel makes NCHW and NHWC the same strides: only the first output can be
-    // converted.
-    at::Tensor x = conv1_(images);
-    x = x.contiguous(convolution_format(x)).relu_();
-    x = at::max_pool2d(conv2_(x).relu_(), 2);
+    at::Tensor x = convolutions_.relu(conv1_, images);
+    x = convolutions_.relu_pool(conv2_, x);
     x = dropout(x, 0.25, context, 0);
-    x = conv3_(x).relu_();
-    x = at::max_pool2d(conv4_(x).relu_(), 2);
+    x = convolutions_.relu(conv3_, x);
+    x = convolutions_.relu_pool(conv4_, x);
     x = dropout(x, 0.25, context, 1);
     x = dense1_(x.contiguous().flatten(1)).relu_();
     x = dropout(x, 0.5, context, 2);
@@ -46,6 +44,7 @@ class DigitsCnn : public Network {
  private:
   torch::nn::Conv2d conv1_, conv2_, conv3_, conv4_;
   torch::nn::Linear dense1_, dense2_;
+  Convolutions convolutions_;
 };
 
 }  // namespace
@@ -59,7 +58,8 @@ NetworkEntry digits_cnn_entry() {
                    shape.width);
             }
             return std::make_shared<DigitsCnn>(shape);
-          }};
+          },
+          /*fast_convolutions=*/true};
 }
 
 }  // namespace lockstep

@@ -1,0 +1,155 @@
+#include "fast_convolution.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/max_pool2d.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <utility>
+
+#include "lockstep/base/cast.h"
+#include "lockstep/base/error.h"
+#include "lockstep/kernels/convolution.h"
+#include "model/memory_format.h"
+
+namespace lockstep {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr auto kImages = at::MemoryFormat::ChannelsLast;
+
+// The parts of a pass in LibTorch's own threads.
+class LibTorchExecutor final : public Executor {
+ public:
+  int workers() const override { return at::get_num_threads(); }
+  void run(std::int64_t count, const PartialTask& task) override {
+    at::parallel_for(0, count, /*grain_size=*/1, [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t i = first; i < last; ++i) task(i, at::get_thread_num());
+    });
+  }
+};
+
+// What a graph keeps of the network that made it.
+struct Kernels : torch::CustomClassHolder {
+  Kernels(InstructionSet instructions, std::shared_ptr<Workspace> scratch)
+      : set(instructions), workspace(std::move(scratch)) {}
+  InstructionSet set;
+  std::shared_ptr<Workspace> workspace;
+};
+
+ConvolutionShape shape_of(const at::Tensor& x, const at::Tensor& weight, bool pool) {
+  return {.in_channels = checked_cast<int>(weight.size(1)),
+          .out_channels = checked_cast<int>(weight.size(0)),
+          .kernel = checked_cast<int>(weight.size(2)),
+          .height = checked_cast<int>(x.size(2)),
+          .width = checked_cast<int>(x.size(3)),
+          .pool = pool};
+}
+
+class FusedFunction : public torch::autograd::Function<FusedFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
+                            const at::Tensor& weight, const at::Tensor& bias, bool pool,
+                            const c10::intrusive_ptr<Kernels>& kernels) {
+    const FusedConvolution layer(shape_of(input, weight, pool), kernels->set);
+    // A copy only where the order of elements is another one: with one channel both are the same.
+    const at::Tensor x = input.contiguous(kImages);
+    const at::Tensor w = weight.contiguous();
+    const auto size = {x.size(0), w.size(0), static_cast<std::int64_t>(layer.out_height()),
+                       static_cast<std::int64_t>(layer.out_width())};
+    const at::Tensor y = at::empty(size, x.options(), kImages);
+    const at::Tensor winners = pool ? at::empty(size, x.options().dtype(at::kByte), kImages) : y;
+    LibTorchExecutor executor;
+    layer.forward(x.size(0), x.const_data_ptr<float>(),
+                  {w.const_data_ptr<float>(), bias.contiguous().const_data_ptr<float>()},
+                  y.mutable_data_ptr<float>(),
+                  pool ? winners.mutable_data_ptr<std::uint8_t>() : nullptr, *kernels->workspace,
+                  executor);
+    context->save_for_backward({x, w, winners});
+    context->saved_data["pool"] = pool;
+    context->saved_data["kernels"] = c10::IValue::make_capsule(kernels);
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &w = saved[1];
+    const bool pool = context->saved_data["pool"].toBool();
+    const auto kernels =
+        c10::static_intrusive_pointer_cast<Kernels>(context->saved_data["kernels"].toCapsule());
+    const FusedConvolution layer(shape_of(x, w, pool), kernels->set);
+    const at::Tensor gradient = gradients[0].contiguous(kImages);
+    at::Tensor dx;
+    if (context->needs_input_grad(0)) dx = at::empty(x.sizes(), x.options(), kImages);
+    const at::Tensor dw = at::empty_like(w);
+    const at::Tensor db = at::empty({w.size(0)}, w.options());
+    FusedConvolution::Gradient from{.output_gradient = gradient.const_data_ptr<float>()};
+    if (pool) {
+      from.winners = saved[2].const_data_ptr<std::uint8_t>();
+    } else {
+      from.output = saved[2].const_data_ptr<float>();
+    }
+    LibTorchExecutor executor;
+    layer.backward(x.size(0), x.const_data_ptr<float>(), w.const_data_ptr<float>(), from,
+                   {.input = dx.defined() ? dx.mutable_data_ptr<float>() : nullptr,
+                    .weight = dw.mutable_data_ptr<float>(),
+                    .bias = db.mutable_data_ptr<float>()},
+                   *kernels->workspace, executor);
+    return {dx, dw, db, at::Tensor(), at::Tensor()};
+  }
+};
+
+InstructionSet chosen_set(const std::string& choice) {
+  return choice == "direct" ? InstructionSet::kNone : best_instruction_set();
+}
+
+// Whether the kernels can stand in for this call.
+bool fits(const torch::nn::Conv2dImpl& layer, const at::Tensor& x, bool pool) {
+  constexpr std::int64_t kMost = 1 << 20;  // well within int; the kernels have their own limits
+  return x.is_cpu() && x.scalar_type() == at::kFloat && x.dim() == 4 &&
+         layer.weight.scalar_type() == at::kFloat && layer.bias.defined() &&
+         layer.weight.size(0) < kMost && layer.weight.size(1) < kMost && x.size(2) < kMost &&
+         x.size(3) < kMost && layer.weight.size(1) == x.size(1) &&
+         layer.weight.size(2) == layer.weight.size(3) &&
+         supports(shape_of(x, layer.weight, pool)) &&
+         (layer.weight.size(1) >= 8 || !x.requires_grad());
+}
+
+}  // namespace
+
+void check_convolution(const std::string& choice, const NetworkEntry& network) {
+  if (choice == "auto" || choice == "direct") return;
+  if (choice != "fast") {
+    fail(ExitCode::kUsage, "--convolution {}: expected auto, direct or fast", choice);
+  }
+  if (!network.fast_convolutions) {
+    fail(ExitCode::kUsage, "--convolution fast: the network {} has none; use auto or direct",
+         network.name);
+  }
+  if (best_instruction_set() == InstructionSet::kNone) {
+    fail(
+        ExitCode::kUsage,
+        "--convolution fast: needs an x86 CPU with AVX2 and FMA, which this one lacks; use auto or "
+        "direct");
+  }
+}
+
+Convolutions::Convolutions(const std::string& choice)
+    : set_(chosen_set(choice)), workspace_(std::make_shared<Workspace>()) {}
+
+at::Tensor Convolutions::apply(torch::nn::Conv2d layer, const at::Tensor& x, bool pool) const {
+  if (set_ != InstructionSet::kNone && fits(*layer, x, pool)) {
+    return FusedFunction::apply(x, layer->weight, layer->bias, pool,
+                                c10::make_intrusive<Kernels>(set_, workspace_));
+  }
+  // One input channel makes NCHW and NHWC the same strides: only the output can be converted then.
+  at::Tensor y = layer->forward(x);
+  y = y.contiguous(convolution_format(y)).relu_();
+  return pool ? at::max_pool2d(y, 2) : y;
+}
+
+}  // namespace lockstep

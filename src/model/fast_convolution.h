@@ -1,0 +1,44 @@
+// Convolution, bias, ReLU and pooling as one operator on CPUs (module kernels), with its gradient;
+// elsewhere LibTorch's operators.
+#pragma once
+
+#include <torch/nn/modules/conv.h>
+
+#include <string>
+#include <utility>
+
+#include "lockstep/kernels/instruction_set.h"
+#include "lockstep/kernels/workspace.h"
+#include "lockstep/model/network.h"
+
+namespace lockstep {
+
+/// Throws Error{kUsage} for a choice other than auto, direct and fast, and for fast where the
+/// network or this CPU has none.
+void check_convolution(const std::string& choice, const NetworkEntry& network);
+
+/// The convolutions of one network. Layers are 3x3 or 5x5 with stride 1 and "same" padding. Owns
+/// the kernels' scratch memory, which graphs of its forwards keep alive: one forward or backward at
+/// a time.
+class Convolutions {
+ public:
+  /// `choice` as in ModelOptions::convolution.
+  explicit Convolutions(const std::string& choice);
+
+  /// relu(layer(x)), channels_last on a CPU. x: float32 [B,C,H,W] of any memory format.
+  at::Tensor relu(torch::nn::Conv2d layer, const at::Tensor& x) const {
+    return apply(std::move(layer), x, /*pool=*/false);
+  }
+  /// 2x2 maxima of it: [B,C,H/2,W/2].
+  at::Tensor relu_pool(torch::nn::Conv2d layer, const at::Tensor& x) const {
+    return apply(std::move(layer), x, /*pool=*/true);
+  }
+
+ private:
+  at::Tensor apply(torch::nn::Conv2d layer, const at::Tensor& x, bool pool) const;
+
+  InstructionSet set_;  ///< kNone: LibTorch's
+  std::shared_ptr<Workspace> workspace_;
+};
+
+}  // namespace lockstep

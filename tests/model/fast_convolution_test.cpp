@@ -1,0 +1,185 @@
+// The fused convolutions inside autograd, against LibTorch's own operators.
+#include <ATen/Parallel.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lockstep/base/error.h"
+#include "lockstep/model/compute_device.h"
+#include "lockstep/model/flat_parameters.h"
+#include "lockstep/model/initialisation.h"
+#include "lockstep/model/loss.h"
+#include "model/fast_convolution.h"
+
+namespace lockstep {
+namespace {
+
+using ::testing::HasSubstr;
+
+#define LOCKSTEP_SKIP_WITHOUT_KERNELS()                             \
+  do {                                                              \
+    if (best_instruction_set() == InstructionSet::kNone) {          \
+      GTEST_SKIP() << "this CPU or build has no fast convolutions"; \
+    }                                                               \
+  } while (false)
+
+double distance(const at::Tensor& a, const at::Tensor& b) {
+  return ((a - b).norm() / (b.norm() + 1e-6)).item<double>();
+}
+
+torch::nn::Conv2d make_layer(std::int64_t in, std::int64_t out, std::int64_t kernel) {
+  return torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, kernel).padding(kernel / 2));
+}
+
+struct Pass {
+  at::Tensor output, input, weight, bias;  // the last three are gradients
+};
+
+Pass run(const std::string& choice, torch::nn::Conv2d layer, const at::Tensor& images, bool pool,
+         bool input_gradient, const at::Tensor& factor) {
+  const Convolutions convolutions(choice);
+  layer->zero_grad();
+  const at::Tensor x = images.detach().clone().set_requires_grad(input_gradient);
+  const at::Tensor y = pool ? convolutions.relu_pool(layer, x) : convolutions.relu(layer, x);
+  (y * factor).sum().backward();
+  return {y.detach(), x.grad(), layer->weight.grad().clone(), layer->bias.grad().clone()};
+}
+
+TEST(FastConvolution, ComputesWhatLibTorchDoes) {
+  LOCKSTEP_SKIP_WITHOUT_KERNELS();
+  at::manual_seed(1);
+  struct Case {
+    std::int64_t in, out, kernel, height, width;
+  };
+  for (const Case c : {Case{1, 32, 5, 28, 28}, Case{3, 16, 3, 9, 7}, Case{32, 32, 5, 28, 28},
+                       Case{8, 24, 3, 13, 10}, Case{16, 8, 5, 6, 5}, Case{64, 64, 3, 14, 14}}) {
+    for (const bool pool : {false, true}) {
+      const torch::nn::Conv2d layer = make_layer(c.in, c.out, c.kernel);
+      const at::Tensor images = at::rand({5, c.in, c.height, c.width});
+      const std::int64_t part = pool ? 2 : 1;
+      const at::Tensor factor = at::rand({5, c.out, c.height / part, c.width / part}).sub(0.5);
+      const bool input_gradient = c.in >= 8;
+      const Pass fast = run("fast", layer, images, pool, input_gradient, factor);
+      const Pass direct = run("direct", layer, images, pool, input_gradient, factor);
+      EXPECT_LT(distance(fast.output, direct.output), 1e-5);
+      EXPECT_TRUE(fast.output.is_contiguous(at::MemoryFormat::ChannelsLast));
+      // Two pixels of a window that differ by less than the rounding may swap as winners.
+      EXPECT_LT(distance(fast.weight, direct.weight), 1e-3);
+      EXPECT_LT(distance(fast.bias, direct.bias), 1e-3);
+      if (input_gradient) EXPECT_LT(distance(fast.input, direct.input), 1e-2);
+    }
+  }
+}
+
+TEST(FastConvolution, MemoryFormatChangesNoBit) {
+  LOCKSTEP_SKIP_WITHOUT_KERNELS();
+  at::manual_seed(2);
+  const torch::nn::Conv2d layer = make_layer(16, 32, 3);
+  const at::Tensor images = at::rand({3, 16, 11, 12});
+  const at::Tensor factor = at::rand({3, 32, 11, 12});
+  const Pass first = run("fast", layer, images, false, true, factor);
+  const Pass last = run("fast", layer, images.contiguous(at::MemoryFormat::ChannelsLast), false,
+                        true, factor.contiguous(at::MemoryFormat::ChannelsLast));
+  EXPECT_TRUE(first.output.equal(last.output));
+  EXPECT_TRUE(first.input.equal(last.input));
+  EXPECT_TRUE(first.weight.equal(last.weight));
+  EXPECT_TRUE(first.bias.equal(last.bias));
+}
+
+// What the kernels do not take goes to LibTorch, bit for bit.
+TEST(FastConvolution, LeavesTheRestToLibTorch) {
+  at::manual_seed(3);
+  const auto expect_same = [](torch::nn::Conv2d layer, const at::Tensor& images,
+                              bool input_gradient) {
+    const at::Tensor factor = at::ones({}, images.options());
+    const Pass automatic = run("auto", layer, images, true, input_gradient, factor);
+    const Pass direct = run("direct", layer, images, true, input_gradient, factor);
+    EXPECT_TRUE(automatic.output.equal(direct.output));
+    EXPECT_TRUE(automatic.weight.equal(direct.weight));
+  };
+  expect_same(make_layer(12, 16, 3), at::rand({2, 12, 6, 6}), true);
+  expect_same(make_layer(8, 12, 3), at::rand({2, 8, 6, 6}), true);
+  expect_same(make_layer(8, 8, 7), at::rand({2, 8, 9, 9}), true);
+  expect_same(make_layer(1, 8, 5), at::rand({2, 1, 6, 6}), true);
+  torch::nn::Conv2d wide = make_layer(8, 8, 3);
+  wide->to(at::kDouble);
+  expect_same(wide, at::rand({2, 8, 6, 6}, at::kDouble), true);
+}
+
+// One step of the digit recogniser, with dropout.
+at::Tensor gradients_of(const std::string& convolution) {
+  auto network = make_network("digits-cnn", {.convolution = convolution});
+  initialise_glorot_uniform(*network, 1);
+  FlatParameters parameters(network, at::kCPU);
+  parameters.zero_gradients();
+  at::manual_seed(4);
+  const at::Tensor images = at::rand({13, 1, 28, 28});
+  const at::Tensor samples = at::arange(13, at::kLong);
+  const StepContext context{.training = true, .seed = 1, .samples = samples};
+  const at::Tensor logits = network->forward(images, context);
+  cross_entropy_sum(logits, samples.remainder(10), 0.0).div(13).backward();
+  parameters.check_gradient_views();
+  return parameters.gradients().clone();
+}
+
+TEST(FastConvolution, TheRecipesGradientIsLibTorchs) {
+  LOCKSTEP_SKIP_WITHOUT_KERNELS();
+  const at::Tensor fast = gradients_of("fast");
+  const at::Tensor direct = gradients_of("direct");
+  EXPECT_FALSE(fast.equal(direct));
+  EXPECT_LT(distance(fast, direct), 1e-3);
+  EXPECT_TRUE(gradients_of("auto").equal(fast));
+}
+
+TEST(FastConvolution, ThreadsChangeNoBit) {
+  LOCKSTEP_SKIP_WITHOUT_KERNELS();
+  at::manual_seed(5);
+  const torch::nn::Conv2d layer = make_layer(16, 16, 5);
+  const at::Tensor images = at::rand({21, 16, 12, 12}), factor = at::rand({21, 16, 6, 6});
+  const int before = at::get_num_threads();
+  at::set_num_threads(1);
+  const Pass one = run("fast", layer, images, true, true, factor);
+  for (const int threads : {2, 3}) {
+    at::set_num_threads(threads);
+    const Pass more = run("fast", layer, images, true, true, factor);
+    EXPECT_TRUE(more.output.equal(one.output)) << threads;
+    EXPECT_TRUE(more.input.equal(one.input)) << threads;
+    EXPECT_TRUE(more.weight.equal(one.weight)) << threads;
+    EXPECT_TRUE(more.bias.equal(one.bias)) << threads;
+  }
+  at::set_num_threads(before);
+}
+
+TEST(FastConvolution, AGraphOutlivesItsNetwork) {
+  LOCKSTEP_SKIP_WITHOUT_KERNELS();
+  const torch::nn::Conv2d layer = make_layer(8, 8, 3);
+  at::Tensor y;
+  {
+    const Convolutions convolutions("fast");
+    y = convolutions.relu(layer, at::rand({2, 8, 5, 5}));
+  }
+  y.sum().backward();
+  EXPECT_TRUE(layer->weight.grad().defined());
+}
+
+TEST(FastConvolution, ChoicesAreChecked) {
+  const auto refusal = [](const std::string& network, const std::string& choice) -> std::string {
+    try {
+      make_network(network, {.convolution = choice});
+      return "";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kUsage);
+      return error.what();
+    }
+  };
+  EXPECT_EQ(refusal("lenet", "auto"), "");
+  EXPECT_EQ(refusal("digits-cnn", "direct"), "");
+  EXPECT_THAT(refusal("lenet", "fast"), HasSubstr("the network lenet has none"));
+  EXPECT_THAT(refusal("digits-cnn", "quick"), HasSubstr("expected auto, direct or fast"));
+  const bool available = best_instruction_set() != InstructionSet::kNone;
+  EXPECT_EQ(refusal("digits-cnn", "fast").empty(), available);
+  EXPECT_THAT(numerical_identity({}),
+              HasSubstr(std::string("kernels=") + name_of(best_instruction_set())));
+}
+
+}  // namespace
+}  // namespace lockstep

@@ -1,0 +1,65 @@
+"""--convolution: a run with lockstep's own convolutions is as exact as one with LibTorch's."""
+
+import json
+
+from harness import ProgramTest, main, records, run, train, weights, write_small_mnist
+
+
+class ConvolutionTest(ProgramTest):
+    def setUp(self):
+        super().setUp()
+        self.settings = ["--data", write_small_mnist(self.directory / "data", training=500, test=100),
+                         "--model", "digits-cnn", "--batch-size", 45, "--epochs", 1]
+
+    def trained(self, name, ranks, *settings):
+        out = self.directory / name
+        self.expect(train(ranks, out, *self.settings, *settings), 0)
+        return out
+
+    def require_kernels(self, out):
+        numerics = json.loads((out / "launch.json").read_text().splitlines()[-1])["numerics"]
+        if "kernels=none" in numerics:
+            self.skipTest("this CPU has no fast convolutions")
+
+    def evaluated(self, out, *options):
+        result = self.expect(run(1, "evaluate", "--checkpoint", out, "--threads", 1, "--json", *options), 0)
+        return json.loads(result.stdout)
+
+    def test_weights_do_not_depend_on_the_number_of_ranks(self):
+        outs = [self.trained(f"at-{ranks}", ranks, "--convolution", "auto", "--virtual-ranks", 4)
+                for ranks in (1, 2, 4)]
+        self.assertEqual(weights(outs[0]), weights(outs[1]))
+        self.assertEqual(weights(outs[0]), weights(outs[2]))
+
+    def test_resume_is_exact(self):
+        whole, parts = self.trained("whole", 2), self.directory / "parts"
+        self.expect(train(2, parts, *self.settings, "--max-steps", 4), 75)
+        self.expect(train(2, parts, *self.settings, "--resume", "auto"), 0)
+        self.assertEqual(weights(whole), weights(parts))
+        self.assertEqual(records(whole / "metrics.jsonl"), records(parts / "metrics.jsonl"))
+
+    def test_what_a_run_was_trained_with_is_kept(self):
+        runs = {choice: self.trained(choice, 1, "--convolution", choice) for choice in ("auto", "direct")}
+        self.require_kernels(runs["auto"])
+        self.assertNotEqual(weights(runs["auto"]), weights(runs["direct"]))
+        for out in runs.values():
+            test = next(r for r in records(out / "metrics.jsonl") if r["kind"] == "test")
+            self.assertEqual(self.evaluated(out)["loss"], test["loss"])
+        # Where it is asked for, the other one reads the same weights, and rounds differently.
+        fast, direct = self.evaluated(runs["auto"]), self.evaluated(runs["auto"], "--convolution", "direct")
+        self.assertNotEqual(fast["loss"], direct["loss"])
+        self.assertAlmostEqual(fast["loss"], direct["loss"], places=4)
+        refused = train(1, runs["auto"], *self.settings, "--epochs", 2, "--convolution", "direct",
+                        "--resume", "auto")
+        self.expect(refused, 78)
+        self.assertIn("convolution: the checkpoint has 'auto', this start 'direct'", refused.stderr)
+
+    def test_fast_is_refused_where_there_is_none(self):
+        refused = train(1, self.directory / "out", *self.settings, "--model", "mlp", "--convolution", "fast")
+        self.expect(refused, 64)
+        self.assertIn("--convolution fast: the network mlp has none", refused.stderr)
+        self.assertFalse((self.directory / "out").exists())
+
+
+if __name__ == "__main__":
+    main()
