@@ -27,7 +27,6 @@ Command command_of(const Program& program) {
     fail(ExitCode::kUsage, "\"{}\" is no name of a program: expected one word", program.name);
   }
   CommandLine accepts;
-  accepts.reasons["model"] = fmt::format("{} brings a network of its own", program.name);
   std::vector<std::string> meaningless;
   if (!program.images) {
     meaningless = {"augment", "data",     "label-smoothing", "rotation", "shift-x",
@@ -35,6 +34,10 @@ Command command_of(const Program& program) {
   }
   for (const std::string& name : meaningless) {
     accepts.reasons[name] = fmt::format("{} is trained on no images", program.name);
+  }
+  meaningless.emplace_back("convolution");
+  for (const char* name : {"convolution", "model"}) {
+    accepts.reasons[name] = fmt::format("{} brings a network of its own", program.name);
   }
   std::vector<std::string> without = meaningless;
   without.emplace_back("model");
