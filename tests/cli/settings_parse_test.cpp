@@ -151,6 +151,8 @@ TEST(ParseSettings, EveryWrongInputHasItsMessage) {
       {{"--virtual-ranks", "3"}, {"virtual-ranks: must be a power of two or 0, not 3"}},
       {{"--backend=nccl", "--device=cpu"},
        {"backend nccl: carries gradients between GPUs only, and device is cpu"}},
+      {{"--convolution=fast", "--device=cuda"},
+       {"convolution fast: runs on CPUs only, and device is cuda"}},
       {{"--resume=auto"}, {"resume auto: needs out, the run directory to look in"}},
       {{"--early-stopping=2", "--validation-fraction=0", "--schedule=constant"},
        {"early-stopping: needs a validation split: set validation-fraction above 0"}},

@@ -101,6 +101,7 @@ Settings random_settings(unsigned seed) {
   settings.optimizer.nesterov = false;
   if (settings.optimizer.name == "adamw") settings.optimizer.momentum = 0;
   if (settings.comm.backend == "nccl") settings.model.device = "cuda";
+  if (settings.model.device == "cuda") settings.model.convolution = "auto";
   if (settings.train.resume == "auto") settings.train.resume = "none";
   if (settings.schedule.name == "plateau") settings.schedule.name = "constant";
   if (settings.data.validation_fraction == 0) settings.train.early_stopping = 0;
