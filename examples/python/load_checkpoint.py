@@ -61,6 +61,21 @@ class LeNet(nn.Module):
         return self.dense3(F.relu(self.dense2(x)))
 
 
+class SmallCNN(nn.Module):
+    """--model small-cnn."""
+
+    def __init__(self, channels=1, height=28, width=28, classes=10):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 8, 5, padding=2)
+        self.conv2 = nn.Conv2d(8, 24, 5, padding=2)
+        self.dense1 = nn.Linear(24 * (height // 4) * (width // 4), classes)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.dense1(x.flatten(1))
+
+
 class MLP(nn.Module):
     """--model mlp."""
 
@@ -76,7 +91,7 @@ class MLP(nn.Module):
         return self.dense3(x)
 
 
-NETWORKS = {"digits-cnn": DigitsCNN, "lenet": LeNet, "mlp": MLP}
+NETWORKS = {"digits-cnn": DigitsCNN, "lenet": LeNet, "mlp": MLP, "small-cnn": SmallCNN}
 
 
 def checkpoint_directory(path):
@@ -122,7 +137,7 @@ def save(state_dict, model, directory):
              "global_batch": 1, "training_samples": 0, "data_sha256": "", "epoch_sums": nothing,
              "window_sums": nothing, "best": None, "epochs_without_gain": 0, "stop_reason": "none",
              "optimizer_steps": 0, "schedule": {"name": "constant", "base_rate": 0.001},
-             "numerics": f"imported from PyTorch {torch.__version__}", "settings": {"model": model}}
+             "numerics": f"imported from PyTorch {torch.__version__}", "settings": {"model": model, "convolution": "auto"}}
     (temporary / "state.json").write_text(json.dumps(state, indent=2) + "\n")
     files = []
     for name in ("model.safetensors", "state.json"):

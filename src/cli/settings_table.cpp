@@ -94,12 +94,12 @@ Table model_settings() {
   return {
       {.name = "model",
        .field = field<&Settings::model, &ModelOptions::name>(),
-       .meaning = "network: digits-cnn, lenet, mlp, or another one in the registry"},
+       .meaning = "network: digits-cnn, lenet, mlp, small-cnn, or another one in the registry"},
       {.name = "convolution",
        .field = field<&Settings::model, &ModelOptions::convolution>(),
        .choices = {"auto", "direct", "fast"},
        .meaning =
-           "digits-cnn's convolutions on a CPU: lockstep's own (fast) or LibTorch's (direct); "
+           "convolutions of digits-cnn and small-cnn on a CPU: lockstep's own (fast) or LibTorch's (direct); "
            "auto: fast where CPU and shapes allow",
        .before = "direct"},
       {.name = "device",

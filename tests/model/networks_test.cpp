@@ -27,6 +27,7 @@ TEST(Networks, HaveTheDocumentedNumberOfParameters) {
   EXPECT_EQ(count_parameters(*make_network("digits-cnn", {})), 887'530);
   EXPECT_EQ(count_parameters(*make_network("lenet", {})), 61'706);
   EXPECT_EQ(count_parameters(*make_network("mlp", {})), 235'146);
+  EXPECT_EQ(count_parameters(*make_network("small-cnn", {})), 16'802);
 }
 
 TEST(Networks, DigitsCnnHasPyTorchsNames) {
@@ -84,6 +85,7 @@ TEST(Networks, RefuseUnknownNamesAndTinyImages) {
   }
   EXPECT_THROW(make_network("digits-cnn", {1, 3, 28, 10}), Error);
   EXPECT_THROW(make_network("lenet", {1, 28, 11, 10}), Error);
+  EXPECT_THROW(make_network("small-cnn", {1, 3, 28, 10}), Error);
 }
 
 // An image as doubles [C,H,W].

@@ -87,7 +87,7 @@ TEST(Parity, ReducedGradientOfTheFirstStep) {
   World world = start_world();
   World alone = world.split(world.rank(), 0);
   const auto data = blobs(60);
-  for (const std::string model : {"mlp", "lenet", "digits-cnn"}) {
+  for (const std::string model : {"mlp", "lenet", "digits-cnn", "small-cnn"}) {
     for (const std::int64_t batch : {24, 25}) {
       const Result expected = train(alone, data, config_for(batch, 1), model);
       const Result run = train(world, data, config_for(batch, 1), model);
