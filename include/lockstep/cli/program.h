@@ -12,11 +12,6 @@
 #include "lockstep/data/split.h"
 #include "lockstep/train/task.h"
 
-// From find_package(lockstep).
-#ifndef LOCKSTEP_INSTALLED_DATA
-#define LOCKSTEP_INSTALLED_DATA ""
-#endif
-
 namespace lockstep {
 
 struct Program {
@@ -28,8 +23,9 @@ struct Program {
   /// ...) are accepted. Other programs find theirs where they want, and have no such settings in
   /// their records.
   bool images = true;
-  /// Where the MNIST is that --data means when it is not given. Without any it is looked for beside
-  /// the program, in ../share/lockstep/mnist.
+  /// Where the MNIST is that --data means when it is not given; empty: beside the program, in
+  /// ../share/lockstep/mnist, or in lockstep's source tree. The target lockstep::lockstep defines
+  /// what it is.
   std::filesystem::path embedded_data = LOCKSTEP_INSTALLED_DATA;
 };
 
