@@ -156,7 +156,7 @@ int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 64;
   lockstep::register_all();
-  benchmark::AddCustomContext("lockstep", lockstep::numerical_identity({}));
+  benchmark::AddCustomContext("lockstep", lockstep::numerical_identity({}, {}));
   benchmark::RunSpecifiedBenchmarks();
   return 0;
 }

@@ -20,7 +20,7 @@
 namespace {
 
 namespace F = torch::nn::functional;
-constexpr int kGlobalBatch = 86;
+constexpr int kGlobalBatch = 86;  // a multiple of the number of ranks
 
 struct DigitsCnnImpl : torch::nn::Module {
   DigitsCnnImpl() {

@@ -96,6 +96,7 @@ def batches(images, labels, rank, options):
 
 def work(rank, options, meeting_point):
     torch.set_num_threads(options.threads)
+    torch.set_flush_denormal(options.best)
     dist.init_process_group("gloo", f"file://{meeting_point}", rank=rank, world_size=options.ranks)
     torch.manual_seed(1)  # equal weights; after them each rank draws its own numbers
     model = DigitsCnn(channels_last=options.best)

@@ -90,7 +90,7 @@ class Doctor {
       });
       facts_.threads = at::get_num_threads();
       facts_.device =
-          device_.is_cuda() ? numerical_identity(device_) : "cpu " + at::get_cpu_capability();
+          device_.is_cuda() ? numerical_identity(device_, {}) : "cpu " + at::get_cpu_capability();
     }
     world_.enter_phase(Phase::kDataCheck);
     faults_.reach(FaultPlace::kLoad, world_.rank());

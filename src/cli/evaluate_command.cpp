@@ -132,6 +132,9 @@ ExitCode evaluate(Session& session) {
       log_warning("{}: is not the data the checkpoint was trained on: another split",
                   samples.images->source());
     }
+    if (session.parsed().sources.at("convolution") != Source::kDefault) {
+      check_convolution(settings.model.convolution, settings.model.name);
+    }
     try {
       network = network_for(settings, *samples.images->images());
     } catch (const Error& error) {  // of another program, or for other images

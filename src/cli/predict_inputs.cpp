@@ -48,14 +48,15 @@ bool has_picture_name(const fs::path& path) {
   return std::ranges::find(kSuffixes, suffix) != kSuffixes.end();
 }
 
-// What has a picture's name and cannot be read as one has its place, and is named as any other;
-// hidden files are what systems leave beside pictures.
-bool is_picture_file(const fs::directory_entry& entry) {
+// Hidden files are what systems leave beside pictures.
+bool is_named_as_picture(const fs::directory_entry& entry) {
   std::error_code error;
-  if (entry.is_directory(error)) return false;
-  if (has_picture_name(entry.path()) && !entry.path().filename().string().starts_with('.')) {
-    return true;
-  }
+  return !entry.is_directory(error) && has_picture_name(entry.path()) &&
+         !entry.path().filename().string().starts_with('.');
+}
+
+bool is_picture(const fs::directory_entry& entry) {
+  std::error_code error;
   if (!entry.is_regular_file(error)) return false;
   try {
     return is_image_file(entry.path());
@@ -64,16 +65,22 @@ bool is_picture_file(const fs::directory_entry& entry) {
   }
 }
 
+// What has a picture's name and cannot be read as one has its place, and is named as any other;
+// but a data set with nothing else beside it is a data set.
 std::vector<std::string> pictures_in(const fs::path& directory) {
   std::vector<std::string> names;
+  bool any = false;
   std::error_code error;
   for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
        entry.increment(error)) {
-    if (is_picture_file(*entry)) names.push_back(entry->path().string());
+    const bool picture = is_picture(*entry);
+    any = any || picture;
+    if (picture || is_named_as_picture(*entry)) names.push_back(entry->path().string());
   }
   if (error) {
     fail(ExitCode::kInputOutput, "{}: cannot be listed: {}", directory.string(), error.message());
   }
+  if (!any && has_part(directory, Part::kTest)) return {};
   std::ranges::sort(names);
   return names;
 }

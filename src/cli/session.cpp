@@ -31,6 +31,9 @@ ParsedSettings parse_or_defaults(const Command& command, std::span<const std::st
     if (settings.train.virtual_ranks > 0 && settings.model.threads == 0) settings.model.threads = 1;
     if (!command.model.empty()) settings.model.name = command.model;
     settings.meaningless = command.meaningless;
+    if (command.model.empty() && !has_fast_convolutions(settings.model.name)) {
+      settings.meaningless.emplace_back("convolution");
+    }
     settings.data.embedded = command.embedded_data;
     return parsed;
   } catch (const Error& error) {
@@ -82,6 +85,11 @@ Session::Session(const Command& command, std::span<const std::string> arguments)
     const std::optional<int> gpu = choose_gpu(world_, settings());
     together(world_, [this, gpu] {
       device_ = prepare_compute_device(settings().model, world_.local_size(), gpu);
+      if (device_.is_cuda() && settings().model.convolution == "fast") {
+        fail(ExitCode::kUsage,
+             "--convolution fast: runs on CPUs only, and this start uses a GPU; use auto, or "
+             "--device cpu");
+      }
     });
   });
 }

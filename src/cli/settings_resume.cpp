@@ -56,13 +56,14 @@ std::vector<std::string> contradictions(const Stored& stored, const Settings& se
   for (const Setting& setting : table) {
     if (!must_match(setting, settings)) continue;
     const auto before = stored.find(setting.name);
-    const std::string then = before != stored.end()    ? before->second
-                             : !setting.before.empty() ? setting.before
-                                                       : value_text(setting, Settings{});
+    const bool older = before == stored.end() && !setting.before.empty();
+    const std::string then = older                    ? setting.before
+                             : before != stored.end() ? before->second
+                                                      : value_text(setting, Settings{});
     const std::string now = value_text(setting, settings);
     if (then != now) {
-      found.push_back(
-          fmt::format("{}: the checkpoint has '{}', this start '{}'", setting.name, then, now));
+      found.push_back(fmt::format("{}: the checkpoint has '{}'{}, this start '{}'", setting.name,
+                                  then, older ? ", being older than this setting" : "", now));
     }
   }
   for (const auto& [name, value] : stored) {

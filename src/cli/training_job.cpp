@@ -51,7 +51,7 @@ Json data_record(const Task& task) {
 
 // What the bits of this job's numbers depend on besides settings and data: on the root alone.
 std::string job_numerics(World& world, const ComputeDevice& device, const Settings& settings) {
-  const auto identities = world.gather_text(numerical_identity(device));
+  const auto identities = world.gather_text(numerical_identity(device, settings.model));
   if (!world.is_root()) return {};
   std::string text = joint_identity(identities);
   // Without virtual ranks the order of summation follows from the number of ranks.

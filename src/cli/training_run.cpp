@@ -125,7 +125,7 @@ void write_report(World& world, const Task& task, const std::filesystem::path& o
 void log_start(const Session& session) {
   const int ranks = session.world().size();
   log_info("{}, {} rank{}, {}", version_text(), ranks, ranks == 1 ? "" : "s",
-           numerical_identity(session.device()));
+           numerical_identity(session.device(), session.settings().model));
 }
 
 ExitCode run_training(Session& session, const Settings& settings,

@@ -176,8 +176,7 @@ void add_parts(const Geometry& g, std::int64_t parts, const float* partial, long
   }
 }
 
-// The part's samples: all parts have the same number, but for the last ones, which may have one
-// less.
+// The part's samples: all parts have the same number, or some of them one less.
 struct Samples {
   std::int64_t first;
   std::int64_t count;

@@ -65,12 +65,15 @@ ComputeDevice prepare_compute_device(const ModelOptions& options, int local_size
   return result;
 }
 
-std::string numerical_identity(const ComputeDevice& device) {
+std::string numerical_identity(const ComputeDevice& device, const ModelOptions& options) {
   if (device.is_cuda()) {
     return fmt::format("cuda {} torch={}", gpu::identity(device.device.index()), TORCH_VERSION);
   }
-  return fmt::format("cpu {} threads={} torch={} kernels={}", at::get_cpu_capability(),
-                     at::get_num_threads(), TORCH_VERSION, name_of(best_instruction_set()));
+  // Their bits do not depend on which instruction set it is.
+  const bool fast = options.convolution != "direct" && has_fast_convolutions(options.name) &&
+                    best_instruction_set() != InstructionSet::kNone;
+  return fmt::format("cpu {} threads={} torch={}{}", at::get_cpu_capability(),
+                     at::get_num_threads(), TORCH_VERSION, fast ? " convolutions=fast" : "");
 }
 
 std::string joint_identity(std::span<const std::string> identities) {

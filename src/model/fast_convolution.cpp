@@ -6,7 +6,9 @@
 #include <ATen/ops/max_pool2d.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <utility>
+#include <variant>
 
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
@@ -76,6 +78,9 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    // A gradient's gradient would lack what it owes to this layer, without a word.
+    LOCKSTEP_CHECK(!at::GradMode::is_enabled(),
+                   "fast convolutions have no second derivative: use --convolution direct");
     const auto saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &w = saved[1];
     const bool pool = context->saved_data["pool"].toBool();
@@ -107,28 +112,46 @@ InstructionSet chosen_set(const std::string& choice) {
   return choice == "direct" ? InstructionSet::kNone : best_instruction_set();
 }
 
+// Stride 1 and zeros around the image, as many as keep its size.
+bool is_same_convolution(const torch::nn::Conv2dImpl& layer) {
+  const auto& options = layer.options;
+  const auto all = [](const torch::ExpandingArray<2>& values, std::int64_t value) {
+    return (*values)[0] == value && (*values)[1] == value;
+  };
+  const auto* padding = std::get_if<torch::ExpandingArray<2>>(&options.padding());
+  const bool same =
+      padding != nullptr && layer.weight.dim() == 4 && all(*padding, layer.weight.size(2) / 2);
+  return same && all(options.stride(), 1) && all(options.dilation(), 1) && options.groups() == 1 &&
+         std::holds_alternative<torch::enumtype::kZeros>(options.padding_mode());
+}
+
 // Whether the kernels can stand in for this call.
 bool fits(const torch::nn::Conv2dImpl& layer, const at::Tensor& x, bool pool) {
   constexpr std::int64_t kMost = 1 << 20;  // well within int; the kernels have their own limits
-  return x.is_cpu() && x.scalar_type() == at::kFloat && x.dim() == 4 &&
-         layer.weight.scalar_type() == at::kFloat && layer.bias.defined() &&
-         layer.weight.size(0) < kMost && layer.weight.size(1) < kMost && x.size(2) < kMost &&
-         x.size(3) < kMost && layer.weight.size(1) == x.size(1) &&
-         layer.weight.size(2) == layer.weight.size(3) &&
+  return is_same_convolution(layer) && x.is_cpu() && x.scalar_type() == at::kFloat &&
+         x.dim() == 4 && layer.weight.scalar_type() == at::kFloat && layer.bias.defined() &&
+         layer.bias.scalar_type() == at::kFloat && layer.weight.size(0) < kMost &&
+         layer.weight.size(1) < kMost && x.size(2) < kMost && x.size(3) < kMost &&
+         layer.weight.size(1) == x.size(1) && layer.weight.size(2) == layer.weight.size(3) &&
          supports(shape_of(x, layer.weight, pool)) &&
          (layer.weight.size(1) >= 8 || !x.requires_grad());
 }
 
 }  // namespace
 
-void check_convolution(const std::string& choice, const NetworkEntry& network) {
+bool has_fast_convolutions(const std::string& name) {
+  const auto& networks = registered_networks();
+  const auto found = std::ranges::find(networks, name, &NetworkEntry::name);
+  return found != networks.end() && found->fast_convolutions;
+}
+
+void check_convolution(const std::string& choice, const std::string& name) {
   if (choice == "auto" || choice == "direct") return;
   if (choice != "fast") {
     fail(ExitCode::kUsage, "--convolution {}: expected auto, direct or fast", choice);
   }
-  if (!network.fast_convolutions) {
-    fail(ExitCode::kUsage, "--convolution fast: the network {} has none; use auto or direct",
-         network.name);
+  if (!has_fast_convolutions(name)) {
+    fail(ExitCode::kUsage, "--convolution fast: the network {} has none; use auto or direct", name);
   }
   if (best_instruction_set() == InstructionSet::kNone) {
     fail(

@@ -13,10 +13,6 @@
 
 namespace lockstep {
 
-/// Throws Error{kUsage} for a choice other than auto, direct and fast, and for fast where the
-/// network or this CPU has none.
-void check_convolution(const std::string& choice, const NetworkEntry& network);
-
 /// The convolutions of one network. Layers are 3x3 or 5x5 with stride 1 and "same" padding. Owns
 /// the kernels' scratch memory, which graphs of its forwards keep alive: one forward or backward at
 /// a time.

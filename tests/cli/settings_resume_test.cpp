@@ -106,7 +106,8 @@ TEST(Resume, CheckpointsOfBeforeTheFastConvolutionsHadDirectOnes) {
   stored.erase("convolution");
   Settings settings;
   EXPECT_THAT(contradictions(stored, settings),
-              ElementsAre("convolution: the checkpoint has 'direct', this start 'auto'"));
+              ElementsAre("convolution: the checkpoint has 'direct', being older than this setting, "
+                          "this start 'auto'"));
   settings.model.convolution = "direct";
   EXPECT_THAT(contradictions(stored, settings), IsEmpty());
 }

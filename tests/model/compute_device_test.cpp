@@ -11,7 +11,7 @@ namespace {
 std::string joint(const std::vector<std::string>& identities) { return joint_identity(identities); }
 
 TEST(ComputeDevice, EqualIdentitiesAreOne) {
-  const std::string one = numerical_identity({});
+  const std::string one = numerical_identity({}, {});
   EXPECT_EQ(joint({one}), one);
   EXPECT_EQ(joint({one, one, one}), one);
 }

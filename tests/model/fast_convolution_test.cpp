@@ -2,6 +2,7 @@
 #include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "lockstep/base/error.h"
 #include "lockstep/model/compute_device.h"
@@ -105,6 +106,63 @@ TEST(FastConvolution, LeavesTheRestToLibTorch) {
   expect_same(wide, at::rand({2, 8, 6, 6}, at::kDouble), true);
 }
 
+TEST(FastConvolution, LeavesOtherGeometryToLibTorch) {
+  at::manual_seed(6);
+  const at::Tensor images = at::rand({2, 8, 9, 9});
+  const auto options = [] { return torch::nn::Conv2dOptions(8, 8, 3).padding(1); };
+  for (const auto& other :
+       {options().stride(2), options().padding(0), options().padding(2).dilation(2),
+        options().groups(2), options().padding_mode(torch::kReflect)}) {
+    const torch::nn::Conv2d layer(other);
+    const at::Tensor expected = layer->forward(images).relu();
+    EXPECT_TRUE(Convolutions("auto").relu(layer, images).equal(expected));
+  }
+}
+
+TEST(FastConvolution, TakesAnyKindOfInput) {
+  LOCKSTEP_SKIP_WITHOUT_KERNELS();
+  at::manual_seed(7);
+  const torch::nn::Conv2d layer = make_layer(8, 8, 3);
+  const Convolutions fast("fast"), direct("direct");
+  const at::Tensor wide = at::rand({2, 8, 6, 12});
+  for (const at::Tensor& x : {wide.slice(3, 0, 12, 2), wide.select(0, 0).expand({3, 8, 6, 12}),
+                              wide.narrow(0, 0, 0), wide.transpose(2, 3)}) {
+    const at::NoGradGuard no_grad;
+    const at::Tensor y = fast.relu(layer, x);
+    EXPECT_EQ(y.sizes(), direct.relu(layer, x).sizes());
+    EXPECT_LT(distance(y, direct.relu(layer, x)), 1e-5);
+    EXPECT_FALSE(y.requires_grad());
+  }
+  const torch::nn::Conv2d plain(torch::nn::Conv2dOptions(8, 8, 3).padding(1).bias(false));
+  EXPECT_TRUE(fast.relu(plain, wide).equal(direct.relu(plain, wide)));
+}
+
+TEST(FastConvolution, SeveralForwardsAndBackwardsShareTheirScratchMemory) {
+  LOCKSTEP_SKIP_WITHOUT_KERNELS();
+  at::manual_seed(8);
+  const torch::nn::Conv2d layer = make_layer(16, 8, 5);
+  const Convolutions fast("fast");
+  const at::Tensor small = at::rand({1, 16, 5, 5}), large = at::rand({9, 16, 14, 14});
+  const auto gradient = [&](const at::Tensor& y, bool retain) {
+    return torch::autograd::grad({y.sum()}, {layer->weight}, {}, retain)[0];
+  };
+  const at::Tensor alone = gradient(fast.relu(layer, small), false);
+  const at::Tensor first = fast.relu(layer, small);
+  const at::Tensor second = fast.relu_pool(layer, large);
+  EXPECT_TRUE(gradient(first, /*retain=*/true).equal(alone));
+  EXPECT_TRUE(gradient(first, /*retain=*/false).equal(alone));
+  EXPECT_TRUE(gradient(second, false).equal(gradient(fast.relu_pool(layer, large), false)));
+}
+
+TEST(FastConvolution, RefuseASecondDerivative) {
+  LOCKSTEP_SKIP_WITHOUT_KERNELS();
+  const torch::nn::Conv2d layer = make_layer(8, 8, 3);
+  const at::Tensor y = Convolutions("fast").relu(layer, at::rand({1, 8, 4, 4}));
+  EXPECT_THROW(torch::autograd::grad({y.sum()}, {layer->weight}, {}, /*retain_graph=*/true,
+                                     /*create_graph=*/true),
+               std::exception);
+}
+
 // One step of the digit recogniser, with dropout.
 at::Tensor gradients_of(const std::string& convolution) {
   auto network = make_network("digits-cnn", {.convolution = convolution});
@@ -177,8 +235,13 @@ TEST(FastConvolution, ChoicesAreChecked) {
   EXPECT_THAT(refusal("digits-cnn", "quick"), HasSubstr("expected auto, direct or fast"));
   const bool available = best_instruction_set() != InstructionSet::kNone;
   EXPECT_EQ(refusal("digits-cnn", "fast").empty(), available);
-  EXPECT_THAT(numerical_identity({}),
-              HasSubstr(std::string("kernels=") + name_of(best_instruction_set())));
+  const auto says_fast = [](const std::string& network, const std::string& choice) {
+    const ModelOptions options{.name = network, .convolution = choice};
+    return numerical_identity({}, options).find(" convolutions=fast") != std::string::npos;
+  };
+  EXPECT_EQ(says_fast("digits-cnn", "auto"), available);
+  EXPECT_FALSE(says_fast("digits-cnn", "direct"));
+  EXPECT_FALSE(says_fast("lenet", "auto"));
 }
 
 }  // namespace

@@ -235,6 +235,7 @@ class PredictTest(ProgramTest):
 
     def test_labels_give_the_accuracy_that_evaluate_gives(self):
         data = write_small_mnist(self.directory / "data", training=10, test=500)
+        (data / "samples.gif").touch()  # beside a data set it is no picture
         evaluated = json.loads(self.expect(run(1, "evaluate", "--checkpoint", self.shared, "--data", data,
                                                "--threads", 1, "--json"), 0).stdout)
         found = json.loads(self.predict("--json", data, ranks=2).stdout)

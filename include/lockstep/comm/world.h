@@ -88,6 +88,8 @@ class World {
     gather_bytes(std::as_bytes(own), parts);
     std::vector<T> all;
     for (const auto& part : parts) {
+      LOCKSTEP_CHECK(part.size() % sizeof(T) == 0, "a rank gave {} bytes of values of {}",
+                     part.size(), sizeof(T));
       const std::size_t have = all.size();
       all.resize(have + part.size() / sizeof(T));
       if (!part.empty()) std::memcpy(all.data() + have, part.data(), part.size());

@@ -31,9 +31,10 @@ ComputeDevice prepare_compute_device(const ModelOptions& options, int local_size
 /// Cores this process may run on.
 int available_cores();
 
-/// What, besides the settings, the bits of a result depend on: "cpu AVX512 threads=1 torch=2.11.0
-/// kernels=avx512", or the GPU's name and the versions of CUDA and cuDNN.
-std::string numerical_identity(const ComputeDevice& device);
+/// What, besides the settings, the bits of a result depend on: "cpu AVX512 threads=1 torch=2.11.0",
+/// with "convolutions=fast" where a network has them, or the GPU's name and the versions of CUDA
+/// and cuDNN.
+std::string numerical_identity(const ComputeDevice& device, const ModelOptions& options);
 
 /// The identities of several ranks as one: "cpu AVX512+AVX2 threads=1 torch=2.11.0" where they
 /// differ in one word, all that are different joined by " + " where they have unlike numbers of

@@ -43,6 +43,13 @@ struct NetworkEntry {
 /// All registered networks, by name.
 const std::vector<NetworkEntry>& registered_networks();
 
+/// Whether the registered network of this name has convolutions that may be fast.
+bool has_fast_convolutions(const std::string& name);
+
+/// Throws Error{kUsage} for a choice other than auto, direct and fast, and for fast where the
+/// network (of a registered name) or this CPU has none. make_network calls it.
+void check_convolution(const std::string& choice, const std::string& name);
+
 /// Makes a network on the CPU with uninitialised parameters (see initialisation.h). Throws
 /// Error{kUsage} for an unknown name, a shape the network cannot take, and for fast convolutions
 /// that the network, this CPU or this build lacks.

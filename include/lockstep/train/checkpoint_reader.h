@@ -26,8 +26,8 @@ class CheckpointReader {
   /// Of the weights that evaluation uses: tells whether ranks read the same.
   std::string sha256() const;
   /// What the network takes. Older checkpoints do not say it: they are taken to be MNIST's, and
-  /// read_evaluation_weights refuses them where they are not. Convolutions are those of the run, but
-  /// "auto" for a run that insisted on fast ones.
+  /// read_evaluation_weights refuses them where they are not. Convolutions are those of the run,
+  /// but "auto" for a run that insisted on fast ones.
   NetworkShape network_shape() const;
   /// The network that the checkpoint names, for `shape`, with weights of its own. Throws
   /// Error{kBadData} for one that is not known here, or so large that these cannot be its weights.
