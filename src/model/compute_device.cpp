@@ -16,6 +16,7 @@
 #include "gpu.h"
 #include "lockstep/base/error.h"
 #include "lockstep/kernels/instruction_set.h"
+#include "lockstep/model/network.h"
 
 namespace lockstep {
 
