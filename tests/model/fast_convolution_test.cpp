@@ -66,7 +66,9 @@ TEST(FastConvolution, ComputesWhatLibTorchDoes) {
       // Two pixels of a window that differ by less than the rounding may swap as winners.
       EXPECT_LT(distance(fast.weight, direct.weight), 1e-3);
       EXPECT_LT(distance(fast.bias, direct.bias), 1e-3);
-      if (input_gradient) EXPECT_LT(distance(fast.input, direct.input), 1e-2);
+      if (input_gradient) {
+        EXPECT_LT(distance(fast.input, direct.input), 1e-2);
+      }
     }
   }
 }
@@ -113,7 +115,7 @@ TEST(FastConvolution, LeavesOtherGeometryToLibTorch) {
   for (const auto& other :
        {options().stride(2), options().padding(0), options().padding(2).dilation(2),
         options().groups(2), options().padding_mode(torch::kReflect)}) {
-    const torch::nn::Conv2d layer(other);
+    torch::nn::Conv2d layer(other);
     const at::Tensor expected = layer->forward(images).relu();
     EXPECT_TRUE(Convolutions("auto").relu(layer, images).equal(expected));
   }
