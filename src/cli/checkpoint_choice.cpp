@@ -1,16 +1,26 @@
 #include "checkpoint_choice.h"
 
+#include <algorithm>
+#include <array>
+#include <string_view>
 #include <system_error>
 
-#include "inspect_checkpoint.h"
 #include "lockstep/base/error.h"
 #include "lockstep/base/log.h"
+#include "lockstep/checkpoint/manifest.h"
 #include "lockstep/checkpoint/store.h"
 #include "lockstep/comm/launcher.h"
 
 namespace lockstep {
 
 namespace fs = std::filesystem;
+
+bool looks_like_checkpoint(const fs::path& directory) {
+  std::error_code error;
+  return std::ranges::any_of(
+      std::array<std::string_view, 3>{kManifestName, "state.json", "model.safetensors"},
+      [&](std::string_view name) { return fs::exists(directory / name, error); });
+}
 
 std::optional<fs::path> find_store(const fs::path& given) {
   const fs::path within = given / "checkpoints";

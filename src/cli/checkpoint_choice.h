@@ -6,6 +6,9 @@
 
 namespace lockstep {
 
+/// Whether a directory has a checkpoint's manifest, or what a damaged one has left.
+bool looks_like_checkpoint(const std::filesystem::path& directory);
+
 /// The directory of checkpoints that a run directory has, or that `given` itself is, by the names
 /// in it; none when it is neither. Throws as has_store, or Error{kInputOutput} when it cannot be
 /// listed.

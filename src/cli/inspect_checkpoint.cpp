@@ -1,7 +1,6 @@
 #include "inspect_checkpoint.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -12,7 +11,6 @@
 
 #include "lockstep/base/cast.h"
 #include "lockstep/base/hash.h"
-#include "lockstep/checkpoint/manifest.h"
 #include "lockstep/checkpoint/safetensors.h"
 #include "lockstep/checkpoint/store.h"
 #include "lockstep/train/checkpoint_reader.h"
@@ -61,13 +59,6 @@ std::vector<TensorFacts> tensors_of(const std::vector<std::byte>& bytes,
 }
 
 }  // namespace
-
-bool looks_like_checkpoint(const std::filesystem::path& directory) {
-  std::error_code error;
-  return std::ranges::any_of(
-      std::array<std::string_view, 3>{kManifestName, "state.json", "model.safetensors"},
-      [&](std::string_view name) { return std::filesystem::exists(directory / name, error); });
-}
 
 CheckpointFacts inspect_checkpoint(const std::filesystem::path& directory) {
   CheckpointFacts facts{.directory = directory};

@@ -46,9 +46,6 @@ struct CheckpointFacts {
   TrainingState state{};
 };
 
-/// Whether a directory has a checkpoint's manifest, or what a damaged one has left.
-bool looks_like_checkpoint(const std::filesystem::path& directory);
-
 /// Reads and verifies all of it; damage is part of the facts.
 CheckpointFacts inspect_checkpoint(const std::filesystem::path& directory);
 
