@@ -48,7 +48,7 @@ class CompareTest(ProgramTest):
 
     def test_time_to_accuracy(self):
         config = self.directory / "short.ini"
-        config.write_text("model = mlp\nvalidation-fraction = 0\nepochs = 1\nbatch-size = 600\n")
+        config.write_text("model = mlp\nvalidation-fraction = 0\nschedule = constant\nepochs = 1\nbatch-size = 600\n")
         figures = self.directory / "figures.json"
         result = self.expect(run(SOURCE / "benchmarks" / "time_to_accuracy", "--seeds", 2, "--config", config,
                                  "--accuracy", "0.5", "--lockstep", PROGRAM, "--json", figures), 0)
