@@ -45,10 +45,6 @@ Member read_member(const std::string& directory, const Session& session) {
   NetworkShape shape = reader.network_shape();
   if (session.parsed().sources.at("convolution") != Source::kDefault) {
     shape.convolution = session.settings().model.convolution;
-    const auto& stored = reader.state().settings;
-    if (const auto name = stored.find("model"); name != stored.end()) {
-      check_convolution(shape.convolution, name->second);
-    }
   }
   const Member member{
       .sha256 = reader.sha256(), .shape = shape, .network = reader.make_network(shape)};

@@ -99,8 +99,7 @@ Table model_settings() {
        .field = field<&Settings::model, &ModelOptions::convolution>(),
        .choices = {"auto", "direct", "fast"},
        .meaning = "convolutions of digits-cnn and small-cnn on a CPU: lockstep's own (fast) or "
-                  "LibTorch's (direct); "
-                  "auto: fast where CPU and shapes allow",
+                  "LibTorch's (direct); auto: fast where CPU and shapes allow",
        .before = "direct"},
       {.name = "device",
        .field = field<&Settings::model, &ModelOptions::device>(),

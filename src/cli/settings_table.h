@@ -70,8 +70,7 @@ struct Setting {
   std::string meaning{};
   OnResume on_resume = OnResume::kFixed;
   std::string empty_means{};  ///< what an empty text or path stands for; "": it must not be empty
-  std::string
-      before{};  ///< the value of checkpoints written before the setting was; "": the default
+  std::string before{};  ///< the value in checkpoints older than the setting; "": the default
 };
 
 /// All settings, grouped; built on each call.

@@ -13,10 +13,9 @@
 #include <sstream>
 #include <vector>
 
+#include "fast_convolution.h"
 #include "gpu.h"
 #include "lockstep/base/error.h"
-#include "lockstep/kernels/instruction_set.h"
-#include "lockstep/model/network.h"
 
 namespace lockstep {
 
@@ -71,8 +70,8 @@ std::string numerical_identity(const ComputeDevice& device, const ModelOptions& 
     return fmt::format("cuda {} torch={}", gpu::identity(device.device.index()), TORCH_VERSION);
   }
   // Their bits do not depend on which instruction set it is.
-  const bool fast = options.convolution != "direct" && has_fast_convolutions(options.name) &&
-                    best_instruction_set() != InstructionSet::kNone;
+  const bool fast = has_fast_convolutions(options.name) &&
+                    convolution_set(options.convolution) != InstructionSet::kNone;
   return fmt::format("cpu {} threads={} torch={}{}", at::get_cpu_capability(),
                      at::get_num_threads(), TORCH_VERSION, fast ? " convolutions=fast" : "");
 }

@@ -108,10 +108,6 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
   }
 };
 
-InstructionSet chosen_set(const std::string& choice) {
-  return choice == "direct" ? InstructionSet::kNone : best_instruction_set();
-}
-
 // Stride 1 and zeros around the image, as many as keep its size.
 bool is_same_convolution(const torch::nn::Conv2dImpl& layer) {
   const auto& options = layer.options;
@@ -139,6 +135,14 @@ bool fits(const torch::nn::Conv2dImpl& layer, const at::Tensor& x, bool pool) {
 
 }  // namespace
 
+torch::nn::Conv2d same_convolution(std::int64_t in, std::int64_t out, std::int64_t kernel) {
+  return torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, kernel).padding(kernel / 2));
+}
+
+InstructionSet convolution_set(const std::string& choice) {
+  return choice == "direct" ? InstructionSet::kNone : best_instruction_set();
+}
+
 bool has_fast_convolutions(const std::string& name) {
   const auto& networks = registered_networks();
   const auto found = std::ranges::find(networks, name, &NetworkEntry::name);
@@ -162,7 +166,7 @@ void check_convolution(const std::string& choice, const std::string& name) {
 }
 
 Convolutions::Convolutions(const std::string& choice)
-    : set_(chosen_set(choice)), workspace_(std::make_shared<Workspace>()) {}
+    : set_(convolution_set(choice)), workspace_(std::make_shared<Workspace>()) {}
 
 at::Tensor Convolutions::apply(torch::nn::Conv2d layer, const at::Tensor& x, bool pool) const {
   if (set_ != InstructionSet::kNone && fits(*layer, x, pool)) {

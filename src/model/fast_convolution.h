@@ -13,6 +13,13 @@
 
 namespace lockstep {
 
+/// A layer with stride 1 whose padding keeps an image's size: what the kernels take.
+torch::nn::Conv2d same_convolution(std::int64_t in, std::int64_t out, std::int64_t kernel);
+
+/// What computes convolutions on this CPU under a choice as in ModelOptions::convolution; kNone:
+/// LibTorch.
+InstructionSet convolution_set(const std::string& choice);
+
 /// The convolutions of one network. Layers are 3x3 or 5x5 with stride 1 and "same" padding. Owns
 /// the kernels' scratch memory, which graphs of its forwards keep alive: one forward or backward at
 /// a time.

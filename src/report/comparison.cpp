@@ -172,10 +172,6 @@ std::vector<std::string> setting_names(std::span<const Run> runs) {
   return names;
 }
 
-}  // namespace
-
-namespace {
-
 // The run with the highest or lowest value of those that have one; null: none has.
 const Run* best_of(std::span<const Run> runs, bool highest,
                    const std::function<std::optional<double>(const Run&)>& value) {

@@ -45,9 +45,9 @@ std::shared_ptr<Network> CheckpointReader::make_network(const NetworkShape& shap
   const std::string file = (loaded_.directory / kStateFile).string();
   const auto name = state_.settings.find("model");
   if (name == state_.settings.end()) fail(ExitCode::kBadData, "{}: names no network", file);
+  check_convolution(shape.convolution, name->second);  // the caller's error, not the file's
   try {
-    return lockstep::make_network(name->second, shape,
-                                  2 * evaluation_file().size() + kBesides);
+    return lockstep::make_network(name->second, shape, 2 * evaluation_file().size() + kBesides);
   } catch (const Error& error) {
     fail(ExitCode::kBadData, "{}: {}", file, error.what());
   }

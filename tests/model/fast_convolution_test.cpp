@@ -27,10 +27,6 @@ double distance(const at::Tensor& a, const at::Tensor& b) {
   return ((a - b).norm() / (b.norm() + 1e-6)).item<double>();
 }
 
-torch::nn::Conv2d make_layer(std::int64_t in, std::int64_t out, std::int64_t kernel) {
-  return torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, kernel).padding(kernel / 2));
-}
-
 struct Pass {
   at::Tensor output, input, weight, bias;  // the last three are gradients
 };
@@ -54,7 +50,7 @@ TEST(FastConvolution, ComputesWhatLibTorchDoes) {
   for (const Case c : {Case{1, 32, 5, 28, 28}, Case{3, 16, 3, 9, 7}, Case{32, 32, 5, 28, 28},
                        Case{8, 24, 3, 13, 10}, Case{16, 8, 5, 6, 5}, Case{64, 64, 3, 14, 14}}) {
     for (const bool pool : {false, true}) {
-      const torch::nn::Conv2d layer = make_layer(c.in, c.out, c.kernel);
+      const torch::nn::Conv2d layer = same_convolution(c.in, c.out, c.kernel);
       const at::Tensor images = at::rand({5, c.in, c.height, c.width});
       const std::int64_t part = pool ? 2 : 1;
       const at::Tensor factor = at::rand({5, c.out, c.height / part, c.width / part}).sub(0.5);
@@ -76,7 +72,7 @@ TEST(FastConvolution, ComputesWhatLibTorchDoes) {
 TEST(FastConvolution, MemoryFormatChangesNoBit) {
   LOCKSTEP_SKIP_WITHOUT_KERNELS();
   at::manual_seed(2);
-  const torch::nn::Conv2d layer = make_layer(16, 32, 3);
+  const torch::nn::Conv2d layer = same_convolution(16, 32, 3);
   const at::Tensor images = at::rand({3, 16, 11, 12});
   const at::Tensor factor = at::rand({3, 32, 11, 12});
   const Pass first = run("fast", layer, images, false, true, factor);
@@ -99,11 +95,11 @@ TEST(FastConvolution, LeavesTheRestToLibTorch) {
     EXPECT_TRUE(automatic.output.equal(direct.output));
     EXPECT_TRUE(automatic.weight.equal(direct.weight));
   };
-  expect_same(make_layer(12, 16, 3), at::rand({2, 12, 6, 6}), true);
-  expect_same(make_layer(8, 12, 3), at::rand({2, 8, 6, 6}), true);
-  expect_same(make_layer(8, 8, 7), at::rand({2, 8, 9, 9}), true);
-  expect_same(make_layer(1, 8, 5), at::rand({2, 1, 6, 6}), true);
-  torch::nn::Conv2d wide = make_layer(8, 8, 3);
+  expect_same(same_convolution(12, 16, 3), at::rand({2, 12, 6, 6}), true);
+  expect_same(same_convolution(8, 12, 3), at::rand({2, 8, 6, 6}), true);
+  expect_same(same_convolution(8, 8, 7), at::rand({2, 8, 9, 9}), true);
+  expect_same(same_convolution(1, 8, 5), at::rand({2, 1, 6, 6}), true);
+  torch::nn::Conv2d wide = same_convolution(8, 8, 3);
   wide->to(at::kDouble);
   expect_same(wide, at::rand({2, 8, 6, 6}, at::kDouble), true);
 }
@@ -124,7 +120,7 @@ TEST(FastConvolution, LeavesOtherGeometryToLibTorch) {
 TEST(FastConvolution, TakesAnyKindOfInput) {
   LOCKSTEP_SKIP_WITHOUT_KERNELS();
   at::manual_seed(7);
-  const torch::nn::Conv2d layer = make_layer(8, 8, 3);
+  const torch::nn::Conv2d layer = same_convolution(8, 8, 3);
   const Convolutions fast("fast"), direct("direct");
   const at::Tensor wide = at::rand({2, 8, 6, 12});
   for (const at::Tensor& x : {wide.slice(3, 0, 12, 2), wide.select(0, 0).expand({3, 8, 6, 12}),
@@ -142,7 +138,7 @@ TEST(FastConvolution, TakesAnyKindOfInput) {
 TEST(FastConvolution, SeveralForwardsAndBackwardsShareTheirScratchMemory) {
   LOCKSTEP_SKIP_WITHOUT_KERNELS();
   at::manual_seed(8);
-  const torch::nn::Conv2d layer = make_layer(16, 8, 5);
+  const torch::nn::Conv2d layer = same_convolution(16, 8, 5);
   const Convolutions fast("fast");
   const at::Tensor small = at::rand({1, 16, 5, 5}), large = at::rand({9, 16, 14, 14});
   const auto gradient = [&](const at::Tensor& y, bool retain) {
@@ -158,7 +154,7 @@ TEST(FastConvolution, SeveralForwardsAndBackwardsShareTheirScratchMemory) {
 
 TEST(FastConvolution, RefuseASecondDerivative) {
   LOCKSTEP_SKIP_WITHOUT_KERNELS();
-  const torch::nn::Conv2d layer = make_layer(8, 8, 3);
+  const torch::nn::Conv2d layer = same_convolution(8, 8, 3);
   const at::Tensor y = Convolutions("fast").relu(layer, at::rand({1, 8, 4, 4}));
   EXPECT_THROW(torch::autograd::grad({y.sum()}, {layer->weight}, {}, /*retain_graph=*/true,
                                      /*create_graph=*/true),
@@ -193,7 +189,7 @@ TEST(FastConvolution, TheRecipesGradientIsLibTorchs) {
 TEST(FastConvolution, ThreadsChangeNoBit) {
   LOCKSTEP_SKIP_WITHOUT_KERNELS();
   at::manual_seed(5);
-  const torch::nn::Conv2d layer = make_layer(16, 16, 5);
+  const torch::nn::Conv2d layer = same_convolution(16, 16, 5);
   const at::Tensor images = at::rand({21, 16, 12, 12}), factor = at::rand({21, 16, 6, 6});
   const int before = at::get_num_threads();
   at::set_num_threads(1);
@@ -211,7 +207,7 @@ TEST(FastConvolution, ThreadsChangeNoBit) {
 
 TEST(FastConvolution, AGraphOutlivesItsNetwork) {
   LOCKSTEP_SKIP_WITHOUT_KERNELS();
-  const torch::nn::Conv2d layer = make_layer(8, 8, 3);
+  const torch::nn::Conv2d layer = same_convolution(8, 8, 3);
   at::Tensor y;
   {
     const Convolutions convolutions("fast");

@@ -30,7 +30,8 @@ class CheckpointReader {
   /// but "auto" for a run that insisted on fast ones.
   NetworkShape network_shape() const;
   /// The network that the checkpoint names, for `shape`, with weights of its own. Throws
-  /// Error{kBadData} for one that is not known here, or so large that these cannot be its weights.
+  /// Error{kBadData} for one that is not known here, or so large that these cannot be its weights,
+  /// and as check_convolution.
   std::shared_ptr<Network> make_network(const NetworkShape& shape) const;
   /// Fills a network's weights: the averaged ones where the checkpoint has them. Throws
   /// Error{kBadData} when they are of another network.

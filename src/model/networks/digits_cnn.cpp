@@ -12,18 +12,13 @@ namespace lockstep {
 
 namespace {
 
-torch::nn::Conv2dOptions same_convolution(std::int64_t in, std::int64_t out, std::int64_t kernel) {
-  return torch::nn::Conv2dOptions(in, out, kernel).padding(kernel / 2);
-}
-
 class DigitsCnn : public Network {
  public:
   explicit DigitsCnn(const NetworkShape& shape)
-      : conv1_(
-            register_module("conv1", torch::nn::Conv2d(same_convolution(shape.channels, 32, 5)))),
-        conv2_(register_module("conv2", torch::nn::Conv2d(same_convolution(32, 32, 5)))),
-        conv3_(register_module("conv3", torch::nn::Conv2d(same_convolution(32, 64, 3)))),
-        conv4_(register_module("conv4", torch::nn::Conv2d(same_convolution(64, 64, 3)))),
+      : conv1_(register_module("conv1", same_convolution(shape.channels, 32, 5))),
+        conv2_(register_module("conv2", same_convolution(32, 32, 5))),
+        conv3_(register_module("conv3", same_convolution(32, 64, 3))),
+        conv4_(register_module("conv4", same_convolution(64, 64, 3))),
         dense1_(register_module(
             "dense1", torch::nn::Linear(64 * (shape.height / 4) * (shape.width / 4), 256))),
         dense2_(register_module("dense2", torch::nn::Linear(256, shape.classes))),

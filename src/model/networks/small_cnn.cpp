@@ -14,15 +14,11 @@ namespace {
 
 constexpr std::int64_t kFirst = 8, kSecond = 24;
 
-torch::nn::Conv2d same_convolution(std::int64_t in, std::int64_t out) {
-  return torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, 5).padding(2));
-}
-
 class SmallCnn : public Network {
  public:
   explicit SmallCnn(const NetworkShape& shape)
-      : conv1_(register_module("conv1", same_convolution(shape.channels, kFirst))),
-        conv2_(register_module("conv2", same_convolution(kFirst, kSecond))),
+      : conv1_(register_module("conv1", same_convolution(shape.channels, kFirst, 5))),
+        conv2_(register_module("conv2", same_convolution(kFirst, kSecond, 5))),
         dense1_(register_module(
             "dense1",
             torch::nn::Linear(kSecond * (shape.height / 4) * (shape.width / 4), shape.classes))),
