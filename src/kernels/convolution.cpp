@@ -19,7 +19,7 @@ namespace {
 
 // Tiles transformed before they are multiplied: enough that the weights are read seldom, few enough
 // that the tiles stay in the second-level cache.
-constexpr int kBlockTiles = 30;
+constexpr int kBlockTiles = 18;
 // Weight rows that one part transforms.
 constexpr int kWeightRows = 8;
 
@@ -245,7 +245,6 @@ void backward_tiles(const Geometry& g, const KernelTable& table, std::int64_t ba
         result.input == nullptr ? nullptr : result.input + first * g.in_floats();
     std::fill_n(sums, matrix, 0.0f);
     std::fill_n(bias, g.out_channels, 0.0f);
-    if (image_gradient != nullptr) std::fill_n(image_gradient, samples * g.in_floats(), 0.0f);
     for_blocks(g, samples, zeros, [&](const TileRun& run) {
       table.transform_gradient(g, run, from, gradient_tiles, bias);
       if (image_gradient != nullptr) {

@@ -106,6 +106,7 @@ template <class V>
 void direct_weight_gradient(const Geometry& g, const float* padded, const OutputGradient& from,
                             float* weights, float* bias, float* row) {
   for (int y = 0; y < g.height; ++y) {
+    fetch_gradient_ahead(g, from, 0, y + 1, 0, 1, g.width);
     for (int c = 0; c < g.out_channels; c += V::kLanes) {
       auto sum = V::zero();
       for (int x = 0; x < g.width; ++x) {

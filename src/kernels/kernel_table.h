@@ -62,7 +62,8 @@ struct KernelTable {
   /// Full images relu(inverse transform + bias) from tiles of products.
   void (*finish_output)(const Geometry&, const TileRun&, const float* tiles, const float* bias,
                         float* full);
-  /// Adds tiles to the input gradient, where they overlap one another.
+  /// Adds tiles to the input gradient, where they overlap one another. Rows of an image are cleared
+  /// by the first tile that reaches them: the tiles of a sample come in their order.
   void (*add_input_gradient)(const Geometry&, const TileRun&, const float* tiles, float* images);
   /// Rows [first, last) of the transformed weights [plane][rows][columns], rows being the input
   /// channels or, for the input gradient (`back`), the output channels. weights: PyTorch's

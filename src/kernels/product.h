@@ -132,8 +132,8 @@ void multiply_planes(int planes, int count, int in_channels, int out_channels, c
   const long in_group = group_stride(planes, in_channels);
   const long out_group = group_stride(planes, out_channels);
   for (int p = 0; p < planes; ++p) {
-    const float* plane = in + static_cast<long>(p) * kGroup * in_channels;
-    float* result = out + static_cast<long>(p) * kGroup * out_channels;
+    const float* plane = in + p * plane_stride(in_channels);
+    float* result = out + p * plane_stride(out_channels);
     for (int first = 0; first < count; first += kGroup) {
       const int tiles = count - first < kGroup ? count - first : kGroup;
       in_panels<V>(
@@ -161,8 +161,8 @@ void accumulate_planes(int planes, int count, int in_channels, int out_channels,
   const long in_group = group_stride(planes, in_channels);
   const long out_group = group_stride(planes, out_channels);
   for (int p = 0; p < planes; ++p) {
-    const float* a = in + static_cast<long>(p) * kGroup * in_channels;
-    const float* b = gradient + static_cast<long>(p) * kGroup * out_channels;
+    const float* a = in + p * plane_stride(in_channels);
+    const float* b = gradient + p * plane_stride(out_channels);
     in_panels<V>(
         out_channels, [&](int channel, auto columns) __attribute__((always_inline)) {
           in_row_tiles<rows_of_tile<V, columns>()>(

@@ -1,6 +1,8 @@
 // The transforms of tiled convolution between images and tiles.
 #pragma once
 
+#include <cstdint>
+
 #include "kernel_table.h"
 #include "linear_map.h"
 #include "product.h"
@@ -24,15 +26,33 @@ LOCKSTEP_INLINE void for_tiles(const Geometry& g, const TileRun& run, Body body)
   }
 }
 
+/// Asks for floats [first, first + count) of an array before they are needed; what lies outside of
+/// it costs no more than the instruction.
+LOCKSTEP_INLINE void fetch_ahead(const float* array, long first, long count) {
+  constexpr long kLine = 16;
+  const auto start =
+      reinterpret_cast<std::uintptr_t>(array) + static_cast<std::uintptr_t>(first) * sizeof(float);
+  for (long i = 0; i < count; i += kLine) {
+    __builtin_prefetch(
+        reinterpret_cast<const void*>(start + static_cast<std::uintptr_t>(i) * sizeof(float)),
+        /*for writing=*/0, /*second-level cache=*/2);
+  }
+}
+
 template <class V, class Tile>
 void transform_input(const Geometry& g, const TileRun& run, const float* images, float* tiles) {
   constexpr int kInputs = ToomCook<Tile>::kInputs, kBorder = Tile::kKernel / 2;
   const int channels = g.in_channels;
-  const long plane = static_cast<long>(kGroup) * channels;
+  const long plane = plane_stride(channels);
   for_tiles(g, run, [&](int i, long sample, int tile_row, int tile_column) {
     const int y = tile_row * Tile::kOutputs - kBorder, x = tile_column * Tile::kOutputs - kBorder;
     const float* image = images + sample * g.in_floats();
     float* tile = tiles + tile_offset(i, g.planes, channels);
+    // What the next row of tiles reads besides this one's; after the last row, the next sample's.
+    for (int r = 0; r < Tile::kOutputs; ++r) {
+      fetch_ahead(image, (static_cast<long>(y + kInputs + r) * g.width + x + kBorder) * channels,
+                  static_cast<long>(Tile::kOutputs) * channels);
+    }
     const auto store = [&](int r, int c, typename V::Vector v) __attribute__((always_inline)) {
       V::store(tile + (r * kInputs + c) * plane, v);
     };
@@ -83,14 +103,31 @@ LOCKSTEP_INLINE typename V::Vector passed_gradient(const Geometry& g, const Outp
   return V::where_positive(V::load(from.gradient + at), V::load(from.output + at));
 }
 
+/// Asks for what passed_gradient() reads of `rows` x `columns` pixels from (y, x) on.
+LOCKSTEP_INLINE void fetch_gradient_ahead(const Geometry& g, const OutputGradient& from,
+                                          long sample, int y, int x, int rows, int columns) {
+  const int size = g.pool ? 2 : 1;
+  const long row_floats = static_cast<long>(g.width / size) * g.out_channels;
+  const long first = sample * g.out_floats() + static_cast<long>(x / size) * g.out_channels;
+  const long count = static_cast<long>((columns + size - 1) / size) * g.out_channels;
+  for (int r = y / size; r < (y + rows) / size; ++r) {
+    const long at = first + r * row_floats;
+    fetch_ahead(from.gradient, at, count);
+    // A winner takes a quarter of a float.
+    g.pool ? fetch_ahead(reinterpret_cast<const float*>(from.winners), at / 4, count / 4)
+           : fetch_ahead(from.output, at, count);
+  }
+}
+
 template <class V, class Tile>
 void transform_gradient(const Geometry& g, const TileRun& run, const OutputGradient& from,
                         float* tiles, float* bias_gradient) {
   constexpr int kInputs = ToomCook<Tile>::kInputs;
-  const long plane = static_cast<long>(kGroup) * g.out_channels;
+  const long plane = plane_stride(g.out_channels);
   for_tiles(g, run, [&](int i, long sample, int tile_row, int tile_column) {
     float* tile = tiles + tile_offset(i, g.planes, g.out_channels);
     const int y = tile_row * Tile::kOutputs, x = tile_column * Tile::kOutputs;
+    fetch_gradient_ahead(g, from, sample, y + Tile::kOutputs, x, Tile::kOutputs, Tile::kOutputs);
     for (int c = 0; c < g.out_channels; c += V::kLanes) {
       auto sum = V::zero();
       apply_both_sides<V, OutputBackMap<Tile>>(
@@ -112,7 +149,7 @@ void finish_output(const Geometry& g, const TileRun& run, const float* tiles, co
                    float* full) {
   constexpr int kInputs = ToomCook<Tile>::kInputs;
   const int channels = g.out_channels;
-  const long plane = static_cast<long>(kGroup) * channels;
+  const long plane = plane_stride(channels);
   for_tiles(g, run, [&](int i, long sample, int tile_row, int tile_column) {
     const int y = tile_row * Tile::kOutputs, x = tile_column * Tile::kOutputs;
     const int rows = g.height - y, columns = g.width - x;
@@ -136,16 +173,29 @@ void finish_output(const Geometry& g, const TileRun& run, const float* tiles, co
   });
 }
 
+/// Writes zeros to rows [first, last) of an image; floats a row are a multiple of the lanes.
+template <class V>
+LOCKSTEP_INLINE void clear_rows(float* image, long row_floats, int first, int last) {
+  for (long i = first * row_floats; i < last * row_floats; i += V::kLanes) {
+    V::store(image + i, V::zero());
+  }
+}
+
 template <class V, class Tile>
 void add_input_gradient(const Geometry& g, const TileRun& run, const float* tiles, float* images) {
   constexpr int kInputs = ToomCook<Tile>::kInputs, kBorder = Tile::kKernel / 2;
   const int channels = g.in_channels;
-  const long plane = static_cast<long>(kGroup) * channels;
+  const long plane = plane_stride(channels);
   for_tiles(g, run, [&](int i, long sample, int tile_row, int tile_column) {
     const int y = tile_row * Tile::kOutputs - kBorder, x = tile_column * Tile::kOutputs - kBorder;
     const bool whole = y >= 0 && x >= 0 && y + kInputs <= g.height && x + kInputs <= g.width;
     const float* tile = tiles + tile_offset(i, g.planes, channels);
     float* image = images + sample * g.in_floats();
+    if (tile_column == 0) {
+      const int first = tile_row == 0 ? 0 : y + kInputs - Tile::kOutputs, last = y + kInputs;
+      clear_rows<V>(image, static_cast<long>(g.width) * channels,
+                    first < g.height ? first : g.height, last < g.height ? last : g.height);
+    }
     for (int c = 0; c < channels; c += V::kLanes) {
       apply_both_sides<V, InputBackMap<Tile>>(
           [&](int r, int k) __attribute__((always_inline)) {

@@ -3,6 +3,7 @@
 #include <ATen/ops/empty_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <bit>
 #include <cmath>
 #include <vector>
 
@@ -27,7 +28,17 @@ at::MemoryFormat element_order(const at::Tensor& x) {
 // The host walks x and its mask side by side; on a GPU they may lie in different orders.
 at::Tensor ordered(const at::Tensor& x) { return x.is_cuda() ? x : x.contiguous(element_order(x)); }
 
-// Two elements a random word: the low half first.
+// Two elements a random word: the low half first. Whole numbers: the same on every instruction set.
+__attribute__((target_clones("avx2", "default"))) void keep_halves(const std::uint32_t* words,
+                                                                   std::size_t count,
+                                                                   std::uint32_t threshold,
+                                                                   std::uint8_t* keep) {
+  for (std::size_t i = 0; i < count; ++i) {
+    keep[2 * i] = (words[i] & 0xffffu) >= threshold;
+    keep[2 * i + 1] = (words[i] >> 16) >= threshold;
+  }
+}
+
 void host_mask(std::uint8_t* keep, const std::int64_t* samples, std::int64_t batch,
                std::size_t per_sample, RandomKey key, std::uint32_t threshold) {
   std::vector<std::uint32_t> words((per_sample + 1) / 2);
@@ -35,20 +46,21 @@ void host_mask(std::uint8_t* keep, const std::int64_t* samples, std::int64_t bat
     key.sample = static_cast<std::uint64_t>(samples[row]);
     fill_random_words(key, words);
     std::uint8_t* out = keep + static_cast<std::size_t>(row) * per_sample;
-    for (std::size_t i = 0; i < per_sample / 2; ++i) {
-      out[2 * i] = (words[i] & 0xffffu) >= threshold;
-      out[2 * i + 1] = (words[i] >> 16) >= threshold;
-    }
+    keep_halves(words.data(), per_sample / 2, threshold, out);
     if (per_sample % 2 != 0) out[per_sample - 1] = (words.back() & 0xffffu) >= threshold;
   }
 }
 
-// One product an element: every instruction set gives the same bits.
+// One product an element: every instruction set gives the same bits. A branch would be mispredicted
+// every few elements; keep is 0 or 1.
 __attribute__((target_clones("avx2", "default"))) void apply_mask(const float* in,
                                                                   const std::uint8_t* keep,
                                                                   float scale, float* out,
                                                                   std::int64_t count) {
-  for (std::int64_t i = 0; i < count; ++i) out[i] = keep[i] != 0 ? in[i] * scale : 0.0f;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::uint32_t all_or_none = 0u - keep[i];
+    out[i] = std::bit_cast<float>(std::bit_cast<std::uint32_t>(in[i] * scale) & all_or_none);
+  }
 }
 
 at::Tensor masked(const at::Tensor& x, const at::Tensor& keep, float scale) {
