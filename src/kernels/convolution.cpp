@@ -187,11 +187,12 @@ Samples samples_of_part(std::int64_t batch, std::int64_t parts, std::int64_t par
 }
 
 OutputGradient from_sample(const Geometry& g, const FusedConvolution::Gradient& gradient,
-                           std::int64_t sample) {
+                           const float* zeros, std::int64_t sample) {
   const std::int64_t at = sample * g.out_floats();
   return {.gradient = gradient.output_gradient + at,
           .output = g.pool ? nullptr : gradient.output + at,
-          .winners = g.pool ? gradient.winners + at : nullptr};
+          .winners = g.pool ? gradient.winners + at : nullptr,
+          .zeros = zeros};
 }
 
 void backward_tiles(const Geometry& g, const KernelTable& table, std::int64_t batch,
@@ -239,7 +240,7 @@ void backward_tiles(const Geometry& g, const KernelTable& table, std::int64_t ba
     float* sums = own_memory + sums_at;
     float* bias = partial + part * partial_pieces.size() + bias_at;
     const auto [first, samples] = samples_of_part(batch, parts, part);
-    const OutputGradient from = from_sample(g, gradient, first);
+    const OutputGradient from = from_sample(g, gradient, zeros, first);
     const float* images = input + first * g.in_floats();
     float* image_gradient =
         result.input == nullptr ? nullptr : result.input + first * g.in_floats();
@@ -271,11 +272,14 @@ void backward_direct(const Geometry& g, const KernelTable& table, std::int64_t b
   partial_pieces.add(g.weights());
   const long bias_at = partial_pieces.add(g.out_channels);
   const long partial_at = shared.add(parts * partial_pieces.size());
+  const long zeros_at = shared.add(g.out_channels);
   const long padded_at = own.add(g.padded_floats());
   const long row_at = own.add(static_cast<long>(g.width) * g.out_channels);
   float* memory =
       workspace.floats(checked_cast<std::size_t>(shared.size() + executor.workers() * own.size()));
   float* partial = memory + partial_at;
+  float* zeros = memory + zeros_at;
+  std::fill_n(zeros, g.out_channels, 0.0f);
   for (int worker = 0; worker < executor.workers(); ++worker) {
     std::fill_n(memory + shared.size() + worker * own.size() + padded_at, g.padded_floats(), 0.0f);
   }
@@ -287,7 +291,7 @@ void backward_direct(const Geometry& g, const KernelTable& table, std::int64_t b
     const auto [first, samples] = samples_of_part(batch, parts, part);
     for (std::int64_t sample = first; sample < first + samples; ++sample) {
       copy_padded(g, input + sample * g.in_floats(), padded);
-      table.direct_weight_gradient(g, padded, from_sample(g, gradient, sample), weights,
+      table.direct_weight_gradient(g, padded, from_sample(g, gradient, zeros, sample), weights,
                                    weights + bias_at, own_memory + row_at);
     }
   };

@@ -102,20 +102,38 @@ __attribute__((noinline)) void direct_gradient_tile(const Geometry& g, int first
   });
 }
 
+/// The gradients that reach row y of the convolution's output, Vectors vectors of channels from
+/// `channel` on: into `row`, and their sum added to `bias`.
+template <class V, int Vectors>
+LOCKSTEP_INLINE void pass_row(const Geometry& g, const OutputGradient& from, int y, int channel,
+                              float* bias, float* row) {
+  typename V::Vector sum[Vectors];
+  unrolled<Vectors>([&](auto i) __attribute__((always_inline)) { sum[i] = V::zero(); });
+  for (int x = 0; x < g.width; ++x) {
+    const PassedGradient passed = passed_gradient(g, from, 0, y, x);
+    unrolled<Vectors>([&](auto i) __attribute__((always_inline)) {
+      const int c = channel + i * V::kLanes;
+      const auto v = g.pool ? passed.load_pooled<V>(c) : passed.load<V>(c);
+      sum[i] = V::add(sum[i], v);
+      V::store(row + i * V::kLanes, v);
+    });
+    row += g.out_channels;
+  }
+  unrolled<Vectors>([&](auto i) __attribute__((always_inline)) {
+    float* at = bias + i * V::kLanes;
+    V::store(at, V::add(V::load(at), sum[i]));
+  });
+}
+
 template <class V>
 void direct_weight_gradient(const Geometry& g, const float* padded, const OutputGradient& from,
                             float* weights, float* bias, float* row) {
   for (int y = 0; y < g.height; ++y) {
     fetch_gradient_ahead(g, from, 0, y + 1, 0, 1, g.width);
-    for (int c = 0; c < g.out_channels; c += V::kLanes) {
-      auto sum = V::zero();
-      for (int x = 0; x < g.width; ++x) {
-        const auto v = passed_gradient<V>(g, from, 0, y, x, c);
-        sum = V::add(sum, v);
-        V::store(row + static_cast<long>(x) * g.out_channels + c, v);
-      }
-      V::store(bias + c, V::add(V::load(bias + c), sum));
-    }
+    in_panels<V>(
+        g.out_channels, [&](int channel, auto vectors) __attribute__((always_inline)) {
+          pass_row<V, vectors>(g, from, y, channel, bias + channel, row + channel);
+        });
     in_panels<V>(
         g.out_channels, [&](int channel, auto columns) __attribute__((always_inline)) {
           in_row_tiles<rows_of_tile<V, columns>()>(

@@ -40,10 +40,11 @@ struct OutputGradient {
   const float* gradient;
   const float* output;
   const std::uint8_t* winners;
+  const float* zeros;  ///< as many as the layer has output channels
 };
 
 /// A run of tiles: numbers first, ..., first + count - 1, counted from the sample that the pointers
-/// passed with it point to. `zeros` has as many zeros as the layer has channels.
+/// passed with it point to. `zeros` has as many zeros as the layer has input channels.
 struct TileRun {
   long first;
   int count;

@@ -87,23 +87,35 @@ void transform_input(const Geometry& g, const TileRun& run, const float* images,
   });
 }
 
-/// The gradient that reaches pixel (y, x) of the convolution's output, for the channels from c on;
-/// 0 outside the image.
-template <class V>
-LOCKSTEP_INLINE typename V::Vector passed_gradient(const Geometry& g, const OutputGradient& from,
-                                                   long sample, int y, int x, int c) {
-  if (g.pool) {
-    const int rows = g.height / 2, columns = g.width / 2;
-    if (y / 2 >= rows || x / 2 >= columns) return V::zero();
-    const long at = ((sample * rows + y / 2) * columns + x / 2) * g.out_channels + c;
-    return V::where_byte_is(V::load(from.gradient + at), from.winners + at, y % 2 * 2 + x % 2);
+/// Where the gradient of one pixel of the convolution's output comes from.
+struct PassedGradient {
+  const float* gradient;
+  const void* by;  ///< what tells whether it passes: winners of a pooled layer, else its output
+  int number;      ///< the winner that lets it pass
+
+  template <class V>
+  LOCKSTEP_INLINE typename V::Vector load(int c) const {
+    return V::where_positive(V::load(gradient + c), V::load(static_cast<const float*>(by) + c));
   }
-  if (y >= g.height || x >= g.width) return V::zero();
-  const long at = ((sample * g.height + y) * g.width + x) * g.out_channels + c;
-  return V::where_positive(V::load(from.gradient + at), V::load(from.output + at));
+  template <class V>
+  LOCKSTEP_INLINE typename V::Vector load_pooled(int c) const {
+    return V::where_byte_is(V::load(gradient + c), static_cast<const std::uint8_t*>(by) + c,
+                            number);
+  }
+};
+
+/// Of pixel (y, x); outside of the image, zeros.
+LOCKSTEP_INLINE PassedGradient passed_gradient(const Geometry& g, const OutputGradient& from,
+                                               long sample, int y, int x) {
+  const int size = g.pool ? 2 : 1;
+  const int rows = g.height / size, columns = g.width / size;
+  if (y / size >= rows || x / size >= columns) return {from.zeros, from.zeros, 0};
+  const long at = ((sample * rows + y / size) * columns + x / size) * g.out_channels;
+  if (g.pool) return {from.gradient + at, from.winners + at, y % 2 * 2 + x % 2};
+  return {from.gradient + at, from.output + at, 0};
 }
 
-/// Asks for what passed_gradient() reads of `rows` x `columns` pixels from (y, x) on.
+/// Asks for the gradient of `rows` x `columns` pixels from (y, x) on.
 LOCKSTEP_INLINE void fetch_gradient_ahead(const Geometry& g, const OutputGradient& from,
                                           long sample, int y, int x, int rows, int columns) {
   const int size = g.pool ? 2 : 1;
@@ -122,17 +134,23 @@ LOCKSTEP_INLINE void fetch_gradient_ahead(const Geometry& g, const OutputGradien
 template <class V, class Tile>
 void transform_gradient(const Geometry& g, const TileRun& run, const OutputGradient& from,
                         float* tiles, float* bias_gradient) {
-  constexpr int kInputs = ToomCook<Tile>::kInputs;
+  constexpr int kInputs = ToomCook<Tile>::kInputs, kOutputs = Tile::kOutputs;
   const long plane = plane_stride(g.out_channels);
   for_tiles(g, run, [&](int i, long sample, int tile_row, int tile_column) {
     float* tile = tiles + tile_offset(i, g.planes, g.out_channels);
-    const int y = tile_row * Tile::kOutputs, x = tile_column * Tile::kOutputs;
-    fetch_gradient_ahead(g, from, sample, y + Tile::kOutputs, x, Tile::kOutputs, Tile::kOutputs);
-    for (int c = 0; c < g.out_channels; c += V::kLanes) {
+    const int y = tile_row * kOutputs, x = tile_column * kOutputs;
+    fetch_gradient_ahead(g, from, sample, y + kOutputs, x, kOutputs, kOutputs);
+    PassedGradient passed[kOutputs][kOutputs];
+    for (int r = 0; r < kOutputs; ++r) {
+      for (int k = 0; k < kOutputs; ++k) {
+        passed[r][k] = passed_gradient(g, from, sample, y + r, x + k);
+      }
+    }
+    const auto transform = [&](int c, auto at) __attribute__((always_inline)) {
       auto sum = V::zero();
       apply_both_sides<V, OutputBackMap<Tile>>(
           [&](int r, int k) __attribute__((always_inline)) {
-            const auto v = passed_gradient<V>(g, from, sample, y + r, x + k, c);
+            const auto v = at(passed[r][k]);
             sum = V::add(sum, v);
             return v;
           },
@@ -140,6 +158,17 @@ void transform_gradient(const Geometry& g, const TileRun& run, const OutputGradi
             V::store(tile + (r * kInputs + k) * plane + c, v);
           });
       V::store(bias_gradient + c, V::add(V::load(bias_gradient + c), sum));
+    };
+    for (int c = 0; c < g.out_channels; c += V::kLanes) {
+      if (g.pool) {
+        transform(
+            c, [c](const PassedGradient& p)
+                   __attribute__((always_inline)) { return p.template load_pooled<V>(c); });
+      } else {
+        transform(
+            c, [c](const PassedGradient& p)
+                   __attribute__((always_inline)) { return p.template load<V>(c); });
+      }
     }
   });
 }
