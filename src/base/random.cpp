@@ -28,9 +28,9 @@ std::array<std::uint32_t, 4> random_words(const RandomKey& key, std::uint32_t bl
   return {words[0], words[1], words[2], words[3]};
 }
 
-void fill_random_words(const RandomKey& key, std::span<std::uint32_t> out) {
+void fill_random_words(const RandomKey& key, std::span<std::uint32_t> out, std::uint32_t first) {
   r123::Philox4x32 philox;
-  auto counter = philox_counter(key, 0);
+  auto counter = philox_counter(key, first);
   const auto philox_seed = philox_key(key);
   std::size_t i = 0;
   for (; i + 4 <= out.size(); i += 4) {

@@ -1,6 +1,7 @@
 #include "lockstep/data/batch.h"
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "lockstep/base/error.h"
@@ -26,15 +27,17 @@ void BatchMaker::fill(std::span<const std::uint32_t> indices, std::uint32_t epoc
   const bool warped = augment && augmentation_.enabled();
   const double height_over_width =
       static_cast<double>(dataset_.height) / static_cast<double>(dataset_.width);
-  std::vector<float> scaled(warped ? size : 0);
+  std::array<float, 4096> space;
+  std::vector<float> more(warped && size > space.size() ? size : 0);
+  float* scaled = more.empty() ? space.data() : more.data();
   for (std::size_t i = 0; i < indices.size(); ++i) {
     const std::uint32_t index = indices[i];
     LOCKSTEP_CHECK(index < dataset_.count, "sample {} of {}", index, dataset_.count);
     const std::uint8_t* pixels = dataset_.pixels.data() + index * size;
     float* image = images + i * size;
     if (warped) {
-      scale(pixels, size, scaled.data());
-      warp(scaled.data(), image, dataset_.channels, dataset_.height, dataset_.width,
+      scale(pixels, size, scaled);
+      warp(scaled, image, dataset_.channels, dataset_.height, dataset_.width,
            draw_affine(augmentation_, seed_, epoch, index, height_over_width));
     } else {
       scale(pixels, size, image);

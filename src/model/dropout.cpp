@@ -3,9 +3,11 @@
 #include <ATen/ops/empty_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
-#include <vector>
+#include <span>
 
 #include "dropout_kernel.h"
 #include "gpu.h"
@@ -41,13 +43,20 @@ __attribute__((target_clones("avx2", "default"))) void keep_halves(const std::ui
 
 void host_mask(std::uint8_t* keep, const std::int64_t* samples, std::int64_t batch,
                std::size_t per_sample, RandomKey key, std::uint32_t threshold) {
-  std::vector<std::uint32_t> words((per_sample + 1) / 2);
+  std::array<std::uint32_t, 1024> words;
   for (std::int64_t row = 0; row < batch; ++row) {
     key.sample = static_cast<std::uint64_t>(samples[row]);
-    fill_random_words(key, words);
     std::uint8_t* out = keep + static_cast<std::size_t>(row) * per_sample;
-    keep_halves(words.data(), per_sample / 2, threshold, out);
-    if (per_sample % 2 != 0) out[per_sample - 1] = (words.back() & 0xffffu) >= threshold;
+    std::uint32_t block = 0;
+    for (std::size_t done = 0; done < per_sample;) {
+      const std::size_t count = std::min(per_sample - done, 2 * words.size());
+      const auto drawn = std::span(words).first((count + 1) / 2);
+      fill_random_words(key, drawn, block);
+      keep_halves(drawn.data(), count / 2, threshold, out + done);
+      if (count % 2 != 0) out[done + count - 1] = (drawn.back() & 0xffffu) >= threshold;
+      done += count;
+      block += static_cast<std::uint32_t>(words.size() / 4);
+    }
   }
 }
 

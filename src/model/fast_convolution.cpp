@@ -35,14 +35,6 @@ class LibTorchExecutor final : public Executor {
   }
 };
 
-// What a graph keeps of the network that made it.
-struct Kernels : torch::CustomClassHolder {
-  Kernels(InstructionSet instructions, std::shared_ptr<Workspace> scratch)
-      : set(instructions), workspace(std::move(scratch)) {}
-  InstructionSet set;
-  std::shared_ptr<Workspace> workspace;
-};
-
 ConvolutionShape shape_of(const at::Tensor& x, const at::Tensor& weight, bool pool) {
   return {.in_channels = checked_cast<int>(weight.size(1)),
           .out_channels = checked_cast<int>(weight.size(0)),
@@ -56,7 +48,7 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
                             const at::Tensor& weight, const at::Tensor& bias, bool pool,
-                            const c10::intrusive_ptr<Kernels>& kernels) {
+                            const c10::intrusive_ptr<ConvolutionKernels>& kernels) {
     const FusedConvolution layer(shape_of(input, weight, pool), kernels->set);
     // A copy only where the order of elements is another one: with one channel both are the same.
     const at::Tensor x = input.contiguous(kImages);
@@ -69,7 +61,7 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
     layer.forward(x.size(0), x.const_data_ptr<float>(),
                   {w.const_data_ptr<float>(), bias.contiguous().const_data_ptr<float>()},
                   y.mutable_data_ptr<float>(),
-                  pool ? winners.mutable_data_ptr<std::uint8_t>() : nullptr, *kernels->workspace,
+                  pool ? winners.mutable_data_ptr<std::uint8_t>() : nullptr, kernels->workspace,
                   executor);
     context->save_for_backward({x, w, winners});
     context->saved_data["pool"] = pool;
@@ -84,8 +76,8 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
     const auto saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &w = saved[1];
     const bool pool = context->saved_data["pool"].toBool();
-    const auto kernels =
-        c10::static_intrusive_pointer_cast<Kernels>(context->saved_data["kernels"].toCapsule());
+    const auto kernels = c10::static_intrusive_pointer_cast<ConvolutionKernels>(
+        context->saved_data["kernels"].toCapsule());
     const FusedConvolution layer(shape_of(x, w, pool), kernels->set);
     const at::Tensor gradient = gradients[0].contiguous(kImages);
     at::Tensor dx;
@@ -103,7 +95,7 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
                    {.input = dx.defined() ? dx.mutable_data_ptr<float>() : nullptr,
                     .weight = dw.mutable_data_ptr<float>(),
                     .bias = db.mutable_data_ptr<float>()},
-                   *kernels->workspace, executor);
+                   kernels->workspace, executor);
     return {dx, dw, db, at::Tensor(), at::Tensor()};
   }
 };
@@ -166,12 +158,11 @@ void check_convolution(const std::string& choice, const std::string& name) {
 }
 
 Convolutions::Convolutions(const std::string& choice)
-    : set_(convolution_set(choice)), workspace_(std::make_shared<Workspace>()) {}
+    : kernels_(c10::make_intrusive<ConvolutionKernels>(convolution_set(choice))) {}
 
 at::Tensor Convolutions::apply(torch::nn::Conv2d layer, const at::Tensor& x, bool pool) const {
-  if (set_ != InstructionSet::kNone && fits(*layer, x, pool)) {
-    return FusedFunction::apply(x, layer->weight, layer->bias, pool,
-                                c10::make_intrusive<Kernels>(set_, workspace_));
+  if (kernels_->set != InstructionSet::kNone && fits(*layer, x, pool)) {
+    return FusedFunction::apply(x, layer->weight, layer->bias, pool, kernels_);
   }
   // One input channel makes NCHW and NHWC the same strides: only the output can be converted then.
   at::Tensor y = layer->forward(x);

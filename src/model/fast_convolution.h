@@ -20,6 +20,13 @@ torch::nn::Conv2d same_convolution(std::int64_t in, std::int64_t out, std::int64
 /// LibTorch.
 InstructionSet convolution_set(const std::string& choice);
 
+/// What the convolutions of a network and the graphs of its forwards share.
+struct ConvolutionKernels : torch::CustomClassHolder {
+  explicit ConvolutionKernels(InstructionSet instructions) : set(instructions) {}
+  const InstructionSet set;  ///< kNone: LibTorch's
+  Workspace workspace;
+};
+
 /// The convolutions of one network. Layers are 3x3 or 5x5 with stride 1 and "same" padding. Owns
 /// the kernels' scratch memory, which graphs of its forwards keep alive: one forward or backward at
 /// a time.
@@ -40,8 +47,7 @@ class Convolutions {
  private:
   at::Tensor apply(torch::nn::Conv2d layer, const at::Tensor& x, bool pool) const;
 
-  InstructionSet set_;  ///< kNone: LibTorch's
-  std::shared_ptr<Workspace> workspace_;
+  c10::intrusive_ptr<ConvolutionKernels> kernels_;
 };
 
 }  // namespace lockstep

@@ -72,13 +72,15 @@ TEST(RandomWords, DependOnBothHalvesOfTheSeed) {
 
 TEST(FillRandomWords, GivesTheWordsOfTheBlocksInOrder) {
   const RandomKey key{.seed = 3, .purpose = Purpose::kDropout, .epoch = 2, .sample = 5, .layer = 1};
-  for (std::size_t size = 0; size <= 33; ++size) {
-    std::vector<std::uint32_t> words(size + 1, 0xabcdef01);
-    fill_random_words(key, std::span(words).first(size));
-    for (std::size_t i = 0; i < size; ++i) {
-      EXPECT_EQ(words[i], random_words(key, static_cast<std::uint32_t>(i / 4))[i % 4]);
+  for (const std::uint32_t first : {0u, 1u, 70'000u}) {
+    for (std::size_t size = 0; size <= 33; ++size) {
+      std::vector<std::uint32_t> words(size + 1, 0xabcdef01);
+      fill_random_words(key, std::span(words).first(size), first);
+      for (std::size_t i = 0; i < size; ++i) {
+        EXPECT_EQ(words[i], random_words(key, first + static_cast<std::uint32_t>(i / 4))[i % 4]);
+      }
+      EXPECT_EQ(words[size], 0xabcdef01) << "wrote past the end of " << size;
     }
-    EXPECT_EQ(words[size], 0xabcdef01) << "wrote past the end of " << size;
   }
 }
 

@@ -15,8 +15,8 @@ namespace lockstep {
 /// The four 32-bit words number 4*block .. 4*block+3 of a stream. Stateless, thread-safe.
 std::array<std::uint32_t, 4> random_words(const RandomKey& key, std::uint32_t block);
 
-/// Fills `out` with words 0, 1, 2, ... of the stream: the same values random_words gives.
-void fill_random_words(const RandomKey& key, std::span<std::uint32_t> out);
+/// Fills `out` with the words of the stream from block `first` on: the values random_words gives.
+void fill_random_words(const RandomKey& key, std::span<std::uint32_t> out, std::uint32_t first = 0);
 
 /// Uniform in [0, 1) with 24 bits: k / 2^24.
 constexpr float uniform_float(std::uint32_t word) {
