@@ -146,6 +146,11 @@ Table training_settings() {
        .range = from_to_below(0, 1),
        .unit = "per step",
        .meaning = "decay of the moving average of the weights; 0: no average"},
+      {.name = "clip-norm",
+       .field = field<&Settings::train, &TrainOptions::clip_norm>(),
+       .range = at_least(0),
+       .meaning = "L2 norm to which the gradient of a global batch is scaled down where its own is "
+                  "greater; 0: never"},
       {.name = "early-stopping",
        .field = field<&Settings::train, &TrainOptions::early_stopping>(),
        .range = at_least(0),

@@ -13,6 +13,7 @@
 #include "lockstep/base/random.h"
 #include "lockstep/comm/decorators.h"
 #include "lockstep/comm/together.h"
+#include "lockstep/optim/clipping.h"
 #include "lockstep/train/stop_signal.h"
 
 namespace lockstep {
@@ -192,6 +193,7 @@ Trainer::StepResult Trainer::train_step() {
     skip_or_stop(step);
     result.sums = {};  // its loss may not be finite either
   } else {
+    result.gradient_norm = clip_gradients();
     update_weights(step);
     if (!parameters_.buffers().empty()) parameters_.buffers().apply(parameters_.buffer_changes());
   }
@@ -291,6 +293,15 @@ Trainer::StepResult Trainer::read_control_words(const at::Tensor& host) const {
           .time_is_up = word[kTimeVotes] > 0};
 }
 
+std::optional<double> Trainer::clip_gradients() {
+  const double limit = config_.train.clip_norm;
+  if (limit == 0) return std::nullopt;
+  auto* gradient = parameters_.gradients().mutable_data_ptr<float>();
+  const auto n = checked_cast<std::size_t>(parameters_.size());
+  return device_.is_cuda() ? clip_by_norm_on_device(gradient, n, limit, device_.stream)
+                           : clip_by_norm(gradient, n, limit);
+}
+
 void Trainer::update_weights(std::int64_t step) {
   auto* weights = parameters_.weights().mutable_data_ptr<float>();
   optimizer_->step(weights, parameters_.gradients().const_data_ptr<float>(), schedule_->rate(step));
@@ -316,7 +327,7 @@ void Trainer::count_step(const StepResult& result) {
   }
   if (record) {
     together(world_, [&] {  // a full disk
-      if (records_ != nullptr) records_->write_step(state_, rate);
+      if (records_ != nullptr) records_->write_step(state_, rate, result.gradient_norm);
     });
   }
   epoch_seconds_.add(seconds_);
@@ -328,6 +339,7 @@ void Trainer::count_step(const StepResult& result) {
                              .loss = result.sums.mean_loss(),
                              .metric = result.sums.mean_metric(),
                              .learning_rate = rate,
+                             .gradient_norm = result.gradient_norm,
                              .skipped = result.skipped});
   }
   if (config_.train.check_replicas > 0 &&

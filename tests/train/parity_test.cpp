@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <vector>
 
 #include "lockstep/model/initialisation.h"
 #include "lockstep/model/network.h"
@@ -41,6 +43,7 @@ struct Result {
   at::Tensor gradient;  // reduced, of the last step
   at::Tensor weights;
   double loss = 0;  // sum over all steps
+  std::vector<std::optional<double>> norms;  // by step, where gradients are clipped
 };
 
 TrainerConfig config_for(std::int64_t batch, std::int64_t steps) {
@@ -64,11 +67,14 @@ Result train(World& world, const std::shared_ptr<const ImageSamples>& data,
   initialise_glorot_uniform(*network, config.train.seed);
   const auto objective = std::make_shared<Classification>(kClasses, config.train.label_smoothing);
   Result run;
+  Callbacks callbacks;
+  callbacks.on_step = [&](const StepReport& step) { run.norms.push_back(step.gradient_norm); };
   Trainer trainer(world, *collectives, {},
                   {.model = network,
                    .data = data,
                    .split = {.training = all_indices(data->size()), .validation = {}},
-                   .objective = objective},
+                   .objective = objective,
+                   .callbacks = callbacks},
                   config);
   trainer.prove_equal_start();
   trainer.run();
@@ -138,6 +144,45 @@ TEST(Parity, VirtualRanksGiveTheSameBits) {
     EXPECT_TRUE(at::equal(run.weights, expected.weights)) << model;
     EXPECT_EQ(run.loss, expected.loss);
   }
+}
+
+double norm_of(const at::Tensor& flat, const Result& run) {
+  return flat.narrow(0, 0, run.weights.numel()).to(at::kDouble).norm().item<double>();
+}
+
+// One step of SGD moves the weights by the rate times the clipped gradient.
+TEST(Parity, ClippingIsByTheNormOverAllRanks) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const auto data = blobs(60);
+  TrainerConfig config = config_for(25, 1);
+  const Result whole = train(world, data, config);
+  EXPECT_EQ(whole.norms, std::vector<std::optional<double>>(1));
+  const double norm = norm_of(whole.gradient, whole);
+  for (const double limit : {norm / 3, norm * 2}) {
+    config.train.clip_norm = limit;
+    const Result run = train(world, data, config);
+    ASSERT_EQ(run.norms.size(), 1u);
+    EXPECT_NEAR(run.norms[0].value() / norm, 1.0, 1e-6) << "before it was clipped";
+    EXPECT_NEAR(norm_of(run.gradient, run) / std::min(limit, norm), 1.0, 1e-6);
+    EXPECT_EQ(at::equal(run.weights, whole.weights), limit > norm);
+    EXPECT_LT(relative_difference(run.weights, train(alone, data, config).weights), 1e-5);
+  }
+}
+
+TEST(Parity, ClippingWithVirtualRanksGivesTheSameBits) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const auto data = blobs(61);
+  TrainerConfig config = config_for(20, 12);
+  config.train.virtual_ranks = 4;
+  config.train.clip_norm = 0.5;
+  const Result expected = train(alone, data, config);
+  const Result run = train(world, data, config);
+  EXPECT_TRUE(at::equal(run.weights, expected.weights));
+  EXPECT_EQ(run.norms, expected.norms);
+  EXPECT_EQ(run.norms.size(), 12u);
+  EXPECT_GT(std::ranges::max(run.norms).value(), 0.5) << "clipped";
 }
 
 TEST(Parity, EvaluationHasTheSameBitsShardedOrOnTheRoot) {

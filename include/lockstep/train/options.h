@@ -22,6 +22,8 @@ struct TrainOptions {
   double label_smoothing = 0.0;
   /// Decay of the exponential moving average of the weights, [0, 1); 0: off.
   double ema_decay = 0.0;
+  /// L2 norm to which a reduced gradient is scaled down where its own is greater, > 0; 0: never.
+  double clip_norm = 0.0;
   /// Stop after this many epochs without a better monitored metric; 0: never. >= 0.
   int early_stopping = 0;
   /// Global step of the whole run after which it stops with a checkpoint; 0: no limit. >= 0.
