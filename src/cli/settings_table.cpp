@@ -137,6 +137,12 @@ Table training_settings() {
        .range = at_least(0),
        .unit = "samples",
        .meaning = "samples of one step on each rank, instead of batch-size; 0: batch-size counts"},
+      {.name = "accumulate",
+       .field = field<&Settings::train, &TrainOptions::accumulate>(),
+       .range = between(1, 65536),
+       .unit = "pieces",
+       .meaning = "pieces in which each shard of a global batch is computed, one after the other, "
+                  "with the memory of one; gradients are exchanged after the last"},
       {.name = "label-smoothing",
        .field = field<&Settings::train, &TrainOptions::label_smoothing>(),
        .range = from_to_below(0, 1),

@@ -87,6 +87,7 @@ void GradientReducer::begin_step(std::int64_t step) {
   LOCKSTEP_CHECK(pending_.empty(), "step {} begins before the one before it has ended", step);
   step_ = step;
   local_ = false;
+  more_to_come_ = false;
   finished_shards_ = 0;
   parameters_.zero_gradients();
   next_bucket_ = 0;
@@ -101,8 +102,8 @@ void GradientReducer::begin_local() {
 }
 
 void GradientReducer::on_gradient(std::size_t parameter) {
-  // Only what the last shard of this rank adds completes a bucket.
-  if (local_ || world_.size() == 1 || finished_shards_ + 1 < local_shards_) return;
+  // Only what the last pass over this rank's last shard adds completes a bucket.
+  if (local_ || more_to_come_ || world_.size() == 1 || finished_shards_ + 1 < local_shards_) return;
   --missing_[static_cast<std::size_t>(bucket_of_parameter_[parameter])];
   launch_ready_buckets(/*all=*/false);
   collectives_.progress();

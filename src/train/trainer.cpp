@@ -173,7 +173,7 @@ Trainer::StepResult Trainer::train_step() {
   for (int local = 0; local < reducer_.local_shards(); ++local) {
     const int shard = reducer_.first_shard() + local;
     const Range positions = shard_of(batch, shard, reducer_.total_shards());
-    if (positions.size() > 0) compute_shard(positions, batch.size(), shard);
+    compute_shard(positions, batch.size(), shard);
     reducer_.finish_shard(local);
     // Many shards a rank may take longer than a deadline: each is a sign of life.
     if (reducer_.local_shards() > 1) world_.publish_progress();
@@ -203,7 +203,19 @@ Trainer::StepResult Trainer::train_step() {
   return result;
 }
 
+// Gradients, control words and changes of buffers of the pieces add up where those of the shard lie.
 void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int shard) {
+  const auto pieces =
+      static_cast<int>(std::min<std::int64_t>(config_.train.accumulate, positions.size()));
+  for (int piece = 0; piece < pieces; ++piece) {
+    const bool last = piece + 1 == pieces;
+    reducer_.expect_more(!last);
+    compute_piece(shard_of(positions, piece, pieces), samples_in_step, shard, piece);
+    if (!last) world_.publish_progress();
+  }
+}
+
+void Trainer::compute_piece(Range positions, std::int64_t samples_in_step, int shard, int piece) {
   Stopwatch watch;
   const auto epoch = checked_cast<std::uint32_t>(state_.cursor.epoch);
   sampler_.order(epoch, positions, samples_);
@@ -228,13 +240,15 @@ void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int s
                             .epoch = epoch,
                             .step = step,
                             .shard = shard,
+                            .piece = piece,
                             .samples = keys.to(device_.device)};
-  // For networks that draw from LibTorch's own generator.
+  // For networks that draw from LibTorch's own generator: another number for every piece.
+  const std::int64_t draw = shard + std::int64_t{piece} * reducer_.total_shards();
   const auto words = random_words({.seed = config_.train.seed,
                                    .purpose = Purpose::kReseed,
                                    .epoch = epoch,
                                    .sample = static_cast<std::uint64_t>(step)},
-                                  static_cast<std::uint32_t>(shard));
+                                  checked_cast<std::uint32_t>(draw));
   const std::uint64_t generator_seed = static_cast<std::uint64_t>(words[0]) << 32 | words[1];
   at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
   generator.set_current_seed(generator_seed);
@@ -261,7 +275,7 @@ void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int s
   if (!buffers.empty()) {
     buffers.take_changes(parameters_.buffer_changes(),
                          static_cast<double>(count) / static_cast<double>(samples_in_step),
-                         /*first=*/shard == 0);
+                         /*first=*/shard == 0 && piece == 0);
   }
   seconds_.forward += watch.lap();
   with_faults(loss / static_cast<double>(samples_in_step)).backward();

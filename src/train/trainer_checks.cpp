@@ -104,7 +104,7 @@ std::vector<int> Trainer::ranks_of_non_finite() {
     const int shard = reducer_.first_shard() + local;
     const Range positions = shard_of(batch, shard, reducer_.total_shards());
     reducer_.begin_local();
-    if (positions.size() > 0) compute_shard(positions, batch.size(), shard);
+    compute_shard(positions, batch.size(), shard);
     if (!is_finite(parameters_.gradients())) finite = 0;
     world_.publish_progress();
   }

@@ -102,6 +102,34 @@ TEST(GradientReducer, BucketsLeaveDuringBackwardOfTheLastShard) {
   }
 }
 
+TEST(GradientReducer, BucketsWaitForTheLastPassOfAShard) {
+  World world = start_world();
+  const auto network = small_network();
+  FlatParameters parameters(network, at::kCPU);
+  Counting collectives(make_collectives(world, test_options(), false, nullptr));
+  GradientReducer reducer(world, collectives, parameters, {.bucket_mb = 1e-5});
+  const auto buckets = world.size() == 1 ? 0 : static_cast<int>(reducer.buckets().size());
+  at::manual_seed(9);
+  const at::Tensor images = at::rand({3, 1, 5, 4});
+  at::Tensor sums[2];
+  for (const bool in_pieces : {false, true}) {
+    collectives.issued = 0;
+    reducer.begin_step(1);
+    for (int piece = 0; in_pieces && piece < 2; ++piece) {
+      reducer.expect_more(true);
+      network->forward(images.narrow(0, piece, 1), {}).sum().backward();
+      EXPECT_EQ(collectives.issued, 0);
+    }
+    reducer.expect_more(false);
+    network->forward(in_pieces ? images.narrow(0, 2, 1) : images, {}).sum().backward();
+    EXPECT_EQ(collectives.issued, buckets);
+    reducer.finish_shard(0);
+    reducer.finish_step();
+    sums[in_pieces ? 1 : 0] = parameters.gradients().clone();
+  }
+  EXPECT_LT((sums[1] - sums[0]).norm().item<double>(), 1e-5 * sums[0].norm().item<double>());
+}
+
 TEST(GradientReducer, SumsOverRanksWhateverTheBuckets) {
   World world = start_world();
   World alone = world.split(world.rank(), 0);

@@ -146,6 +146,41 @@ TEST(Parity, VirtualRanksGiveTheSameBits) {
   }
 }
 
+// A shard of 25 samples at one rank, of 6 or 7 at four: fewer than the most pieces.
+TEST(Parity, PiecesAddUpToTheGlobalBatch) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const auto data = blobs(60);
+  for (const std::string model : {"mlp", "lenet", "digits-cnn"}) {
+    TrainerConfig config = config_for(25, 1);
+    const Result expected = train(alone, data, config, model);
+    for (const int pieces : {3, 7, 1000}) {
+      config.train.accumulate = pieces;
+      const Result run = train(world, data, config, model);
+      EXPECT_LT(relative_difference(run.gradient, expected.gradient), 1e-5)
+          << model << " " << pieces;
+      EXPECT_NEAR(run.loss / expected.loss, 1.0, 1e-6);
+    }
+  }
+}
+
+// 5 samples a shard, and in the last batch one sample in all.
+TEST(Parity, PiecesWithVirtualRanksGiveTheSameBits) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const auto data = blobs(61);
+  TrainerConfig config = config_for(20, 8);
+  config.train.virtual_ranks = 4;
+  const auto with_pieces = [&](World& of, int pieces) {
+    config.train.accumulate = pieces;
+    return train(of, data, config);
+  };
+  const Result expected = with_pieces(alone, 3);
+  EXPECT_TRUE(at::equal(with_pieces(world, 3).weights, expected.weights));
+  EXPECT_FALSE(at::equal(with_pieces(alone, 1).weights, expected.weights)) << "proves nothing";
+  EXPECT_TRUE(at::equal(with_pieces(alone, 5).weights, with_pieces(world, 1000).weights));
+}
+
 double norm_of(const at::Tensor& flat, const Result& run) {
   return flat.narrow(0, 0, run.weights.numel()).to(at::kDouble).norm().item<double>();
 }

@@ -28,6 +28,9 @@ struct ReducerOptions {
 ///   reducer.finish_step();   // gradients() and control_words() now hold the global sums, on all
 ///   ranks
 ///
+/// A shard may be computed in several backward passes, whose gradients add up: expect_more(true)
+/// before each but the last, expect_more(false) before that one.
+///
 /// Without virtual ranks each bucket is all-reduced as soon as backward has filled it and all
 /// buckets before it. With V virtual ranks, a rank's V/W shard gradients are summed as one binary
 /// subtree and the ranks' sums by recursive doubling (Thakur, Rabenseifner and Gropp, "Optimization
@@ -55,6 +58,9 @@ class GradientReducer {
   void begin_step(std::int64_t step);
   /// Zeroes them for backward passes whose gradients stay on this rank, until the next begin_step.
   void begin_local();
+  /// Whether the shard's next backward pass is followed by another one: then no bucket leaves. False
+  /// when a step begins.
+  void expect_more(bool more) { more_to_come_ = more; }
   void finish_shard(int local_shard);
   /// Waits until all sums are there, with the collective deadline.
   void finish_step();
@@ -86,6 +92,7 @@ class GradientReducer {
   bool local_ = false;  // between begin_local and begin_step
   std::int64_t step_ = 0;
   int finished_shards_ = 0;  // of this rank, in this step
+  bool more_to_come_ = false;
   std::vector<Bucket> buckets_;
   std::vector<int> bucket_of_parameter_;
   std::vector<int> missing_;  // per bucket: gradients backward has not delivered yet

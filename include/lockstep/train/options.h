@@ -14,6 +14,9 @@ struct TrainOptions {
   std::int64_t batch_size = 86;
   /// The same per rank; 0: batch_size counts. >= 0; excludes batch_size.
   std::int64_t batch_size_per_rank = 0;
+  /// Pieces in which a rank computes each of its shards one after the other, with the memory of one
+  /// piece, [1, 65536]; a shard of fewer samples has a piece for each.
+  int accumulate = 1;
   /// keep: a last, smaller batch is trained on; drop: it is left out.
   std::string last_batch = "keep";
   /// Of everything random: initial weights, sample order, augmentation, dropout.

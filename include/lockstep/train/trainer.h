@@ -114,6 +114,7 @@ class Trainer {
   bool read_best_weights(at::Tensor& host, at::Tensor& buffer_values) const;
   TrainingState check_state(const CheckpointStore::Loaded& loaded) const;
   void compute_shard(Range positions, std::int64_t samples_in_step, int shard);
+  void compute_piece(Range positions, std::int64_t samples_in_step, int shard, int piece);
   void write_votes();
   StepResult read_control_words(const at::Tensor& host) const;
   std::optional<double> clip_gradients();
