@@ -328,6 +328,11 @@ Table communication_settings() {
        .range = {.least = 0, .most = 4096, .least_excluded = true},
        .unit = "MiB",
        .meaning = "gradients all-reduced as one message; the first bucket is smaller"},
+      {.name = "reduce-dtype",
+       .field = field<&Settings::train, &TrainOptions::reduce_dtype>(),
+       .choices = {"float32", "bfloat16", "float16"},
+       .meaning = "what gradients travel between ranks as: 16 bits are half the bytes, and round "
+                  "every shard's gradient and every sum"},
       {.name = "ledger-dir",
        .field = field<&Settings::comm, &CommOptions::ledger_dir>(),
        .meaning = "directory on the node's own disk for the ledger of operations",

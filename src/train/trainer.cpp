@@ -53,6 +53,13 @@ std::unique_ptr<Optimizer> make_optimizer_for(const ComputeDevice& device,
                           : make_optimizer(options, n);
 }
 
+DataType reduce_type(const std::string& name) {
+  if (name == "float32") return DataType::kFloat32;
+  if (name == "bfloat16") return DataType::kBfloat16;
+  if (name == "float16") return DataType::kFloat16;
+  fail(ExitCode::kUsage, "--reduce-dtype {}: expected float32, bfloat16 or float16", name);
+}
+
 std::shared_ptr<Collectives> with_faults_of(const FaultPlan& faults, Collectives& collectives,
                                             int rank) {
   std::shared_ptr<Collectives> borrowed(&collectives, [](Collectives*) {});
@@ -74,7 +81,9 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
                config.train.seed),
       parameters_(task_.model.module(), device.device),
       reducer_(world, *collectives_, parameters_,
-               {.bucket_mb = config.train.bucket_mb, .virtual_ranks = config.train.virtual_ranks}),
+               {.bucket_mb = config.train.bucket_mb,
+                .virtual_ranks = config.train.virtual_ranks,
+                .reduce_type = reduce_type(config.train.reduce_dtype)}),
       optimizer_(make_optimizer_for(device, config.optimizer, parameters_.size())),
       schedule_(make_schedule(
           config.schedule,
@@ -203,7 +212,8 @@ Trainer::StepResult Trainer::train_step() {
   return result;
 }
 
-// Gradients, control words and changes of buffers of the pieces add up where those of the shard lie.
+// Gradients, control words and changes of buffers of the pieces add up where those of the shard
+// lie.
 void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int shard) {
   const auto pieces =
       static_cast<int>(std::min<std::int64_t>(config_.train.accumulate, positions.size()));

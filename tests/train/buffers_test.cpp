@@ -11,6 +11,7 @@
 #include <limits>
 #include <set>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "lockstep/train/trainer.h"
@@ -141,17 +142,19 @@ struct Remembered {
 
 // 50 samples in batches of 16: two in the last one, and sample `poisoned` has no number for a
 // target.
-Remembered train_remembering(World& world, int virtual_ranks, std::int64_t poisoned,
-                             int pieces = 1) {
+Remembered train_remembering(World& world, int virtual_ranks, std::int64_t poisoned, int pieces = 1,
+                             const std::string& reduce_dtype = "float32",
+                             float poison = std::numeric_limits<float>::infinity()) {
   at::manual_seed(11);
   const at::Tensor x = at::rand({50, 5});
   const at::Tensor y = x.sum(1);
-  if (poisoned >= 0) y[poisoned] = std::numeric_limits<float>::infinity();
+  if (poisoned >= 0) y[poisoned] = poison;
   TrainerConfig config;
   config.train.epochs = 2;
   config.train.batch_size = 16;
   config.train.virtual_ranks = virtual_ranks;
   config.train.accumulate = pieces;
+  config.train.reduce_dtype = reduce_dtype;
   config.train.on_non_finite = "skip";
   config.schedule.name = "constant";
   config.schedule.monitor = "loss";
@@ -232,6 +235,20 @@ TEST(Buffers, PiecesCountAsTheirSamples) {
     EXPECT_EQ(run.skipped, expected.skipped);
     EXPECT_TRUE(at::equal(run.mean, expected.mean));
     EXPECT_TRUE(at::equal(run.weights, expected.weights));
+  }
+}
+
+// What float32 and bfloat16 hold and float16 does not.
+TEST(NonFinite, AStepThatOverflowsFloat16IsSkippedOnEveryRank) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  for (const std::string type : {"float32", "bfloat16", "float16"}) {
+    const Remembered expected = train_remembering(alone, 4, 7, 1, type, 1e9f);
+    const Remembered run = train_remembering(world, 4, 7, 1, type, 1e9f);
+    EXPECT_EQ(std::ranges::count(run.skipped, true), type == "float16" ? 2 : 0) << type;
+    EXPECT_EQ(run.skipped, expected.skipped);
+    EXPECT_TRUE(at::equal(run.weights, expected.weights));
+    EXPECT_TRUE(run.weights.isfinite().all().item<bool>());
   }
 }
 

@@ -42,7 +42,7 @@ std::shared_ptr<const ImageSamples> blobs(std::int64_t count) {
 struct Result {
   at::Tensor gradient;  // reduced, of the last step
   at::Tensor weights;
-  double loss = 0;  // sum over all steps
+  double loss = 0;                           // sum over all steps
   std::vector<std::optional<double>> norms;  // by step, where gradients are clipped
 };
 
@@ -218,6 +218,40 @@ TEST(Parity, ClippingWithVirtualRanksGivesTheSameBits) {
   EXPECT_EQ(run.norms, expected.norms);
   EXPECT_EQ(run.norms.size(), 12u);
   EXPECT_GT(std::ranges::max(run.norms).value(), 0.5) << "clipped";
+}
+
+TEST(Parity, SixteenBitGradientsWithVirtualRanksGiveTheSameBits) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const auto data = blobs(61);
+  TrainerConfig config = config_for(20, 8);
+  config.train.virtual_ranks = 4;
+  const Result whole = train(alone, data, config);
+  config.train.accumulate = 2;
+  config.train.clip_norm = 0.5;
+  for (const std::string type : {"float16", "bfloat16"}) {
+    config.train.reduce_dtype = type;
+    const Result expected = train(alone, data, config);
+    const Result run = train(world, data, config);
+    EXPECT_TRUE(at::equal(run.weights, expected.weights)) << type;
+    EXPECT_EQ(run.norms, expected.norms);
+    EXPECT_EQ(run.loss, expected.loss);
+    EXPECT_FALSE(at::equal(run.weights, whole.weights)) << type;
+  }
+}
+
+TEST(Parity, SixteenBitGradientsTrainNearlyAlike) {
+  World world = start_world();
+  const auto data = blobs(60);
+  TrainerConfig config = config_for(25, 1);
+  const Result expected = train(world, data, config);
+  for (const auto& [type, most] : {std::pair("float16", 4e-3), std::pair("bfloat16", 2e-2)}) {
+    config.train.reduce_dtype = type;
+    const Result run = train(world, data, config);
+    EXPECT_LT(relative_difference(run.gradient, expected.gradient), most) << type;
+    EXPECT_EQ(at::equal(run.gradient, expected.gradient), world.size() == 1) << type;
+    EXPECT_EQ(run.loss, expected.loss) << "the words of control stay float32";
+  }
 }
 
 TEST(Parity, EvaluationHasTheSameBitsShardedOrOnTheRoot) {

@@ -45,6 +45,8 @@ struct TrainOptions {
   std::int64_t log_every_steps = 20;
   /// Gradient bucket in MiB (2^20 bytes), > 0; the first bucket is smaller.
   double bucket_mb = 1.0;
+  /// What gradients travel between ranks as: float32, bfloat16 or float16.
+  std::string reduce_dtype = "float32";
   /// Shards of every global batch whatever the world size (a power of two); 0: one a rank.
   int virtual_ranks = 0;
   /// Epochs between checkpoints, >= 1 (the last epoch's is always written).
