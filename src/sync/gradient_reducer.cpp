@@ -70,9 +70,10 @@ GradientReducer::GradientReducer(World& world, Collectives& collectives, FlatPar
       subtree_sums_.push_back(at::empty_like(parameters_.gradients()));
     }
   }
-  const at::Tensor& gradients = parameters_.gradients();
-  const std::int64_t packed = rounded_ ? parameters_.size() : 0;
+  if (world.size() == 1 && !tree_) rounded_.reset();  // nothing is summed
   if (world.size() > 1) {
+    const at::Tensor& gradients = parameters_.gradients();
+    const std::int64_t packed = rounded_ ? parameters_.size() : 0;
     if (rounded_) packed_ = at::empty({packed}, gradients.options().dtype(rounded_));
     if (rounded_ && tree_) packed_received_ = at::empty_like(packed_);
     if (tree_) received_ = at::empty({gradients.numel() - packed}, gradients.options());

@@ -212,8 +212,7 @@ Trainer::StepResult Trainer::train_step() {
   return result;
 }
 
-// Gradients, control words and changes of buffers of the pieces add up where those of the shard
-// lie.
+// What the pieces add to gradients, control words and changes of buffers is the shard's.
 void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int shard) {
   const auto pieces =
       static_cast<int>(std::min<std::int64_t>(config_.train.accumulate, positions.size()));

@@ -119,7 +119,7 @@ class GradientReducer {
   std::vector<std::unique_ptr<PendingOperation>> pending_;  // per bucket
   std::vector<at::Tensor> subtree_sums_;                    // one per level of this rank's subtree
   at::Tensor received_;                                     // from another rank, as it lies here
-  std::optional<at::ScalarType> rounded_;                   // the reduce type, unless float32
+  std::optional<at::ScalarType> rounded_;                   // the reduce type, if anything is
   at::Tensor packed_, packed_received_;                     // gradients as they travel
   std::shared_ptr<Hooks> hooks_;
 };
