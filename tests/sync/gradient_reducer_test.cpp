@@ -340,10 +340,9 @@ TEST(GradientReducer, BucketsCoverTheBufferAndStartSmall) {
   }
   EXPECT_EQ(next, parameters.gradients().numel());
   EXPECT_GT(reducer.buckets().size(), 2u);
-  const GradientReducer narrow(world, *collectives, parameters,
-                               {.bucket_mb = 0.25,
-                                .virtual_ranks = world.size(),
-                                .reduce_type = DataType::kBfloat16});
+  const GradientReducer narrow(
+      world, *collectives, parameters,
+      {.bucket_mb = 0.25, .virtual_ranks = world.size(), .reduce_type = DataType::kBfloat16});
   EXPECT_EQ(narrow.buckets().size(), reducer.buckets().size() + 1);
   EXPECT_EQ(narrow.buckets().back().offset, parameters.size());
 }
