@@ -62,8 +62,9 @@ Launch launch_of(Session& session) {
 // It is a key of the records, among others.
 void require_metric_name(const std::string& name) {
   constexpr std::string_view kTaken[] = {
-      "kind",    "epoch",         "step",      "loss",      "samples",
-      "seconds", "learning_rate", "per_class", "confusion", "samples_per_second"};
+      "kind",         "epoch",         "step",      "loss",      "samples",
+      "seconds",      "learning_rate", "per_class", "confusion", "samples_per_second",
+      "gradient_norm"};
   const bool plain = std::ranges::all_of(name, [](unsigned char c) {
     return std::isalnum(c) != 0 || c == '_' || c == '-' || c == ' ';
   });

@@ -29,9 +29,19 @@ class Corrupting final : public PendingOperation {
     std::uint32_t first = 0;
     std::memcpy(&first, result_.data, sizeof(first));
     if (fault_.kind == FaultKind::kFlip) first ^= 1u << static_cast<unsigned>(fault_.bit);
-    if (fault_.kind == FaultKind::kNan) first = 0x7fc00000u;  // as float32
-    if (fault_.kind == FaultKind::kInf) first = 0x7f800000u;
+    if (fault_.kind == FaultKind::kNan) first = nan_bits();
+    if (fault_.kind == FaultKind::kInf) first = infinity_bits();
     std::memcpy(result_.data, &first, sizeof(first));
+  }
+
+  // In both halves where an element has 16 bits; else as float32.
+  std::uint32_t nan_bits() const {
+    if (result_.type == DataType::kFloat16) return 0x7e007e00u;
+    return result_.type == DataType::kBfloat16 ? 0x7fc07fc0u : 0x7fc00000u;
+  }
+  std::uint32_t infinity_bits() const {
+    if (result_.type == DataType::kFloat16) return 0x7c007c00u;
+    return result_.type == DataType::kBfloat16 ? 0x7f807f80u : 0x7f800000u;
   }
 
   std::unique_ptr<PendingOperation> inner_;

@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <climits>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "comm/backends.h"
+#include "comm/float16.h"
 #include "comm/mpi_support.h"
 #include "comm/world_impl.h"
 #include "lockstep/base/cast.h"
@@ -30,6 +32,9 @@ MPI_Datatype mpi_type(DataType type) {
       return MPI_INT32_T;
     case DataType::kInt64:
       return MPI_INT64_T;
+    case DataType::kFloat16:
+    case DataType::kBfloat16:
+      return MPI_UINT16_T;  // as bits; SumOfBits adds them
     case DataType::kUint8:
       break;
   }
@@ -47,6 +52,36 @@ MPI_Op mpi_op(ReduceOp op) {
   }
   return MPI_MIN;
 }
+
+// A sum of what MPI takes for integers of 16 bits.
+class SumOfBits {
+ public:
+  using Function = void(const std::uint16_t*, std::uint16_t*, std::size_t);
+
+  template <Function* kAdd>
+  static SumOfBits of() {
+    SumOfBits sum;
+    check_mpi(MPI_Op_create(
+                  [](void* from, void* to, int* count, MPI_Datatype*) {
+                    kAdd(static_cast<const std::uint16_t*>(from), static_cast<std::uint16_t*>(to),
+                         static_cast<std::size_t>(*count));
+                  },
+                  /*commute=*/1, &sum.op_),
+              "MPI_Op_create");
+    return sum;
+  }
+  ~SumOfBits() {
+    if (op_ != MPI_OP_NULL && mpi_is_running()) MPI_Op_free(&op_);
+  }
+  SumOfBits(SumOfBits&& other) noexcept : op_(std::exchange(other.op_, MPI_OP_NULL)) {}
+  SumOfBits& operator=(SumOfBits&&) = delete;
+  MPI_Op get() const { return op_; }
+  void abandon() noexcept { op_ = MPI_OP_NULL; }
+
+ private:
+  SumOfBits() = default;
+  MPI_Op op_ = MPI_OP_NULL;
+};
 
 // The requests of one operation. Shared by its handle and the list of what is pending, since MPI
 // goes on writing into the buffer whether the handle lives or not.
@@ -73,8 +108,11 @@ class MpiCollectives final : public Collectives {
       : world_(world), comm_(world.impl().duplicate()), limits_(limits) {}
 
   ~MpiCollectives() override {
-    // Only after a failure: requests that are pending need the communicator.
-    if (!pending_.empty()) comm_.abandon();
+    // Only after a failure: requests that are pending need the communicator and the operations.
+    if (pending_.empty()) return;
+    comm_.abandon();
+    float16_sum_.abandon();
+    bfloat16_sum_.abandon();
   }
 
   std::unique_ptr<PendingOperation> all_reduce(Buffer buffer, ReduceOp op,
@@ -84,9 +122,10 @@ class MpiCollectives final : public Collectives {
         OperationKind::kAllReduce, label, buffer,
         std::clamp<std::size_t>(limits_.all_reduce_bytes / size_of(buffer.type), 1, limits_.count),
         [&](std::byte* data, int count, std::size_t, std::vector<MPI_Request>& requests) {
-          check_mpi(MPI_Iallreduce(MPI_IN_PLACE, data, count, mpi_type(buffer.type), mpi_op(op),
-                                   comm_.get(), &requests.emplace_back()),
-                    "MPI_Iallreduce");
+          check_mpi(
+              MPI_Iallreduce(MPI_IN_PLACE, data, count, mpi_type(buffer.type),
+                             operation_of(op, buffer.type), comm_.get(), &requests.emplace_back()),
+              "MPI_Iallreduce");
         });
   }
 
@@ -149,6 +188,12 @@ class MpiCollectives final : public Collectives {
     std::shared_ptr<Operation> operation_;
   };
 
+  MPI_Op operation_of(ReduceOp op, DataType type) const {
+    if (type != DataType::kFloat16 && type != DataType::kBfloat16) return mpi_op(op);
+    LOCKSTEP_CHECK(op == ReduceOp::kSum, "of 16-bit numbers there are sums only");
+    return type == DataType::kFloat16 ? float16_sum_.get() : bfloat16_sum_.get();
+  }
+
   template <typename Call>
   std::unique_ptr<PendingOperation> issue(OperationKind kind, const OperationLabel& label,
                                           const Buffer& buffer, std::size_t largest, Call call) {
@@ -177,6 +222,8 @@ class MpiCollectives final : public Collectives {
   World& world_;
   Communicator comm_;
   MessageLimits limits_;
+  SumOfBits float16_sum_ = SumOfBits::of<add_float16>();
+  SumOfBits bfloat16_sum_ = SumOfBits::of<add_bfloat16>();
   std::deque<std::shared_ptr<Operation>> pending_;
 };
 

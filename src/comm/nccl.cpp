@@ -43,6 +43,10 @@ ncclDataType_t nccl_type(DataType type) {
       return ncclInt32;
     case DataType::kInt64:
       return ncclInt64;
+    case DataType::kFloat16:
+      return ncclFloat16;
+    case DataType::kBfloat16:
+      return ncclBfloat16;
     case DataType::kUint8:
       break;
   }
@@ -94,6 +98,8 @@ class NcclCollectives final : public Collectives {
 
   std::unique_ptr<PendingOperation> all_reduce(Buffer buffer, ReduceOp op,
                                                const OperationLabel& label) override {
+    LOCKSTEP_CHECK(op == ReduceOp::kSum || size_of(buffer.type) != 2,
+                   "of 16-bit numbers there are sums only");
     return issue(OperationKind::kAllReduce, label, buffer.count, "ncclAllReduce", [&] {
       return ncclAllReduce(buffer.data, buffer.data, buffer.count, nccl_type(buffer.type),
                            nccl_op(op), comm_, stream_->get());

@@ -2,10 +2,14 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <vector>
 
 #include "lockstep/base/error.h"
+#include "lockstep/optim/clipping.h"
 #include "optim/rules.h"
+#include "optim/square_sum.h"
 
 namespace lockstep {
 namespace {
@@ -40,6 +44,24 @@ __global__ void find_non_finite(std::size_t n, const float* values, unsigned* fo
     // All writers write the same value, so no atomic is needed.
     if ((__float_as_uint(values[i]) & 0x7f800000u) == 0x7f800000u) *found = 1;
   }
+}
+
+// A block a chunk, a thread a lane.
+__global__ void add_squares(std::size_t n, const float* values, double* sums) {
+  __shared__ double lanes[optim::kLanes];
+  const std::size_t first = static_cast<std::size_t>(blockIdx.x) * optim::kChunk;
+  const std::size_t end = n - first < optim::kChunk ? n : first + optim::kChunk;
+  double sum = 0;
+  for (std::size_t i = first + threadIdx.x; i < end; i += optim::kLanes) {
+    const double value = values[i];
+    sum += value * value;
+  }
+  lanes[threadIdx.x] = sum;
+  for (std::size_t half = optim::kLanes / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (threadIdx.x < half) lanes[threadIdx.x] += lanes[threadIdx.x + half];
+  }
+  if (threadIdx.x == 0) sums[blockIdx.x] = lanes[0];
 }
 
 // Lets the current device's pool keep a little of what is freed: by default it would give the flag
@@ -120,6 +142,38 @@ bool all_finite_on_device(const float* values, std::size_t n, void* stream) {
   check(freed, "free a flag");
   check(waited, "look for non-finite values");
   return result == 0;
+}
+
+double l2_norm_on_device(const float* values, std::size_t n, void* stream) {
+  if (n == 0) return 0;
+  const auto queue = static_cast<cudaStream_t>(stream);
+  std::vector<double> sums(optim::chunks_in(n));
+  const std::size_t bytes = sums.size() * sizeof(double);
+  double* on_device = nullptr;
+  keep_freed_memory();
+  check(cudaMallocAsync(&on_device, bytes, queue), "allocate sums");
+  add_squares<<<static_cast<unsigned>(sums.size()), static_cast<unsigned>(optim::kLanes), 0,
+                queue>>>(n, values, on_device);
+  cudaError_t status = cudaGetLastError();
+  if (status == cudaSuccess) {
+    status = cudaMemcpyAsync(sums.data(), on_device, bytes, cudaMemcpyDeviceToHost, queue);
+  }
+  const cudaError_t freed = cudaFreeAsync(on_device, queue);
+  const cudaError_t waited = cudaStreamSynchronize(queue);
+  check(status, "sum the squares of a gradient");
+  check(freed, "free sums");
+  check(waited, "sum the squares of a gradient");
+  double sum = 0;
+  for (const double one : sums) sum += one;
+  return std::sqrt(sum);
+}
+
+double clip_by_norm_on_device(float* gradient, std::size_t n, double limit, void* stream) {
+  const double norm = l2_norm_on_device(gradient, n, stream);
+  if (norm > limit) {
+    DeviceEngine(stream).run(n, optim::ScalePass{optim::to_float(limit / norm), gradient});
+  }
+  return norm;
 }
 
 void update_average_on_device(float* average, const float* weights, std::size_t n, double decay,

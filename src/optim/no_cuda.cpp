@@ -1,5 +1,6 @@
 // The device functions of a build without CUDA.
 #include "lockstep/base/error.h"
+#include "lockstep/optim/clipping.h"
 #include "lockstep/optim/optimizer.h"
 
 namespace lockstep {
@@ -17,5 +18,7 @@ std::unique_ptr<Optimizer> make_device_optimizer(const OptimizerOptions&, std::s
 }
 bool all_finite_on_device(const float*, std::size_t, void*) { refuse(); }
 void update_average_on_device(float*, const float*, std::size_t, double, void*) { refuse(); }
+double l2_norm_on_device(const float*, std::size_t, void*) { refuse(); }
+double clip_by_norm_on_device(float*, std::size_t, double, void*) { refuse(); }
 
 }  // namespace lockstep

@@ -107,4 +107,11 @@ struct AveragePass {
   }
 };
 
+struct ScalePass {
+  float factor;
+  float* values;
+
+  LOCKSTEP_ELEMENT void operator()(std::size_t i) const { values[i] *= factor; }
+};
+
 }  // namespace lockstep::optim

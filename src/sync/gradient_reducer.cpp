@@ -1,5 +1,6 @@
 #include "lockstep/sync/gradient_reducer.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/utils/lambda_post_hook.h>
@@ -7,6 +8,7 @@
 
 #include <bit>
 #include <cmath>
+#include <optional>
 
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
@@ -20,6 +22,27 @@ struct GradientReducer::Hooks {
   std::vector<std::shared_ptr<torch::autograd::Node>> accumulators;
 };
 
+namespace {
+
+// Nothing for float32.
+std::optional<at::ScalarType> rounded_type(DataType type) {
+  if (type == DataType::kFloat16) return at::kHalf;
+  if (type == DataType::kBfloat16) return at::kBFloat16;
+  LOCKSTEP_CHECK(type == DataType::kFloat32, "gradients travel as floating point");
+  return std::nullopt;
+}
+
+Buffer buffer_of(const at::Tensor& tensor) {
+  const at::ScalarType type = tensor.scalar_type();
+  return {.data = tensor.mutable_data_ptr(),
+          .count = checked_cast<std::size_t>(tensor.numel()),
+          .type = type == at::kHalf       ? DataType::kFloat16
+                  : type == at::kBFloat16 ? DataType::kBfloat16
+                                          : DataType::kFloat32};
+}
+
+}  // namespace
+
 GradientReducer::GradientReducer(World& world, Collectives& collectives, FlatParameters& parameters,
                                  const ReducerOptions& options)
     : world_(world),
@@ -27,6 +50,7 @@ GradientReducer::GradientReducer(World& world, Collectives& collectives, FlatPar
       parameters_(parameters),
       total_shards_(world.size()),
       first_shard_(world.rank()),
+      rounded_(rounded_type(options.reduce_type)),
       hooks_(std::make_shared<Hooks>()) {
   if (options.virtual_ranks > 0) {
     const auto shards = static_cast<unsigned>(options.virtual_ranks);
@@ -45,7 +69,14 @@ GradientReducer::GradientReducer(World& world, Collectives& collectives, FlatPar
     for (int level = 1; level < local_shards_; level *= 2) {
       subtree_sums_.push_back(at::empty_like(parameters_.gradients()));
     }
-    if (world.size() > 1) received_ = at::empty_like(parameters_.gradients());
+  }
+  if (world.size() == 1 && !tree_) rounded_.reset();  // nothing is summed
+  if (world.size() > 1) {
+    const at::Tensor& gradients = parameters_.gradients();
+    const std::int64_t packed = rounded_ ? parameters_.size() : 0;
+    if (rounded_) packed_ = at::empty({packed}, gradients.options().dtype(rounded_));
+    if (rounded_ && tree_) packed_received_ = at::empty_like(packed_);
+    if (tree_) received_ = at::empty({gradients.numel() - packed}, gradients.options());
   }
   make_buckets(options.bucket_mb);
   hooks_->reducer = this;
@@ -80,13 +111,19 @@ void GradientReducer::make_buckets(double bucket_mb) {
     bucket_of_parameter_.push_back(checked_cast<int>(buckets_.size()) - 1);
   }
   LOCKSTEP_CHECK(!buckets_.empty(), "the network has no parameters");
-  buckets_.back().count += parameters_.gradients().numel() - parameters_.size();
+  const std::int64_t rest = parameters_.gradients().numel() - parameters_.size();
+  if (rounded_) {
+    buckets_.push_back({.offset = parameters_.size(), .count = rest});
+  } else {
+    buckets_.back().count += rest;
+  }
 }
 
 void GradientReducer::begin_step(std::int64_t step) {
   LOCKSTEP_CHECK(pending_.empty(), "step {} begins before the one before it has ended", step);
   step_ = step;
   local_ = false;
+  more_to_come_ = false;
   finished_shards_ = 0;
   parameters_.zero_gradients();
   next_bucket_ = 0;
@@ -101,31 +138,61 @@ void GradientReducer::begin_local() {
 }
 
 void GradientReducer::on_gradient(std::size_t parameter) {
-  // Only what the last shard of this rank adds completes a bucket.
-  if (local_ || world_.size() == 1 || finished_shards_ + 1 < local_shards_) return;
+  // Only what the last pass over this rank's last shard adds completes a bucket.
+  if (local_ || more_to_come_ || world_.size() == 1 || finished_shards_ + 1 < local_shards_) return;
   --missing_[static_cast<std::size_t>(bucket_of_parameter_[parameter])];
   launch_ready_buckets(/*all=*/false);
   collectives_.progress();
 }
 
-Buffer GradientReducer::bucket_buffer(const Bucket& bucket, const at::Tensor& flat) const {
-  return {.data = flat.mutable_data_ptr<float>() + bucket.offset,
-          .count = checked_cast<std::size_t>(bucket.count),
-          .type = DataType::kFloat32};
+at::Tensor GradientReducer::gradient(const Bucket& bucket) const {
+  return parameters_.gradients().narrow(0, bucket.offset, bucket.count);
+}
+
+at::Tensor GradientReducer::outgoing(const Bucket& bucket) const {
+  return is_rounded(bucket) ? packed_.narrow(0, bucket.offset, bucket.count) : gradient(bucket);
+}
+
+at::Tensor GradientReducer::incoming(const Bucket& bucket) const {
+  if (is_rounded(bucket)) return packed_received_.narrow(0, bucket.offset, bucket.count);
+  const std::int64_t begin = rounded_ ? parameters_.size() : 0;
+  return received_.narrow(0, bucket.offset - begin, bucket.count);
+}
+
+void GradientReducer::round(const Bucket& bucket) {
+  if (!is_rounded(bucket)) return;
+  const at::Tensor values = gradient(bucket);
+  values.copy_(values.to(*rounded_));
+}
+
+void GradientReducer::pack(const Bucket& bucket) {
+  if (is_rounded(bucket)) outgoing(bucket).copy_(gradient(bucket));
+}
+
+at::Tensor GradientReducer::as_sent() const {
+  if (!rounded_) return parameters_.gradients();
+  const at::NoGradGuard no_grad;
+  at::Tensor sent = parameters_.gradients().clone();
+  const at::Tensor values = sent.narrow(0, 0, parameters_.size());
+  values.copy_(values.to(*rounded_));
+  return sent;
 }
 
 // Buckets are launched in one order on every rank: a collective matches its peers by order.
 void GradientReducer::launch_ready_buckets(bool all) {
+  const at::NoGradGuard no_grad;
   while (next_bucket_ < buckets_.size() && (all || missing_[next_bucket_] == 0)) {
-    const std::size_t bucket = next_bucket_++;
+    const std::size_t number = next_bucket_++;
+    const Bucket& bucket = buckets_[number];
     if (tree_) {
-      add_subtree(local_shards_ - 1, buckets_[bucket].offset, buckets_[bucket].count);
-      pending_.push_back(exchange(bucket, /*distance=*/1));
+      add_subtree(local_shards_ - 1, bucket);
+      pending_.push_back(exchange(number, /*distance=*/1));
     } else {
+      pack(bucket);
       const OperationLabel label{
-          .name = "all-reduce", .bucket = checked_cast<int>(bucket), .step = step_};
-      pending_.push_back(collectives_.all_reduce(
-          bucket_buffer(buckets_[bucket], parameters_.gradients()), ReduceOp::kSum, label));
+          .name = "all-reduce", .bucket = checked_cast<int>(number), .step = step_};
+      pending_.push_back(
+          collectives_.all_reduce(buffer_of(outgoing(bucket)), ReduceOp::kSum, label));
     }
   }
 }
@@ -133,32 +200,35 @@ void GradientReducer::launch_ready_buckets(bool all) {
 void GradientReducer::finish_shard(int local_shard) {
   parameters_.check_gradient_views();
   finished_shards_ = local_shard + 1;
-  if (!tree_ || local_shards_ == 1) return;
+  if (!tree_) return;
   const bool last = finished_shards_ == local_shards_;
   if (last && world_.size() > 1) return;  // bucket by bucket, as they are sent
-  const std::size_t level = add_subtree(local_shard, 0, parameters_.gradients().numel());
-  if (last) return;
   const at::NoGradGuard no_grad;
+  std::size_t level = 0;
+  for (const Bucket& bucket : buckets_) level = add_subtree(local_shard, bucket);
+  if (last) return;
   subtree_sums_[level].copy_(parameters_.gradients());
   parameters_.zero_gradients();
 }
 
 // Like a carry in binary counting: two finished subtrees of one size become the next larger one.
-std::size_t GradientReducer::add_subtree(int local_shard, std::int64_t offset, std::int64_t count) {
-  const at::NoGradGuard no_grad;
-  const at::Tensor sum = parameters_.gradients().narrow(0, offset, count);
+std::size_t GradientReducer::add_subtree(int local_shard, const Bucket& bucket) {
+  const at::Tensor sum = gradient(bucket);
+  round(bucket);
   auto shards = static_cast<unsigned>(local_shard);
   std::size_t level = 0;
   for (; (shards & 1u) != 0; shards >>= 1, ++level) {
-    sum.copy_(subtree_sums_[level].narrow(0, offset, count) + sum);
+    sum.copy_(subtree_sums_[level].narrow(0, bucket.offset, bucket.count) + sum);
+    round(bucket);
   }
   return level;
 }
 
 std::unique_ptr<PendingOperation> GradientReducer::exchange(std::size_t bucket, int distance) {
+  pack(buckets_[bucket]);
   return collectives_.exchange(
-      bucket_buffer(buckets_[bucket], parameters_.gradients()),
-      bucket_buffer(buckets_[bucket], received_), world_.rank() ^ distance,
+      buffer_of(outgoing(buckets_[bucket])), buffer_of(incoming(buckets_[bucket])),
+      world_.rank() ^ distance,
       {.name = "exchange", .bucket = checked_cast<int>(bucket), .step = step_});
 }
 
@@ -168,9 +238,8 @@ void GradientReducer::sum_over_ranks() {
     for (std::size_t i = 0; i < buckets_.size(); ++i) {
       pending_[i]->wait();
       const Bucket& bucket = buckets_[i];
-      parameters_.gradients()
-          .narrow(0, bucket.offset, bucket.count)
-          .add_(received_.narrow(0, bucket.offset, bucket.count));
+      gradient(bucket).add_(incoming(bucket));
+      round(bucket);
       if (2 * distance < world_.size()) pending_[i] = exchange(i, 2 * distance);
     }
   }
@@ -186,7 +255,11 @@ void GradientReducer::finish_step() {
   if (tree_) {
     sum_over_ranks();
   } else {
-    for (const auto& operation : pending_) operation->wait();
+    const at::NoGradGuard no_grad;
+    for (std::size_t i = 0; i < buckets_.size(); ++i) {
+      pending_[i]->wait();
+      if (is_rounded(buckets_[i])) gradient(buckets_[i]).copy_(outgoing(buckets_[i]));
+    }
   }
   pending_.clear();
   // On a GPU the waits above only order its streams. The control words are read next, and a copy

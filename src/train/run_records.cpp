@@ -89,13 +89,15 @@ struct RunRecords::Files {
 
   void write_training(const std::string& kind, const TrainingState& state, const LossSums& sums,
                       double learning_rate, std::int64_t samples, const PhaseSeconds& seconds,
-                      std::span<const PhaseSeconds> by_rank = {}) {
+                      std::span<const PhaseSeconds> by_rank = {},
+                      std::optional<double> gradient_norm = std::nullopt) {
     const std::int64_t step = state.cursor.global_step;
     const double loss = sums.mean_loss();
     const double speed = rate(samples, seconds.total());
     Json record{{"kind", kind}, {"epoch", state.cursor.epoch + 1}, {"step", step}, {"loss", loss}};
     if (!metric_name.empty()) record[metric_name] = sums.mean_metric();
     record["learning_rate"] = learning_rate;
+    if (gradient_norm) record["gradient_norm"] = *gradient_norm;
     record["samples_per_second"] = speed;
     record["seconds"] = to_json(seconds);
     // Within seconds, so that whoever leaves the times out of a comparison leaves these out.
@@ -105,6 +107,7 @@ struct RunRecords::Files {
     if (!metric_name.empty()) scalars.emplace_back(metric_name, sums.mean_metric());
     scalars.emplace_back("learning_rate", learning_rate);
     scalars.emplace_back("samples_per_second", speed);
+    if (gradient_norm) scalars.emplace_back("gradient_norm", *gradient_norm);
     write_scalars(kind, step, scalars);
   }
 
@@ -178,10 +181,11 @@ void RunRecords::step_done(std::int64_t step_in_epoch, const LossSums& step,
                         rate(files.epoch_samples, files.epoch.total()));
 }
 
-void RunRecords::write_step(const TrainingState& state, double learning_rate) {
+void RunRecords::write_step(const TrainingState& state, double learning_rate,
+                            std::optional<double> gradient_norm) {
   Files& files = *files_;
   files.write_training("step", state, state.window_sums, learning_rate, files.window_samples,
-                       files.window);
+                       files.window, {}, gradient_norm);
   files.window = {};
   files.window_samples = 0;
 }

@@ -13,6 +13,7 @@
 #include "lockstep/base/random.h"
 #include "lockstep/comm/decorators.h"
 #include "lockstep/comm/together.h"
+#include "lockstep/optim/clipping.h"
 #include "lockstep/train/stop_signal.h"
 
 namespace lockstep {
@@ -52,6 +53,13 @@ std::unique_ptr<Optimizer> make_optimizer_for(const ComputeDevice& device,
                           : make_optimizer(options, n);
 }
 
+DataType reduce_type(const std::string& name) {
+  if (name == "float32") return DataType::kFloat32;
+  if (name == "bfloat16") return DataType::kBfloat16;
+  if (name == "float16") return DataType::kFloat16;
+  fail(ExitCode::kUsage, "--reduce-dtype {}: expected float32, bfloat16 or float16", name);
+}
+
 std::shared_ptr<Collectives> with_faults_of(const FaultPlan& faults, Collectives& collectives,
                                             int rank) {
   std::shared_ptr<Collectives> borrowed(&collectives, [](Collectives*) {});
@@ -73,7 +81,9 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
                config.train.seed),
       parameters_(task_.model.module(), device.device),
       reducer_(world, *collectives_, parameters_,
-               {.bucket_mb = config.train.bucket_mb, .virtual_ranks = config.train.virtual_ranks}),
+               {.bucket_mb = config.train.bucket_mb,
+                .virtual_ranks = config.train.virtual_ranks,
+                .reduce_type = reduce_type(config.train.reduce_dtype)}),
       optimizer_(make_optimizer_for(device, config.optimizer, parameters_.size())),
       schedule_(make_schedule(
           config.schedule,
@@ -172,7 +182,7 @@ Trainer::StepResult Trainer::train_step() {
   for (int local = 0; local < reducer_.local_shards(); ++local) {
     const int shard = reducer_.first_shard() + local;
     const Range positions = shard_of(batch, shard, reducer_.total_shards());
-    if (positions.size() > 0) compute_shard(positions, batch.size(), shard);
+    compute_shard(positions, batch.size(), shard);
     reducer_.finish_shard(local);
     // Many shards a rank may take longer than a deadline: each is a sign of life.
     if (reducer_.local_shards() > 1) world_.publish_progress();
@@ -192,6 +202,7 @@ Trainer::StepResult Trainer::train_step() {
     skip_or_stop(step);
     result.sums = {};  // its loss may not be finite either
   } else {
+    result.gradient_norm = clip_gradients();
     update_weights(step);
     if (!parameters_.buffers().empty()) parameters_.buffers().apply(parameters_.buffer_changes());
   }
@@ -201,7 +212,19 @@ Trainer::StepResult Trainer::train_step() {
   return result;
 }
 
+// What the pieces add to gradients, control words and changes of buffers is the shard's.
 void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int shard) {
+  const auto pieces =
+      static_cast<int>(std::min<std::int64_t>(config_.train.accumulate, positions.size()));
+  for (int piece = 0; piece < pieces; ++piece) {
+    const bool last = piece + 1 == pieces;
+    reducer_.expect_more(!last);
+    compute_piece(shard_of(positions, piece, pieces), samples_in_step, shard, piece);
+    if (!last) world_.publish_progress();
+  }
+}
+
+void Trainer::compute_piece(Range positions, std::int64_t samples_in_step, int shard, int piece) {
   Stopwatch watch;
   const auto epoch = checked_cast<std::uint32_t>(state_.cursor.epoch);
   sampler_.order(epoch, positions, samples_);
@@ -226,13 +249,15 @@ void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int s
                             .epoch = epoch,
                             .step = step,
                             .shard = shard,
+                            .piece = piece,
                             .samples = keys.to(device_.device)};
-  // For networks that draw from LibTorch's own generator.
+  // For networks that draw from LibTorch's own generator: another number for every piece.
+  const std::int64_t draw = shard + std::int64_t{piece} * reducer_.total_shards();
   const auto words = random_words({.seed = config_.train.seed,
                                    .purpose = Purpose::kReseed,
                                    .epoch = epoch,
                                    .sample = static_cast<std::uint64_t>(step)},
-                                  static_cast<std::uint32_t>(shard));
+                                  checked_cast<std::uint32_t>(draw));
   const std::uint64_t generator_seed = static_cast<std::uint64_t>(words[0]) << 32 | words[1];
   at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
   generator.set_current_seed(generator_seed);
@@ -259,7 +284,7 @@ void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int s
   if (!buffers.empty()) {
     buffers.take_changes(parameters_.buffer_changes(),
                          static_cast<double>(count) / static_cast<double>(samples_in_step),
-                         /*first=*/shard == 0);
+                         /*first=*/shard == 0 && piece == 0);
   }
   seconds_.forward += watch.lap();
   with_faults(loss / static_cast<double>(samples_in_step)).backward();
@@ -291,6 +316,15 @@ Trainer::StepResult Trainer::read_control_words(const at::Tensor& host) const {
           .time_is_up = word[kTimeVotes] > 0};
 }
 
+std::optional<double> Trainer::clip_gradients() {
+  const double limit = config_.train.clip_norm;
+  if (limit == 0) return std::nullopt;
+  auto* gradient = parameters_.gradients().mutable_data_ptr<float>();
+  const auto n = checked_cast<std::size_t>(parameters_.size());
+  return device_.is_cuda() ? clip_by_norm_on_device(gradient, n, limit, device_.stream)
+                           : clip_by_norm(gradient, n, limit);
+}
+
 void Trainer::update_weights(std::int64_t step) {
   auto* weights = parameters_.weights().mutable_data_ptr<float>();
   optimizer_->step(weights, parameters_.gradients().const_data_ptr<float>(), schedule_->rate(step));
@@ -316,7 +350,7 @@ void Trainer::count_step(const StepResult& result) {
   }
   if (record) {
     together(world_, [&] {  // a full disk
-      if (records_ != nullptr) records_->write_step(state_, rate);
+      if (records_ != nullptr) records_->write_step(state_, rate, result.gradient_norm);
     });
   }
   epoch_seconds_.add(seconds_);
@@ -328,6 +362,7 @@ void Trainer::count_step(const StepResult& result) {
                              .loss = result.sums.mean_loss(),
                              .metric = result.sums.mean_metric(),
                              .learning_rate = rate,
+                             .gradient_norm = result.gradient_norm,
                              .skipped = result.skipped});
   }
   if (config_.train.check_replicas > 0 &&

@@ -104,8 +104,8 @@ std::vector<int> Trainer::ranks_of_non_finite() {
     const int shard = reducer_.first_shard() + local;
     const Range positions = shard_of(batch, shard, reducer_.total_shards());
     reducer_.begin_local();
-    if (positions.size() > 0) compute_shard(positions, batch.size(), shard);
-    if (!is_finite(parameters_.gradients())) finite = 0;
+    compute_shard(positions, batch.size(), shard);
+    if (!is_finite(reducer_.as_sent())) finite = 0;
     world_.publish_progress();
   }
   const auto all = world_.all_gather_value(finite);
@@ -180,10 +180,12 @@ void Trainer::skip_or_stop(std::int64_t step) {
                   describe(found, parameters_),
                   ranks.empty() ? "no single rank: their sum overflows" : world_.name_ranks(ranks));
   if (config_.train.on_non_finite == "stop") {
+    const bool narrow = config_.train.reduce_dtype == "float16";
+    const char* wider = narrow ? "so may --reduce-dtype bfloat16 where 65504 is exceeded, " : "";
     fail_together(world_, ExitCode::kDiverged,
                   fmt::format("{}; the weights are those of step {}; a smaller --learning-rate may "
-                              "help, --on-non-finite skip leaves such a step out",
-                              what, step));
+                              "help, {}--on-non-finite skip leaves such a step out",
+                              what, step, wider));
   }
   ++state_.skipped_steps;
   if (world_.is_root()) log_warning("{}; its update is left out", what);

@@ -126,7 +126,7 @@ TEST(Resume, ASettingTheCheckpointLacksHadItsDefault) {
 
 TEST(Fingerprint, IsSortedTextAndChangesExactlyWithTheNumbers) {
   const std::string before = numbers_fingerprint(Settings{});
-  EXPECT_THAT(before, StartsWith("augment = true\nbackend = auto\nbatch-size = 86\n"));
+  EXPECT_THAT(before, StartsWith("accumulate = 1\naugment = true\nbackend = auto\n"));
   for (const Setting& setting : make_settings_table()) {
     Settings settings;
     change(setting, settings);

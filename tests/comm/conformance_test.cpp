@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/float16.h"
 #include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
 #include "lockstep/base/hash.h"
@@ -43,14 +44,17 @@ constexpr DataType type_of() {
 template <typename T>
 class Values {
  public:
-  Values(Subject& subject, std::vector<T> values)
-      : subject_(subject), count_(values.size()), data_(subject.allocate(count_ * sizeof(T))) {
+  Values(Subject& subject, const std::vector<T>& values, DataType type = type_of<T>())
+      : subject_(subject),
+        count_(values.size()),
+        type_(type),
+        data_(subject.allocate(count_ * sizeof(T))) {
     write(values);
   }
   void write(const std::vector<T>& values) {
     subject_.write(data_, std::as_bytes(std::span(values)));
   }
-  Buffer buffer() const { return {data_, count_, type_of<T>()}; }
+  Buffer buffer() const { return {data_, count_, type_}; }
   /// What work that comes after this in the compute stream would see.
   std::vector<T> values() {
     std::vector<T> values(count_);
@@ -62,7 +66,20 @@ class Values {
  private:
   Subject& subject_;
   std::size_t count_;
+  DataType type_;
   void* data_;
+};
+
+/// A type of 16 bits, whose elements C++ has as bits alone.
+struct SixteenBits {
+  DataType type;
+  float (*widen)(std::uint16_t);
+  std::uint16_t (*round)(float);
+  double unit;  // half the distance between 1 and the next number
+};
+const SixteenBits kSixteenBits[] = {
+    {DataType::kFloat16, widen_float16, round_to_float16, 0x1p-11},
+    {DataType::kBfloat16, widen_bfloat16, round_to_bfloat16, 0x1p-8},
 };
 
 class Conformance : public ::testing::TestWithParam<SubjectFactory> {
@@ -106,6 +123,71 @@ TEST_P(Conformance, SumsEveryTypeAtEverySize) {
     expect_sums<std::int32_t>(count);
     expect_sums<std::int64_t>(count);
     expect_sums<std::uint8_t>(count);
+  }
+}
+
+// Whole numbers of which the sums are exact.
+TEST_P(Conformance, SumsSixteenBitNumbers) {
+  for (const SixteenBits& bits : kSixteenBits) {
+    for (const std::size_t count : {1, 2, 15, 16, 17, 1000, 1'100'000}) {
+      std::vector<std::uint16_t> own(count);
+      std::vector<std::uint16_t> expected(count);
+      for (std::size_t i = 0; i < count; ++i) {
+        int sum = 0;
+        for (int other = 0; other < size(); ++other) {
+          const int value = static_cast<int>((static_cast<std::size_t>(other) * 7 + i * 3) % 50);
+          if (other == rank()) own[i] = bits.round(static_cast<float>(value));
+          sum += value;
+        }
+        expected[i] = bits.round(static_cast<float>(sum));
+      }
+      Values<std::uint16_t> values(*subject_, own, bits.type);
+      collectives().all_reduce(values.buffer(), ReduceOp::kSum, {"16 bits", 0, 1})->wait();
+      EXPECT_TRUE(values.values() == expected) << count;
+    }
+  }
+}
+
+// Each sum of two is rounded, in an order that does not depend on the rank.
+TEST_P(Conformance, RoundsSixteenBitSumsAlikeOnEveryRank) {
+  constexpr std::size_t kCount = 10'007;
+  for (const SixteenBits& bits : kSixteenBits) {
+    std::vector<double> exact(kCount);
+    std::vector<double> magnitude(kCount);
+    std::vector<std::uint16_t> own(kCount);
+    for (int other = 0; other < size(); ++other) {
+      std::vector<std::uint32_t> words(kCount);
+      fill_random_words({.seed = 6, .sample = static_cast<std::uint64_t>(other)}, words);
+      for (std::size_t i = 0; i < kCount; ++i) {
+        const std::uint16_t value = bits.round(uniform_float(words[i]) - 0.5f);
+        exact[i] += bits.widen(value);
+        magnitude[i] += std::abs(bits.widen(value));
+        if (other == rank()) own[i] = value;
+      }
+    }
+    Values<std::uint16_t> values(*subject_, own, bits.type);
+    collectives().all_reduce(values.buffer(), ReduceOp::kSum, {"16 bits"})->wait();
+    const std::vector<std::uint16_t> sums = values.values();
+    for (std::size_t i = 0; i < kCount; ++i) {
+      const double bound = (size() - 1) * bits.unit * magnitude[i] + 1e-7;
+      ASSERT_NEAR(bits.widen(sums[i]), exact[i], bound) << i;
+    }
+    const Sha256Digest digest = sha256(std::as_bytes(std::span(sums)));
+    EXPECT_THAT(world_->all_gather_value(digest), ::testing::Each(digest));
+  }
+}
+
+TEST_P(Conformance, SixteenBitSumsOverflowToInfinity) {
+  for (const SixteenBits& bits : kSixteenBits) {
+    const float large = bits.type == DataType::kFloat16 ? 60'000.0f : 3e38f;
+    Values<std::uint16_t> values(*subject_, std::vector<std::uint16_t>(100, bits.round(-large)),
+                                 bits.type);
+    collectives().all_reduce(values.buffer(), ReduceOp::kSum, {"16 bits"})->wait();
+    for (const std::uint16_t sum : values.values()) {
+      ASSERT_EQ(std::isinf(bits.widen(sum)), size() > 1);
+    }
+    if (size() == 1) continue;
+    EXPECT_THROW(collectives().all_reduce(values.buffer(), ReduceOp::kMax, {"16 bits"}), Error);
   }
 }
 

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <bit>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -14,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "comm/float16.h"
 #include "comm/world_impl.h"
 #include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
@@ -395,6 +398,27 @@ TEST(Faulty, CorruptsOneResultOnOneRank) {
     collectives->all_reduce({&value, 1, DataType::kInt32}, ReduceOp::kSum, {"value"})->wait();
     const int corrupted = world.rank() == 0 && operation == 1 ? 1 : 0;
     EXPECT_EQ(value, (2 * world.size()) ^ corrupted);
+  }
+}
+
+TEST(Faulty, WhatIsNotFiniteIsSoInTheTypeThatTravels) {
+  World world = start_world();
+  const auto first_of = [](std::uint32_t word, DataType type) {
+    if (type == DataType::kFloat32) return std::bit_cast<float>(word);
+    const auto half = static_cast<std::uint16_t>(word & 0xffffu);  // the first on little-endian
+    return type == DataType::kFloat16 ? widen_float16(half) : widen_bfloat16(half);
+  };
+  for (const std::string kind : {"nan", "inf"}) {
+    for (const DataType type : {DataType::kFloat32, DataType::kFloat16, DataType::kBfloat16}) {
+      const auto collectives =
+          make_faulty(make_collectives(world, {}, false, nullptr),
+                      FaultPlan::parse(kind + "@all-reduce:rank=all,pass=1"), world.rank());
+      std::uint32_t word = 0;
+      const Buffer buffer{&word, sizeof(word) / size_of(type), type};
+      collectives->all_reduce(buffer, ReduceOp::kSum, {"value"})->wait();
+      EXPECT_EQ(std::isnan(first_of(word, type)), kind == "nan");
+      EXPECT_EQ(std::isinf(first_of(word, type)), kind == "inf");
+    }
   }
 }
 

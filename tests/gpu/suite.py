@@ -233,6 +233,9 @@ class Suite:
         first = self.train(1, *settings)
         for count in counts[1:] or [1]:
             self.same(first, self.train(count, *settings), f"1 and {count} ranks")
+        settings += ["--accumulate", 2, "--clip-norm", 1, "--reduce-dtype", "bfloat16"]
+        self.same(self.train(1, *settings), self.train(counts[-1], *settings),
+                  f"in pieces, clipped, of 16 bits at 1 and {counts[-1]} ranks")
         return f"{shards} virtual ranks on {', '.join(map(str, counts[1:] or [1]))} and 1"
 
     def evaluate(self, ranks):

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lockstep/base/random.h"
+#include "lockstep/optim/clipping.h"
 #include "lockstep/optim/optimizer.h"
 
 namespace lockstep {
@@ -116,6 +117,23 @@ TEST_F(DeviceTest, AverageGivesTheBitsOfTheHost) {
                            stream_);
   synchronize();
   EXPECT_EQ(to_host(device_average.get(), average.size()), average);
+}
+
+TEST_F(DeviceTest, ClippingGivesTheBitsOfTheHost) {
+  for (const std::size_t n : {std::size_t{0}, std::size_t{1}, std::size_t{63}, std::size_t{2048},
+                              std::size_t{2049}, std::size_t{1'100'000}}) {
+    auto gradient = draw(n, 3);
+    DeviceFloats device(gradient);
+    const double norm = l2_norm(gradient.data(), n);
+    EXPECT_EQ(l2_norm_on_device(device.get(), n, stream_), norm) << n;
+    for (const double limit : {norm + 1, norm / 3}) {
+      if (limit == 0) continue;
+      EXPECT_EQ(clip_by_norm(gradient.data(), n, limit), norm);
+      EXPECT_EQ(clip_by_norm_on_device(device.get(), n, limit, stream_), norm);
+      synchronize();
+      EXPECT_EQ(to_host(device.get(), n), gradient) << n << " " << limit;
+    }
+  }
 }
 
 TEST_F(DeviceTest, AllFiniteFindsOneBadValueAnywhere) {

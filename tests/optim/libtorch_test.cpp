@@ -1,5 +1,6 @@
 // Our optimizers against LibTorch's, with the options under which their formulas agree.
 #include <gtest/gtest.h>
+#include <torch/nn/utils/clip_grad.h>
 #include <torch/optim/adamw.h>
 #include <torch/optim/rmsprop.h>
 #include <torch/optim/sgd.h>
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "lockstep/optim/clipping.h"
 #include "lockstep/optim/optimizer.h"
 
 namespace lockstep {
@@ -84,6 +86,18 @@ TEST_P(PeerTest, AgreesOver100Steps) {
   }
   const auto difference = (ours - theirs.detach()).abs() / (1 + theirs.detach().abs());
   EXPECT_LT(difference.max().item<float>(), 2e-6f);
+}
+
+TEST(ClippingTest, AgreesWithClipGradNorm) {
+  torch::manual_seed(4);
+  for (const double limit : {0.1, 1.0, 100.0}) {
+    torch::Tensor parameter = torch::zeros({3000});
+    parameter.mutable_grad() = torch::randn({3000}) * 0.05;
+    torch::Tensor own = parameter.grad().clone();
+    const double norm = torch::nn::utils::clip_grad_norm_(parameter, limit);
+    EXPECT_NEAR(clip_by_norm(own.data_ptr<float>(), 3000, limit) / norm, 1.0, 1e-5);
+    EXPECT_TRUE(torch::allclose(own, parameter.grad(), 1e-5, 0)) << limit;
+  }
 }
 
 }  // namespace

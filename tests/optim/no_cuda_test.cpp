@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "lockstep/base/error.h"
+#include "lockstep/optim/clipping.h"
 #include "lockstep/optim/optimizer.h"
 
 namespace lockstep {
@@ -22,6 +23,8 @@ TEST(NoCudaTest, DeviceFunctionsSayWhatIsMissing) {
   float value = 0;
   expect_refused([] { make_device_optimizer({}, 1); });
   expect_refused([&] { all_finite_on_device(&value, 1); });
+  expect_refused([&] { l2_norm_on_device(&value, 1); });
+  expect_refused([&] { clip_by_norm_on_device(&value, 1, 1.0); });
   expect_refused([&] { update_average_on_device(&value, &value, 1, 0.9); });
 }
 

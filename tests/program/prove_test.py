@@ -54,7 +54,8 @@ class ProveTest(ProgramTest):
         self.assertIn("equal in every bit", table)
 
     def test_ranks(self):
-        arguments = ["ranks", *self.settings, "--ranks", "1,2,4", "--virtual-ranks", 4, "--json"]
+        arguments = ["ranks", *self.settings, "--ranks", "1,2,4", "--virtual-ranks", 4, "--accumulate", 3,
+                     "--clip-norm", 1, "--reduce-dtype", "bfloat16", "--json"]
         proofs = [self.expect_proof(result, True)
                   for result in (prove(*arguments), run(4, "prove", *arguments))]
         for proof in proofs:

@@ -34,6 +34,7 @@ class RefusalsTest(ProgramTest):
                 (["--learning-rate", "nan"], "--learning-rate"),
                 (["--nesterov"], "momentum"),
                 (["--virtual-ranks", 3], "virtual-ranks"),
+                (["--reduce-dtype", "float8"], "--reduce-dtype"),
                 (["--optimizer", "adm"], "adamw"),
                 (["stray"], "stray"),
                 (["--epochs", 0, "--momentum", 2], ["--epochs", "--momentum"]),
@@ -159,8 +160,11 @@ class RefusalsTest(ProgramTest):
         out = self.directory / "run"
         self.expect(train(1, out, *QUICK, "--data", data), 75)
         result = self.expect(train(1, out, "--model", "mlp", "--data", data, "--resume", "auto",
-                                   "--batch-size", 50, "--seed", 9), 78)
-        for text in ("batch-size", "seed", "86", "50"):
+                                   "--batch-size", 50, "--seed", 9, "--clip-norm", 2, "--accumulate", 3,
+                                   "--reduce-dtype", "float16"), 78)
+        for text in ("batch-size", "seed", "86", "50", "clip-norm: the checkpoint has '0', this start '2'",
+                     "accumulate: the checkpoint has '1', this start '3'",
+                     "reduce-dtype: the checkpoint has 'float32', this start 'float16'"):
             self.assertIn(text, result.stderr)
         other = write_small_mnist(self.directory / "other", training=2999)
         self.expect(train(1, out, "--model", "mlp", "--data", other, "--resume", "auto"), 78)

@@ -37,14 +37,17 @@ class ResumeTest(ProgramTest):
         self.stop_and_resume(1, [], [7])
 
     def test_at_an_epochs_end_and_in_mid_epoch_with_average(self):
-        self.stop_and_resume(2, ["--ema-decay", "0.9"], [12, 17, 18])
+        self.stop_and_resume(2, ["--ema-decay", "0.9", "--reduce-dtype", "bfloat16"], [12, 17, 18])
 
-    def test_adamw_with_warm_up(self):
-        self.stop_and_resume(2, ["--optimizer", "adamw", "--warmup-steps", 20], [5, 23])
+    def test_adamw_with_warm_up_and_batches_in_pieces(self):
+        self.stop_and_resume(2, ["--optimizer", "adamw", "--warmup-steps", 20, "--accumulate", 3], [5, 23])
 
-    def test_one_cycle(self):
-        self.stop_and_resume(1, ["--schedule", "one-cycle", "--optimizer", "sgd", "--momentum", "0.9"],
-                             [13])
+    def test_one_cycle_with_clipping(self):
+        self.stop_and_resume(1, ["--schedule", "one-cycle", "--optimizer", "sgd", "--momentum", "0.9",
+                                 "--clip-norm", 1], [13])
+        norms = [r["gradient_norm"] for r in records(self.directory / "parts" / "metrics.jsonl") if r["kind"] == "step"]
+        self.assertEqual(len(norms), 7)
+        self.assertGreater(max(norms), 1, "nothing was clipped")
 
     def test_plateau_in_the_middle_of_its_patience(self):
         self.stop_and_resume(1, ["--min-delta", "0.9", "--patience", 2], [12, 24])
@@ -268,13 +271,14 @@ class ResumeTest(ProgramTest):
     def test_virtual_ranks_with_one_cycle_and_label_smoothing(self):
         self.check_virtual_ranks("--model", "lenet", "--schedule", "one-cycle", "--optimizer",
                                  "sgd", "--momentum", "0.9", "--label-smoothing", "0.1",
-                                 "--ema-decay", "0.9")
+                                 "--ema-decay", "0.9", "--clip-norm", "0.5")
         self.assertEqual(set(weights(self.directory / "moved")),
                          {"model.safetensors", "optimizer.safetensors", "ema.safetensors"})
 
     def test_virtual_ranks_with_warm_up_and_average(self):
         self.check_virtual_ranks("--model", "mlp", "--optimizer", "adamw", "--warmup-steps", 5,
-                                 "--ema-decay", "0.99", "--label-smoothing", "0.2")
+                                 "--ema-decay", "0.99", "--label-smoothing", "0.2", "--accumulate", 2,
+                                 "--reduce-dtype", "float16")
 
     def test_from_a_run_directory(self):
         """Its newest good checkpoint, in the run's own directory as with auto, or in another."""

@@ -4,12 +4,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <utility>
 
 #include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
+#include "lockstep/base/hash.h"
 #include "lockstep/comm/options.h"
 #include "lockstep/model/network.h"
 #include "small_world.h"
@@ -49,6 +52,17 @@ at::Tensor reduced(World& world, const ReducerOptions& options, int samples = 8,
   return parameters.gradients().clone();
 }
 
+// The types of 16 bits, and half the distance between 1 and the next number of each.
+constexpr std::pair<DataType, double> kSixteenBits[] = {{DataType::kFloat16, 0x1p-11},
+                                                        {DataType::kBfloat16, 0x1p-8}};
+
+void expect_alike_on_every_rank(World& world, const at::Tensor& values) {
+  const float* first = values.const_data_ptr<float>();
+  const Sha256Digest digest =
+      sha256(std::as_bytes(std::span(first, static_cast<std::size_t>(values.numel()))));
+  EXPECT_THAT(world.all_gather_value(digest), ::testing::Each(digest));
+}
+
 // Counts what is issued.
 class Counting final : public Collectives {
  public:
@@ -56,6 +70,7 @@ class Counting final : public Collectives {
   std::unique_ptr<PendingOperation> all_reduce(Buffer buffer, ReduceOp op,
                                                const OperationLabel& label) override {
     ++issued;
+    bytes += buffer.bytes();
     return inner_->all_reduce(buffer, op, label);
   }
   std::unique_ptr<PendingOperation> broadcast(Buffer buffer, int root,
@@ -66,6 +81,7 @@ class Counting final : public Collectives {
   std::unique_ptr<PendingOperation> exchange(Buffer send, Buffer receive, int peer,
                                              const OperationLabel& label) override {
     ++issued;
+    bytes += send.bytes();
     return inner_->exchange(send, receive, peer, label);
   }
   void progress() override { inner_->progress(); }
@@ -74,6 +90,7 @@ class Counting final : public Collectives {
   bool on_device() const override { return inner_->on_device(); }
 
   int issued = 0;
+  std::size_t bytes = 0;  // sent, as an all-reduce counts them once
 
  private:
   std::unique_ptr<Collectives> inner_;
@@ -100,6 +117,34 @@ TEST(GradientReducer, BucketsLeaveDuringBackwardOfTheLastShard) {
     }
     reducer.finish_step();
   }
+}
+
+TEST(GradientReducer, BucketsWaitForTheLastPassOfAShard) {
+  World world = start_world();
+  const auto network = small_network();
+  FlatParameters parameters(network, at::kCPU);
+  Counting collectives(make_collectives(world, test_options(), false, nullptr));
+  GradientReducer reducer(world, collectives, parameters, {.bucket_mb = 1e-5});
+  const auto buckets = world.size() == 1 ? 0 : static_cast<int>(reducer.buckets().size());
+  at::manual_seed(9);
+  const at::Tensor images = at::rand({3, 1, 5, 4});
+  at::Tensor sums[2];
+  for (const bool in_pieces : {false, true}) {
+    collectives.issued = 0;
+    reducer.begin_step(1);
+    for (int piece = 0; in_pieces && piece < 2; ++piece) {
+      reducer.expect_more(true);
+      network->forward(images.narrow(0, piece, 1), {}).sum().backward();
+      EXPECT_EQ(collectives.issued, 0);
+    }
+    reducer.expect_more(false);
+    network->forward(in_pieces ? images.narrow(0, 2, 1) : images, {}).sum().backward();
+    EXPECT_EQ(collectives.issued, buckets);
+    reducer.finish_shard(0);
+    reducer.finish_step();
+    sums[in_pieces ? 1 : 0] = parameters.gradients().clone();
+  }
+  EXPECT_LT((sums[1] - sums[0]).norm().item<double>(), 1e-5 * sums[0].norm().item<double>());
 }
 
 TEST(GradientReducer, SumsOverRanksWhateverTheBuckets) {
@@ -149,15 +194,99 @@ TEST(GradientReducer, VirtualRanksGiveTheSameBitsAtAnyWorldSize) {
   World alone = world.split(world.rank(), 0);
   for (const int virtual_ranks : {4, 8}) {
     for (const int samples : {8, 7, 3}) {
-      const ReducerOptions options{.bucket_mb = 0.01, .virtual_ranks = virtual_ranks};
-      const at::Tensor expected = reduced(alone, options, samples);
-      const at::Tensor sum = reduced(world, options, samples);
-      EXPECT_TRUE(at::equal(sum, expected)) << virtual_ranks << " " << samples;
+      for (const DataType type : {DataType::kFloat32, DataType::kFloat16, DataType::kBfloat16}) {
+        const ReducerOptions options{
+            .bucket_mb = 0.01, .virtual_ranks = virtual_ranks, .reduce_type = type};
+        const at::Tensor expected = reduced(alone, options, samples);
+        const at::Tensor sum = reduced(world, options, samples);
+        EXPECT_TRUE(at::equal(sum, expected)) << virtual_ranks << " " << samples;
+      }
     }
   }
   // Otherwise the test proves nothing: another tree rounds differently.
   EXPECT_FALSE(
       at::equal(reduced(alone, {.virtual_ranks = 8}), reduced(alone, {.virtual_ranks = 1})));
+}
+
+TEST(GradientReducer, SixteenBitSumsAreNearAndAlikeOnEveryRank) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const at::Tensor expected = reduced(alone, {});
+  for (const auto& [type, unit] : kSixteenBits) {
+    for (const int virtual_ranks : {0, 8}) {
+      const at::Tensor sum = reduced(
+          world, {.bucket_mb = 1e-3, .virtual_ranks = virtual_ranks, .reduce_type = type}, 8, 2);
+      const std::int64_t gradients = sum.numel() - FlatParameters::kControlWords;
+      const at::Tensor difference = (sum - expected).narrow(0, 0, gradients);
+      const double error =
+          (difference.norm() / expected.narrow(0, 0, gradients).norm()).item<double>();
+      EXPECT_LT(error, 4 * unit) << virtual_ranks;
+      if (world.size() > 1 || virtual_ranks > 0) {
+        EXPECT_GT(error, unit / 16) << "rounded to more than 16 bits";
+      } else {
+        EXPECT_EQ(error, 0) << "nothing is summed";
+      }
+      EXPECT_EQ(sum[-16].item<float>(), 8.0f);
+      expect_alike_on_every_rank(world, sum);
+    }
+  }
+}
+
+// All but the words of control, which 16 bits could not hold.
+TEST(GradientReducer, SixteenBitsTakeHalfTheBytes) {
+  World world = start_world();
+  const auto network = small_network();
+  FlatParameters parameters(network, at::kCPU);
+  for (const int virtual_ranks : {0, 8}) {
+    for (const DataType type : {DataType::kFloat32, DataType::kFloat16, DataType::kBfloat16}) {
+      Counting collectives(make_collectives(world, test_options(), false, nullptr));
+      GradientReducer reducer(
+          world, collectives, parameters,
+          {.bucket_mb = 1e-3, .virtual_ranks = virtual_ranks, .reduce_type = type});
+      reducer.begin_step(1);
+      if (world.is_root()) parameters.control_words()[1].fill_(16'777'215.0f);
+      for (int local = 0; local < reducer.local_shards(); ++local) {
+        network->forward(at::rand({1, 1, 5, 4}), {}).sum().backward();
+        reducer.finish_shard(local);
+      }
+      reducer.finish_step();
+      EXPECT_EQ(parameters.control_words()[1].item<float>(), 16'777'215.0f);
+      const auto words = static_cast<std::size_t>(FlatParameters::kControlWords);
+      const std::size_t once =
+          static_cast<std::size_t>(parameters.size()) * size_of(type) + words * sizeof(float);
+      const auto ranks = static_cast<unsigned>(world.size());
+      const auto doublings = static_cast<std::size_t>(std::countr_zero(ranks));
+      const std::size_t times = world.size() == 1 ? 0 : virtual_ranks == 0 ? 1 : doublings;
+      EXPECT_EQ(collectives.bytes, times * once) << virtual_ranks;
+    }
+  }
+}
+
+TEST(GradientReducer, Float16OverflowsToWhatIsNotFinite) {
+  World world = start_world();
+  const auto network = small_network();
+  FlatParameters parameters(network, at::kCPU);
+  for (const int virtual_ranks : {0, 4}) {
+    for (const auto& [type, unit] : kSixteenBits) {
+      const auto collectives = make_collectives(world, test_options(), false, nullptr);
+      GradientReducer reducer(world, *collectives, parameters,
+                              {.virtual_ranks = virtual_ranks, .reduce_type = type});
+      reducer.begin_step(1);
+      bool sent_finite = true;
+      for (int local = 0; local < reducer.local_shards(); ++local) {
+        // One shard of all is too large.
+        const bool large = reducer.first_shard() + local == 0;
+        (network->forward(at::ones({1, 1, 5, 4}), {}) * (large ? 1e7 : 1.0)).sum().backward();
+        sent_finite = sent_finite && reducer.as_sent().isfinite().all().item<bool>();
+        reducer.finish_shard(local);
+      }
+      reducer.finish_step();
+      const bool sums = world.size() > 1 || virtual_ranks > 0;
+      EXPECT_EQ(parameters.gradients().isfinite().all().item<bool>(),
+                type == DataType::kBfloat16 || !sums);
+      EXPECT_EQ(sent_finite, type == DataType::kBfloat16 || !sums || !world.is_root());
+    }
+  }
 }
 
 // Alone it communicates with nobody, and the watchdog would end a long epoch after 1.1 s here.
@@ -211,6 +340,11 @@ TEST(GradientReducer, BucketsCoverTheBufferAndStartSmall) {
   }
   EXPECT_EQ(next, parameters.gradients().numel());
   EXPECT_GT(reducer.buckets().size(), 2u);
+  const GradientReducer narrow(
+      world, *collectives, parameters,
+      {.bucket_mb = 0.25, .virtual_ranks = world.size(), .reduce_type = DataType::kBfloat16});
+  EXPECT_EQ(narrow.buckets().size(), reducer.buckets().size() + 1);
+  EXPECT_EQ(narrow.buckets().back().offset, parameters.size());
 }
 
 }  // namespace

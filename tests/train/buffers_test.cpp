@@ -9,6 +9,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
 
 #include "lockstep/train/trainer.h"
 #include "start_world.h"
@@ -138,15 +142,19 @@ struct Remembered {
 
 // 50 samples in batches of 16: two in the last one, and sample `poisoned` has no number for a
 // target.
-Remembered train_remembering(World& world, int virtual_ranks, std::int64_t poisoned) {
+Remembered train_remembering(World& world, int virtual_ranks, std::int64_t poisoned, int pieces = 1,
+                             const std::string& reduce_dtype = "float32",
+                             float poison = std::numeric_limits<float>::infinity()) {
   at::manual_seed(11);
   const at::Tensor x = at::rand({50, 5});
   const at::Tensor y = x.sum(1);
-  if (poisoned >= 0) y[poisoned] = std::numeric_limits<float>::infinity();
+  if (poisoned >= 0) y[poisoned] = poison;
   TrainerConfig config;
   config.train.epochs = 2;
   config.train.batch_size = 16;
   config.train.virtual_ranks = virtual_ranks;
+  config.train.accumulate = pieces;
+  config.train.reduce_dtype = reduce_dtype;
   config.train.on_non_finite = "skip";
   config.schedule.name = "constant";
   config.schedule.monitor = "loss";
@@ -212,6 +220,97 @@ TEST(Buffers, MeanIsOfTheSamplesThatThereAre) {
   World alone = world.split(world.rank(), 0);
   const Remembered expected = train_remembering(alone, 0, -1);
   EXPECT_TRUE(at::allclose(run.mean, expected.mean, 1e-5, 1e-6));
+}
+
+TEST(Buffers, PiecesCountAsTheirSamples) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const Remembered whole = train_remembering(world, 0, -1);
+  const Remembered pieces = train_remembering(world, 0, -1, 3);
+  EXPECT_EQ(pieces.count, 8) << "steps, not pieces";
+  EXPECT_TRUE(at::allclose(pieces.mean, whole.mean, 1e-5, 1e-6));
+  for (const std::int64_t poisoned : {-1, 7}) {
+    const Remembered expected = train_remembering(alone, 4, poisoned, 3);
+    const Remembered run = train_remembering(world, 4, poisoned, 3);
+    EXPECT_EQ(run.skipped, expected.skipped);
+    EXPECT_TRUE(at::equal(run.mean, expected.mean));
+    EXPECT_TRUE(at::equal(run.weights, expected.weights));
+  }
+}
+
+// What float32 and bfloat16 hold and float16 does not.
+TEST(NonFinite, AStepThatOverflowsFloat16IsSkippedOnEveryRank) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  for (const std::string type : {"float32", "bfloat16", "float16"}) {
+    const Remembered expected = train_remembering(alone, 4, 7, 1, type, 1e9f);
+    const Remembered run = train_remembering(world, 4, 7, 1, type, 1e9f);
+    EXPECT_EQ(std::ranges::count(run.skipped, true), type == "float16" ? 2 : 0) << type;
+    EXPECT_EQ(run.skipped, expected.skipped);
+    EXPECT_TRUE(at::equal(run.weights, expected.weights));
+    EXPECT_TRUE(run.weights.isfinite().all().item<bool>());
+    // Once an epoch where anything is sent.
+    const Remembered plain = train_remembering(world, 0, 7, 1, type, 1e9f);
+    const bool overflows = type == "float16" && world.size() > 1;
+    EXPECT_EQ(std::ranges::count(plain.skipped, true), overflows ? 2 : 0) << type;
+    EXPECT_TRUE(plain.weights.isfinite().all().item<bool>());
+  }
+}
+
+// What is asked of it, and what it draws from LibTorch's own generator.
+struct Watched : torch::nn::Module {
+  torch::nn::Linear linear = register_module("linear", torch::nn::Linear(5, 1));
+  std::vector<std::int64_t> sizes;
+  std::vector<float> draws;
+
+  at::Tensor forward(const at::Tensor& inputs) {
+    sizes.push_back(inputs.size(0));
+    draws.push_back(at::rand({1}).item<float>());
+    return linear(inputs).squeeze(1);
+  }
+};
+
+std::shared_ptr<Watched> train_watched(World& world, int pieces) {
+  at::manual_seed(13);
+  const at::Tensor x = at::rand({48, 5});
+  TrainerConfig config;
+  config.train.epochs = 1;
+  config.train.batch_size = 16;
+  config.train.accumulate = pieces;
+  config.schedule.name = "constant";
+  config.schedule.monitor = "loss";
+  CommOptions options;
+  options.collective_timeout = 60;
+  const auto collectives = make_collectives(world, options, false, nullptr);
+  const auto module = std::make_shared<Watched>();
+  Trainer trainer(
+      world, *collectives, {},
+      {.model = module,
+       .data = std::make_shared<TensorSamples>(x, x.sum(1), "sums"),
+       .split = {.training = all_indices(48), .validation = {}},
+       .objective = std::make_shared<PerSample>(
+           [](const at::Tensor& out, const at::Tensor& t) { return (out - t).square(); })},
+      config);
+  trainer.run();
+  return module;
+}
+
+TEST(Accumulation, ForwardSeesOnePieceAtATimeAndDrawsAnewForEach) {
+  World world = start_world();
+  const auto shard = 16 / world.size();
+  const auto whole = train_watched(world, 1);
+  EXPECT_EQ(whole->sizes, std::vector<std::int64_t>(3, shard));
+  const auto halves = train_watched(world, 2);
+  EXPECT_EQ(halves->sizes, std::vector<std::int64_t>(6, shard / 2));
+  EXPECT_EQ(train_watched(world, 2)->draws, halves->draws) << "again the same";
+  const std::set<float> distinct(halves->draws.begin(), halves->draws.end());
+  EXPECT_EQ(distinct.size(), halves->draws.size());
+  // The first piece draws what the shard drew.
+  for (std::size_t step = 0; step < 3; ++step) {
+    EXPECT_EQ(halves->draws[2 * step], whole->draws[step]);
+  }
+  const auto all = world.gather_values(std::span<const float>(halves->draws));
+  EXPECT_EQ(std::set<float>(all.begin(), all.end()).size(), all.size()) << "on other ranks others";
 }
 
 TEST(Callbacks, SeeWhatTheStateSays) {

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <vector>
 
 #include "lockstep/model/initialisation.h"
 #include "lockstep/model/network.h"
@@ -40,7 +42,8 @@ std::shared_ptr<const ImageSamples> blobs(std::int64_t count) {
 struct Result {
   at::Tensor gradient;  // reduced, of the last step
   at::Tensor weights;
-  double loss = 0;  // sum over all steps
+  double loss = 0;                           // sum over all steps
+  std::vector<std::optional<double>> norms;  // by step, where gradients are clipped
 };
 
 TrainerConfig config_for(std::int64_t batch, std::int64_t steps) {
@@ -64,11 +67,14 @@ Result train(World& world, const std::shared_ptr<const ImageSamples>& data,
   initialise_glorot_uniform(*network, config.train.seed);
   const auto objective = std::make_shared<Classification>(kClasses, config.train.label_smoothing);
   Result run;
+  Callbacks callbacks;
+  callbacks.on_step = [&](const StepReport& step) { run.norms.push_back(step.gradient_norm); };
   Trainer trainer(world, *collectives, {},
                   {.model = network,
                    .data = data,
                    .split = {.training = all_indices(data->size()), .validation = {}},
-                   .objective = objective},
+                   .objective = objective,
+                   .callbacks = callbacks},
                   config);
   trainer.prove_equal_start();
   trainer.run();
@@ -137,6 +143,117 @@ TEST(Parity, VirtualRanksGiveTheSameBits) {
     const Result run = train(world, data, config, model);
     EXPECT_TRUE(at::equal(run.weights, expected.weights)) << model;
     EXPECT_EQ(run.loss, expected.loss);
+  }
+}
+
+// Without the words of control, which are larger than any gradient here.
+at::Tensor gradient_of(const Result& run) {
+  return run.gradient.narrow(0, 0, run.weights.numel()).to(at::kDouble);
+}
+
+double norm_of(const Result& run) { return gradient_of(run).norm().item<double>(); }
+
+// A shard of 25 samples at one rank, of 6 or 7 at four: fewer than the most pieces.
+TEST(Parity, PiecesAddUpToTheGlobalBatch) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const auto data = blobs(60);
+  for (const std::string model : {"mlp", "lenet", "digits-cnn"}) {
+    TrainerConfig config = config_for(25, 1);
+    const Result expected = train(alone, data, config, model);
+    for (const int pieces : {3, 7, 1000}) {
+      config.train.accumulate = pieces;
+      const Result run = train(world, data, config, model);
+      EXPECT_LT(relative_difference(gradient_of(run), gradient_of(expected)), 1e-5)
+          << model << " " << pieces;
+      EXPECT_NEAR(run.loss / expected.loss, 1.0, 1e-6);
+    }
+  }
+}
+
+// 5 samples a shard, and in the last batch one sample in all.
+TEST(Parity, PiecesWithVirtualRanksGiveTheSameBits) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const auto data = blobs(61);
+  TrainerConfig config = config_for(20, 8);
+  config.train.virtual_ranks = 4;
+  const auto with_pieces = [&](World& of, int pieces) {
+    config.train.accumulate = pieces;
+    return train(of, data, config);
+  };
+  const Result expected = with_pieces(alone, 3);
+  EXPECT_TRUE(at::equal(with_pieces(world, 3).weights, expected.weights));
+  EXPECT_FALSE(at::equal(with_pieces(alone, 1).weights, expected.weights)) << "proves nothing";
+  EXPECT_TRUE(at::equal(with_pieces(alone, 5).weights, with_pieces(world, 1000).weights));
+}
+
+// One step of SGD moves the weights by the rate times the clipped gradient.
+TEST(Parity, ClippingIsByTheNormOverAllRanks) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const auto data = blobs(60);
+  TrainerConfig config = config_for(25, 1);
+  const Result whole = train(world, data, config);
+  EXPECT_EQ(whole.norms, std::vector<std::optional<double>>(1));
+  const double norm = norm_of(whole);
+  for (const double limit : {norm / 3, norm * 2}) {
+    config.train.clip_norm = limit;
+    const Result run = train(world, data, config);
+    ASSERT_EQ(run.norms.size(), 1u);
+    EXPECT_NEAR(run.norms[0].value() / norm, 1.0, 1e-6) << "before it was clipped";
+    EXPECT_NEAR(norm_of(run) / std::min(limit, norm), 1.0, 1e-6);
+    EXPECT_EQ(at::equal(run.weights, whole.weights), limit > norm);
+    EXPECT_LT(relative_difference(run.weights, train(alone, data, config).weights), 1e-5);
+  }
+}
+
+TEST(Parity, ClippingWithVirtualRanksGivesTheSameBits) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const auto data = blobs(61);
+  TrainerConfig config = config_for(20, 12);
+  config.train.virtual_ranks = 4;
+  config.train.clip_norm = 0.5;
+  const Result expected = train(alone, data, config);
+  const Result run = train(world, data, config);
+  EXPECT_TRUE(at::equal(run.weights, expected.weights));
+  EXPECT_EQ(run.norms, expected.norms);
+  EXPECT_EQ(run.norms.size(), 12u);
+  EXPECT_GT(std::ranges::max(run.norms).value(), 0.5) << "clipped";
+}
+
+TEST(Parity, SixteenBitGradientsWithVirtualRanksGiveTheSameBits) {
+  World world = start_world();
+  World alone = world.split(world.rank(), 0);
+  const auto data = blobs(61);
+  TrainerConfig config = config_for(20, 8);
+  config.train.virtual_ranks = 4;
+  const Result whole = train(alone, data, config);
+  config.train.accumulate = 2;
+  config.train.clip_norm = 0.5;
+  for (const std::string type : {"float16", "bfloat16"}) {
+    config.train.reduce_dtype = type;
+    const Result expected = train(alone, data, config);
+    const Result run = train(world, data, config);
+    EXPECT_TRUE(at::equal(run.weights, expected.weights)) << type;
+    EXPECT_EQ(run.norms, expected.norms);
+    EXPECT_EQ(run.loss, expected.loss);
+    EXPECT_FALSE(at::equal(run.weights, whole.weights)) << type;
+  }
+}
+
+TEST(Parity, SixteenBitGradientsTrainNearlyAlike) {
+  World world = start_world();
+  const auto data = blobs(60);
+  TrainerConfig config = config_for(25, 1);
+  const Result expected = train(world, data, config);
+  for (const auto& [type, most] : {std::pair("float16", 4e-3), std::pair("bfloat16", 2e-2)}) {
+    config.train.reduce_dtype = type;
+    const Result run = train(world, data, config);
+    EXPECT_LT(relative_difference(gradient_of(run), gradient_of(expected)), most) << type;
+    EXPECT_EQ(at::equal(run.gradient, expected.gradient), world.size() == 1) << type;
+    EXPECT_EQ(run.loss, expected.loss) << "the words of control stay float32";
   }
 }
 

@@ -14,7 +14,10 @@ namespace lockstep {
 
 class World;
 
-enum class DataType { kFloat32, kFloat64, kInt32, kInt64, kUint8 };
+/// kFloat16 is IEEE 754 binary16, kBfloat16 the upper half of a float32. Of these two there are
+/// sums only. The mpi backend rounds each sum of two numbers (to nearest, ties to even); nccl may
+/// keep more of a partial sum.
+enum class DataType { kFloat32, kFloat64, kInt32, kInt64, kUint8, kFloat16, kBfloat16 };
 enum class ReduceOp { kSum, kMax, kMin };
 
 /// Bytes of one element.
@@ -26,6 +29,9 @@ constexpr std::size_t size_of(DataType type) {
     case DataType::kFloat64:
     case DataType::kInt64:
       return 8;
+    case DataType::kFloat16:
+    case DataType::kBfloat16:
+      return 2;
     case DataType::kUint8:
       break;
   }

@@ -20,7 +20,8 @@ namespace lockstep {
 ///                    (its value - value): the mean of the shards' values by samples
 ///   whole numbers    value + the change made by the step's first shard
 ///
-/// What no shard changes keeps its bits. Keeps the module's buffers alive; move-only.
+/// A piece of a shard that is computed in pieces counts as a shard here. What no shard changes
+/// keeps its bits. Keeps the module's buffers alive; move-only.
 class ModuleBuffers {
  public:
   /// All buffers of the module, on the device they are on. Throws Error{kUsage} naming one that is

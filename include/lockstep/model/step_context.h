@@ -14,6 +14,7 @@ struct StepContext {
   std::uint32_t epoch = 0;
   std::int64_t step = 0;  ///< global step
   int shard = 0;          ///< which shard of the global batch this is
+  int piece = 0;          ///< which piece of the shard, where it is computed in several
   /// int64 [B] on the network's device: the samples' indices in the dataset; undefined unless
   /// training.
   at::Tensor samples;

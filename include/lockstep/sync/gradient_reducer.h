@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "lockstep/comm/collectives.h"
@@ -16,6 +17,8 @@ struct ReducerOptions {
   /// Shards of every global batch, a power of two and a multiple of the world size (itself a power
   /// of two then); 0: one shard a rank, summed in the backend's own order.
   int virtual_ranks = 0;
+  /// What gradients travel as: kFloat32, kFloat16 or kBfloat16.
+  DataType reduce_type = DataType::kFloat32;
 };
 
 /// One optimizer step's worth of reduction:
@@ -28,13 +31,23 @@ struct ReducerOptions {
 ///   reducer.finish_step();   // gradients() and control_words() now hold the global sums, on all
 ///   ranks
 ///
+/// A shard may be computed in several backward passes, whose gradients add up: expect_more(true)
+/// before each but the last, expect_more(false) before that one.
+///
 /// Without virtual ranks each bucket is all-reduced as soon as backward has filled it and all
 /// buckets before it. With V virtual ranks, a rank's V/W shard gradients are summed as one binary
 /// subtree and the ranks' sums by recursive doubling (Thakur, Rabenseifner and Gropp, "Optimization
 /// of collective communication operations in MPICH", 2005), which continues the same tree: the
 /// sum's bits do not depend on W; buckets leave while backward of the rank's last shard goes on. A
-/// shard may have no samples: skip its backward. The referenced objects must outlive it. Not
-/// thread-safe; backward's thread calls into it.
+/// shard may have no samples: skip its backward.
+///
+/// With a reduce_type of 16 bits each shard's gradient is rounded to it (to nearest, ties to even),
+/// summed as the backend sums it, and the sum is widened: what travels has half the bytes. Control
+/// words and changes of buffers stay float32, in a bucket of their own. With virtual ranks the sum
+/// at every node of the tree is a float32 sum of two rounded numbers that is rounded again, whether
+/// the two lie on one rank or on two: the bits do not depend on W here either. A rank that is alone
+/// and has no virtual ranks sums nothing and rounds nothing. The referenced objects must outlive
+/// it. Not thread-safe; backward's thread calls into it.
 class GradientReducer {
  public:
   /// Throws Error{kUsage} when virtual_ranks does not fit the world size.
@@ -55,14 +68,21 @@ class GradientReducer {
   void begin_step(std::int64_t step);
   /// Zeroes them for backward passes whose gradients stay on this rank, until the next begin_step.
   void begin_local();
+  /// Whether the shard's next backward pass is followed by another one: then no bucket leaves.
+  /// False when a step begins.
+  void expect_more(bool more) { more_to_come_ = more; }
   void finish_shard(int local_shard);
   /// Waits until all sums are there, with the collective deadline.
   void finish_step();
 
+  /// The gradient buffer as it is, but with gradients rounded as they travel; not a copy where
+  /// nothing is rounded.
+  at::Tensor as_sent() const;
+
   struct Bucket {
     std::int64_t offset = 0;  ///< floats from the buffer's start
-    std::int64_t count = 0;   ///< floats; the last one's with all that follows them
-    int parameters = 0;       ///< how many it holds
+    std::int64_t count = 0;   ///< floats; the last one's with all that follows the gradients
+    int parameters = 0;       ///< how many it holds; 0: what follows them, in its own type
   };
   const std::vector<Bucket>& buckets() const { return buckets_; }
 
@@ -71,8 +91,13 @@ class GradientReducer {
   void make_buckets(double bucket_mb);
   void on_gradient(std::size_t parameter);
   void launch_ready_buckets(bool all);
-  Buffer bucket_buffer(const Bucket& bucket, const at::Tensor& flat) const;
-  std::size_t add_subtree(int local_shard, std::int64_t offset, std::int64_t count);
+  bool is_rounded(const Bucket& bucket) const { return rounded_ && bucket.parameters > 0; }
+  at::Tensor gradient(const Bucket& bucket) const;
+  at::Tensor outgoing(const Bucket& bucket) const;
+  at::Tensor incoming(const Bucket& bucket) const;
+  void round(const Bucket& bucket);
+  void pack(const Bucket& bucket);
+  std::size_t add_subtree(int local_shard, const Bucket& bucket);
   std::unique_ptr<PendingOperation> exchange(std::size_t bucket, int distance);
   void sum_over_ranks();
 
@@ -86,13 +111,16 @@ class GradientReducer {
   bool local_ = false;  // between begin_local and begin_step
   std::int64_t step_ = 0;
   int finished_shards_ = 0;  // of this rank, in this step
+  bool more_to_come_ = false;
   std::vector<Bucket> buckets_;
   std::vector<int> bucket_of_parameter_;
   std::vector<int> missing_;  // per bucket: gradients backward has not delivered yet
   std::size_t next_bucket_ = 0;
   std::vector<std::unique_ptr<PendingOperation>> pending_;  // per bucket
   std::vector<at::Tensor> subtree_sums_;                    // one per level of this rank's subtree
-  at::Tensor received_;
+  at::Tensor received_;                                     // from another rank, as it lies here
+  std::optional<at::ScalarType> rounded_;                   // the reduce type, if anything is
+  at::Tensor packed_, packed_received_;                     // gradients as they travel
   std::shared_ptr<Hooks> hooks_;
 };
 

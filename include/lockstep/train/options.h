@@ -14,6 +14,9 @@ struct TrainOptions {
   std::int64_t batch_size = 86;
   /// The same per rank; 0: batch_size counts. >= 0; excludes batch_size.
   std::int64_t batch_size_per_rank = 0;
+  /// Pieces in which a rank computes each of its shards one after the other, with the memory of one
+  /// piece, [1, 65536]; a shard of fewer samples has a piece for each.
+  int accumulate = 1;
   /// keep: a last, smaller batch is trained on; drop: it is left out.
   std::string last_batch = "keep";
   /// Of everything random: initial weights, sample order, augmentation, dropout.
@@ -22,6 +25,8 @@ struct TrainOptions {
   double label_smoothing = 0.0;
   /// Decay of the exponential moving average of the weights, [0, 1); 0: off.
   double ema_decay = 0.0;
+  /// L2 norm to which a reduced gradient is scaled down where its own is greater, > 0; 0: never.
+  double clip_norm = 0.0;
   /// Stop after this many epochs without a better monitored metric; 0: never. >= 0.
   int early_stopping = 0;
   /// Global step of the whole run after which it stops with a checkpoint; 0: no limit. >= 0.
@@ -40,6 +45,8 @@ struct TrainOptions {
   std::int64_t log_every_steps = 20;
   /// Gradient bucket in MiB (2^20 bytes), > 0; the first bucket is smaller.
   double bucket_mb = 1.0;
+  /// What gradients travel between ranks as: float32, bfloat16 or float16.
+  std::string reduce_dtype = "float32";
   /// Shards of every global batch whatever the world size (a power of two); 0: one a rank.
   int virtual_ranks = 0;
   /// Epochs between checkpoints, >= 1 (the last epoch's is always written).

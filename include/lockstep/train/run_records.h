@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -47,8 +48,9 @@ class RunRecords {
   void begin_epoch(std::int64_t epoch, std::int64_t epochs, std::int64_t steps, std::int64_t done);
   /// After every step; `step_in_epoch` counts it.
   void step_done(std::int64_t step_in_epoch, const LossSums& step, const PhaseSeconds& seconds);
-  /// The window since the last step record.
-  void write_step(const TrainingState& state, double learning_rate);
+  /// The window since the last step record; `gradient_norm` is that of the last step alone.
+  void write_step(const TrainingState& state, double learning_rate,
+                  std::optional<double> gradient_norm);
   /// `by_rank`: what each rank's seconds of the epoch went to, as far as it was trained since this
   /// start.
   void write_train(const TrainingState& state, double learning_rate,

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "lockstep/data/split.h"
 #include "lockstep/model/model.h"
@@ -21,6 +22,8 @@ struct StepReport {
   double loss = 0;
   double metric = 0;
   double learning_rate = 0;
+  /// Of the reduced gradient before it was clipped; with --clip-norm, unless skipped.
+  std::optional<double> gradient_norm{};
   bool skipped =
       false;  ///< its gradient was not finite, and its update left out: no loss, no metric
 };

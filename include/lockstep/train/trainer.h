@@ -100,6 +100,7 @@ class Trainer {
  private:
   struct StepResult {
     LossSums sums;
+    std::optional<double> gradient_norm{};  // where it is clipped
     bool skipped = false;
     bool preempted = false;
     bool interrupted = false;
@@ -113,8 +114,10 @@ class Trainer {
   bool read_best_weights(at::Tensor& host, at::Tensor& buffer_values) const;
   TrainingState check_state(const CheckpointStore::Loaded& loaded) const;
   void compute_shard(Range positions, std::int64_t samples_in_step, int shard);
+  void compute_piece(Range positions, std::int64_t samples_in_step, int shard, int piece);
   void write_votes();
   StepResult read_control_words(const at::Tensor& host) const;
+  std::optional<double> clip_gradients();
   void update_weights(std::int64_t step);
   bool is_finite(const at::Tensor& flat) const;
   std::vector<int> ranks_of_non_finite();

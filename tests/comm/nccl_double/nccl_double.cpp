@@ -4,6 +4,7 @@
 #include <mpi.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -11,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "comm/float16.h"
 #include "cuda_double.h"
 
 namespace {
@@ -37,6 +39,9 @@ std::size_t size_of(ncclDataType_t type) {
   switch (type) {
     case ncclUint8:
       return 1;
+    case ncclFloat16:
+    case ncclBfloat16:
+      return 2;
     case ncclInt32:
     case ncclFloat32:
       return 4;
@@ -57,13 +62,33 @@ MPI_Datatype mpi_type(ncclDataType_t type) {
       return MPI_INT64_T;
     case ncclFloat32:
       return MPI_FLOAT;
+    case ncclFloat16:
+    case ncclBfloat16:
+      return MPI_UINT16_T;
     case ncclFloat64:
       break;
   }
   return MPI_DOUBLE;
 }
 
-MPI_Op mpi_op(ncclRedOp_t op) {
+template <auto kAdd>
+MPI_Op sum_of_bits() {
+  static const MPI_Op made = [] {
+    MPI_Op op = MPI_OP_NULL;
+    MPI_Op_create(
+        [](void* from, void* to, int* count, MPI_Datatype*) {
+          kAdd(static_cast<const std::uint16_t*>(from), static_cast<std::uint16_t*>(to),
+               static_cast<std::size_t>(*count));
+        },
+        1, &op);
+    return op;
+  }();
+  return made;
+}
+
+MPI_Op mpi_op(ncclRedOp_t op, ncclDataType_t type) {
+  if (type == ncclFloat16) return sum_of_bits<lockstep::add_float16>();
+  if (type == ncclBfloat16) return sum_of_bits<lockstep::add_bfloat16>();
   if (op == ncclSum) return MPI_SUM;
   return op == ncclMax ? MPI_MAX : MPI_MIN;
 }
@@ -292,7 +317,7 @@ ncclResult_t ncclAllReduce(const void* send, void* receive, std::size_t count, n
                            ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
   Transfer transfer{send, receive, count * size_of(type), nullptr, {}, MPI_REQUEST_NULL};
   transfer.start = [=](std::byte* data, MPI_Request* request) {
-    MPI_Iallreduce(MPI_IN_PLACE, data, static_cast<int>(count), mpi_type(type), mpi_op(op),
+    MPI_Iallreduce(MPI_IN_PLACE, data, static_cast<int>(count), mpi_type(type), mpi_op(op, type),
                    comm->mpi, request);
   };
   return comm->submit(std::move(transfer), stream);
