@@ -80,8 +80,9 @@ Plan make_plan(const ParsedSettings& parsed) {
     return given == parsed.options.end() ? fallback : to_bytes(given->second, name);
   };
   Plan plan;
-  const std::int64_t least = bytes("min-bytes", 8);
-  const std::int64_t most = bytes("max-bytes", std::max<std::int64_t>(least, 64 << 20));
+  const std::int64_t most =
+      bytes("max-bytes", std::max<std::int64_t>(bytes("min-bytes", 8), 64 << 20));
+  const std::int64_t least = bytes("min-bytes", std::min<std::int64_t>(8, most));
   if (least > most) {
     fail(ExitCode::kUsage, "--min-bytes {} is more than --max-bytes {}", least, most);
   }
@@ -129,8 +130,7 @@ std::string table(const std::vector<Row>& rows, const Collectives& collectives, 
   if (rows.front().bytes > kLatencyBytes) return text;
   text +=
       "\nlatency, as in OSU's tests: the mean over the repetitions, of the fastest rank, of all, "
-      "of "
-      "the slowest\n\n"
+      "of the slowest\n\n"
       "     bytes    min us    avg us    max us\n";
   for (const Row& row : rows) {
     if (row.bytes > kLatencyBytes) break;

@@ -60,11 +60,11 @@ class StepLoop {
 
   void step_done(const StepReport& report) {
     const double since_last = watch_.lap();
-    // What follows no step of its epoch has waited for something else, too.
-    if (report.cursor.epoch != std::exchange(epoch_, report.cursor.epoch)) {
-    } else if (after_checkpoint_) {
+    // An epoch's first step has waited for the end of the last one, too.
+    const bool first = report.cursor.epoch != std::exchange(epoch_, report.cursor.epoch);
+    if (!first && after_checkpoint_) {
       stalls_.push_back(std::max(0.0, since_last - report.seconds.total()));
-    } else {
+    } else if (!first) {
       seconds_.push_back(since_last);
     }
     after_checkpoint_ = report.cursor.global_step % interval_ == 0;
@@ -180,7 +180,7 @@ ExitCode measure(Session& session) {
     std::vector<CheckpointStore::Skipped> skipped;
     const auto loaded = CheckpointStore(place / "run" / "checkpoints").load_latest(skipped);
     LOCKSTEP_CHECK(loaded && skipped.empty(), "the checkpoints just written are not good");
-    facts.directory = place.parent_path();
+    facts.directory = fs::canonical(place).parent_path();
     facts.files = loaded->files.size();
     for (const auto& [name, bytes] : loaded->files) {
       facts.bytes += static_cast<std::int64_t>(bytes.size());

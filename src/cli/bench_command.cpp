@@ -33,10 +33,8 @@ const std::vector<CommandOption>& all_options() {
        "data; checkpoint: checkpoints; the median counts; default 5"},
       {"steps", "N",
        "scaling, step: steps of one job, of which the second half counts; step goes on with half "
-       "as "
-       "many in which each layer is timed; default 40. checkpoint: steps from one checkpoint to "
-       "the "
-       "next; default 20"},
+       "as many in which each layer is timed; default 40. checkpoint: steps from one checkpoint to "
+       "the next; default 20"},
       {"out", "DIR",
        "checkpoint: directory in which checkpoints are written, and removed; default: the system's "
        "temporary directory"},
@@ -57,10 +55,10 @@ CommandLine accepted_by(const Benchmark& benchmark) {
     std::vector<std::string> users;
     for (const Benchmark& other : benchmarks()) {
       if (std::ranges::find(other.options, option.name) != other.options.end()) {
-        users.push_back("bench " + other.name);
+        users.push_back(other.name);
       }
     }
-    accepts.reasons[option.name] = fmt::format("it belongs to {}", fmt::join(users, " and "));
+    accepts.reasons[option.name] = fmt::format("it belongs to bench {}", fmt::join(users, ", "));
   }
   accepts.settings = benchmark.settings;
   for (const NetworkEntry& entry : registered_networks()) accepts.models.push_back(entry.name);

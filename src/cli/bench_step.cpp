@@ -121,7 +121,7 @@ ExitCode measure(Session& session) {
   StepFacts facts{.ranks = world.size(),
                   .threads = at::get_num_threads(),
                   .backend = std::string(collectives->backend()),
-                  .numerics = numerical_identity(device),
+                  .numerics = numerical_identity(device, settings.model),
                   .warm_up = plan.warm_up,
                   .steps = plan.steps,
                   .layer_steps = plan.layer_steps,

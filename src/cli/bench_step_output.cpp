@@ -116,9 +116,8 @@ std::string step_text(const StepFacts& facts, const Settings& settings) {
   text += phase_table(facts);
   text += fmt::format(
       "\nthe root's layers: mean of {} further steps, in which each operator was timed ({:.3f} ms "
-      "a "
-      "step)\n\n"
-      "layer      operators                forward  backward    GFLOP          GFLOP/s         of "
+      "a step)\n\n"
+      "layer      operators                forward  backward    GFLOP       GFLOP/s            of "
       "the\n"
       "                                         ms        ms   a step  forward backward     both   "
       "SGEMM\n",

@@ -41,7 +41,8 @@ std::string take_kind(const Command& command, std::vector<std::string>& argument
     const bool first = word == arguments.begin();
     if (first ? word->starts_with("--")
               : takes_the_next(*std::prev(word)) ||
-                    std::ranges::find(command.kinds, *word, &CommandKind::name) == command.kinds.end()) {
+                    std::ranges::find(command.kinds, *word, &CommandKind::name) ==
+                        command.kinds.end()) {
       continue;
     }
     std::string kind = *word;

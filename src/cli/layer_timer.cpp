@@ -3,6 +3,7 @@
 #include <ATen/SequenceNumber.h>
 #include <ATen/record_function.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
@@ -69,7 +70,9 @@ struct LayerTimer::State {
     const auto [at, added] = rows_by_key.try_emplace(key, rows.size());
     if (added) rows.push_back({.layer = layer, .operators = std::string(operation)});
     std::string& names = rows[at->second].operators;
-    if (names.find(operation) == std::string::npos) names.append(", ").append(operation);
+    if (fmt::format(", {},", names).find(fmt::format(", {},", operation)) == std::string::npos) {
+      names.append(", ").append(operation);
+    }
     return at->second;
   }
 

@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import shutil
 import subprocess
+import unittest
 from pathlib import Path
 
-from harness import PROGRAM, SCRATCH, ProgramTest, main, read_idx, run, write_csv, write_small_mnist
+from harness import MPIRUN, PROGRAM, SCRATCH, ProgramTest, main, read_idx, run, write_csv, write_small_mnist
 
 PHASES = {"data", "forward", "backward", "communication", "optimizer", "other"}
 MACHINE = {"benchmark", "started", "versions", "cores", "gpus"}
@@ -130,6 +132,16 @@ class AllReduceTest(BenchTest):
             self.assertLessEqual(float(least), float(mean))
             self.assertLessEqual(float(mean), float(most))
 
+    def test_one_size(self):
+        for arguments, size in ((("--max-bytes", 4), 4), (("--min-bytes", "8K", "--max-bytes", 8192), 8192)):
+            report = self.record("allreduce", "--ranks", 1, "--rounds", 1, *arguments)
+            self.assertEqual([row["bytes"] for row in report["results"]], [size])
+
+    def test_output_that_nobody_can_read(self):
+        with open("/dev/full", "w") as full:
+            self.bench("allreduce", "--ranks", 1, "--max-bytes", 8, code=74, stdout=full)
+            self.bench("input", "--rounds", 1, "--data", write_small_mnist(self.directory / "data"), code=74, stdout=full)
+
     def test_wrong_results(self):
         # Passage 1 lets the ranks begin together, passage 2 is the first sum.
         result = self.bench("allreduce", "--ranks", 2, "--max-bytes", 32, "--rounds", 5, "--json",
@@ -144,6 +156,7 @@ class AllReduceTest(BenchTest):
             (["allreduce", "--min-bytes", "6"], "--min-bytes 6: expected bytes"),
             (["allreduce", "--max-bytes", "1T"], "--max-bytes 1T: expected bytes"),
             (["allreduce", "--min-bytes", "8K", "--max-bytes", "4K"], "is more than"),
+            (["allreduce", "--max-bytes", "4", "--min-bytes", "8"], "--min-bytes 8 is more than --max-bytes 4"),
             (["allreduce", "--factor", "1"], "--factor"),
             (["allreduce", "--ranks", "1,2"], "expected one number"),
             (["allreduce", "--steps", "4"], "--steps: is not used by this command"),
@@ -160,6 +173,8 @@ class StepTest(BenchTest):
         self.assertEqual((report["ranks"], set(report["phases_ms"])), (ranks, PHASES))
         phases = report["phases_ms"].values()
         for phase in phases:
+            # What is counted twice is missing from the rest of the wall clock.
+            self.assertGreaterEqual(phase["least_rank"], 0)
             self.assertLessEqual(phase["least_rank"], phase["mean"] * (1 + 1e-9))
             self.assertLessEqual(phase["mean"], phase["most_rank"] * (1 + 1e-9))
         self.assertAlmostEqual(sum(phase["mean"] for phase in phases), report["step_ms"], places=6)
@@ -266,6 +281,13 @@ class CheckpointTest(BenchTest):
             self.assertAlmostEqual(report["stall_share_of_epoch"],
                                    report["seconds"]["stall"] / report["epoch_seconds"], places=9)
 
+    def test_the_stall_is_without_the_step(self):
+        # Long steps and a small checkpoint, of which one in three falls on an epoch's end.
+        report = self.record("checkpoint", "--data", self.data, "--model", "lenet", "--threads", 1,
+                             "--batch-size", 900, "--steps", 2, "--rounds", 3)
+        self.assertEqual((len(report["seconds_by_round"]["stall"]), report["steps_per_epoch"]), (2, 3))
+        self.assertLess(report["seconds"]["stall"], report["step_seconds"])
+
     def test_in_a_directory_that_is_left_as_it_was(self):
         place = self.directory / "place"
         place.mkdir()
@@ -274,6 +296,24 @@ class CheckpointTest(BenchTest):
         missing = self.directory / "missing"
         result = self.bench("checkpoint", "--data", self.data, "--model", "mlp", "--out", missing, code=73)
         self.assertIn(str(missing), result.stderr)
+
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare"), "mounting needs root and unshare")
+    def test_on_a_full_disk(self):
+        place = self.directory / "place"
+        place.mkdir()
+        words = ["bench", "checkpoint", "--data", self.data, "--model", "mlp", "--threads", 1, "--steps", 3,
+                 "--out", place]
+        script = f'mount -t tmpfs -o size=1m none {place} && "$@"; code=$?; ls -A {place}; exit $code'
+        for program in ([str(PROGRAM)], [str(MPIRUN), "-n", "2", str(PROGRAM)]):
+            result = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", *program, *map(str, words)],
+                                    capture_output=True, text=True, timeout=120,
+                                    env={**os.environ, "LOCKSTEP_TEST_GRACE": "0"})
+            if "mount:" in result.stderr:
+                self.skipTest(result.stderr.strip())
+            self.expect(result, 74)
+            self.assertIn("No space left on device", result.stderr)
+            self.assertIn(str(place), result.stderr)
+            self.assertEqual(result.stdout, "", "left behind")
 
     def test_table(self):
         text = self.bench("checkpoint", "--data", self.data, "--model", "mlp", "--threads", 1, "--steps", 3,
