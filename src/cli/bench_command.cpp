@@ -1,224 +1,161 @@
-// lockstep bench scaling: the rate of training by number of ranks, measured in jobs of its own.
+// lockstep bench: finds the benchmark and starts the ranks it needs.
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <nlohmann/json.hpp>
+#include <utility>
 
-#include "command_line.h"
+#include "bench.h"
 #include "job_options.h"
 #include "launcher.h"
-#include "lockstep/base/file.h"
-#include "lockstep/base/text.h"
+#include "lockstep/base/clock.h"
 #include "lockstep/comm/launcher.h"
+#include "lockstep/comm/together.h"
 #include "lockstep/model/compute_device.h"
-#include "lockstep/model/network.h"
-#include "scratch_directory.h"
 
 namespace lockstep {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-constexpr const char* kPhases[] = {"data",          "forward",   "backward",
-                                   "communication", "optimizer", "other"};
-
-struct Plan {
-  std::vector<int> ranks;
-  int rounds = 5;
-  std::int64_t steps = 40;
-  bool json = false;
-};
-
-// The median run of one configuration.
-struct Measurement {
-  bool weak = false;
-  int ranks = 0;
-  std::int64_t global_batch = 0;
-  std::vector<double> rates;  // samples per second, one a round
-  std::vector<Json> seconds;  // phases, one a round
-
-  std::size_t median_round() const {
-    std::vector<std::size_t> order(rates.size());
-    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-    std::ranges::sort(order, {}, [this](std::size_t i) { return rates[i]; });
-    return order[order.size() / 2];
-  }
-  double rate() const { return rates[median_round()]; }
-};
-
-// "4 GPUs" or "2 cores": what a rank has one of.
-std::string hardware_text(const Settings& settings) {
-  const int gpus = gpus_for(settings);
-  const int units = rank_places(settings);
-  return fmt::format("{} {}{}", units, gpus > 0 ? "GPU" : "core", units == 1 ? "" : "s");
+std::vector<Benchmark> benchmarks() {
+  return {scaling_benchmark(), all_reduce_benchmark(), step_benchmark(), input_benchmark(),
+          checkpoint_benchmark()};
 }
 
-Plan make_plan(const std::map<std::string, std::string>& options, const Settings& settings) {
-  Plan plan;
-  if (options.contains("ranks")) {
-    plan.ranks = parse_ranks(options.at("ranks"));
-  } else {
-    for (int ranks = 1; ranks <= rank_places(settings); ranks *= 2) plan.ranks.push_back(ranks);
-  }
-  std::ranges::sort(plan.ranks);
-  plan.ranks.erase(std::unique(plan.ranks.begin(), plan.ranks.end()), plan.ranks.end());
-  if (options.contains("rounds")) plan.rounds = to_int(options.at("rounds"), "rounds", 1, 1000);
-  if (options.contains("steps")) plan.steps = to_int(options.at("steps"), "steps", 2, 1'000'000);
-  plan.json = options.contains("json");
-  return plan;
+const std::vector<CommandOption>& all_options() {
+  static const std::vector<CommandOption> options{
+      {"ranks", "LIST",
+       "numbers of ranks, started on this machine. scaling: several, e.g. 1,2,4; default: powers "
+       "of two up to the GPUs, else the cores. Others, without mpirun: one number; default: "
+       "allreduce: the GPUs, else the cores; step and checkpoint: 1"},
+      {"rounds", "N",
+       "scaling: repetitions, interleaved; the median counts; default 5. allreduce: repetitions of "
+       "each size; default: what takes a quarter of a second, at least 5. input: passes over the "
+       "data; checkpoint: checkpoints; the median counts; default 5"},
+      {"steps", "N",
+       "scaling, step: steps of one job, of which the second half counts; step goes on with half "
+       "as many in which each layer is timed; default 40. checkpoint: steps from one checkpoint to "
+       "the next; default 20"},
+      {"out", "DIR",
+       "checkpoint: directory in which checkpoints are written, and removed; default: the system's "
+       "temporary directory"},
+      {"min-bytes", "SIZE", "allreduce: smallest message, e.g. 8, 4K or 1M; default 8"},
+      {"max-bytes", "SIZE", "allreduce: no message is larger; default 64M"},
+      {"factor", "N", "allreduce: from one size to the next; default 2"},
+      {"json", "", "print one JSON object"}};
+  return options;
 }
 
-// The first half of a job's steps warms up; the second is one step record, which is read here.
-void measure(Measurement& measurement, const Plan& plan, const Settings& settings,
-             const std::filesystem::path& scratch, int number) {
-  Settings job = settings;
-  const std::int64_t window = std::min<std::int64_t>(20, plan.steps / 2);
-  job.train.out = scratch / fmt::format("run-{}", number);
-  job.train.batch_size = measurement.global_batch;
-  job.train.batch_size_per_rank = 0;
-  job.train.log_every_steps = window;
-  job.train.max_steps = plan.steps / window * window;
-  job.train.epochs = 1'000'000;
-  job.train.log_level = "warning";
-  const std::filesystem::path config = scratch / fmt::format("run-{}.ini", number);
-  replace_file(config, settings_to_ini(job));
-  const JobResult result = run_job(measurement.ranks, {"train", "--config", config.string()});
-  if (const auto code = static_cast<ExitCode>(result.exit_code); code != ExitCode::kStopped) {
-    const bool documented = code != ExitCode::kDone && describe(code) != "unknown";
-    fail(documented ? code : ExitCode::kUnavailable, "a job of {} ranks ended with code {}:\n{}",
-         measurement.ranks, result.exit_code, result.output);
-  }
-  const std::string metrics = read_text_file(job.train.out / "metrics.jsonl");
-  double samples = 0, total = 0;
-  Json phases;
-  for (const char* phase : kPhases) phases[phase] = 0.0;
-  for (std::size_t begin = 0; begin < metrics.size();) {
-    const std::size_t end = metrics.find('\n', begin);
-    const Json record = Json::parse(metrics.substr(begin, end - begin));
-    begin = end + 1;
-    if (record["kind"] != "step" || record["step"].get<std::int64_t>() <= plan.steps / 2) continue;
-    double seconds = 0;
-    for (const char* phase : kPhases) {
-      const double part = record["seconds"][phase].get<double>();
-      phases[phase] = phases[phase].get<double>() + part;
-      seconds += part;
+CommandLine accepted_by(const Benchmark& benchmark) {
+  CommandLine accepts;
+  for (const CommandOption& option : all_options()) {
+    if (std::ranges::find(benchmark.options, option.name) != benchmark.options.end()) {
+      accepts.options.push_back(option);
+      continue;
     }
-    samples += record["samples_per_second"].get<double>() * seconds;
-    total += seconds;
-  }
-  measurement.rates.push_back(samples / total);
-  measurement.seconds.push_back(phases);
-}
-
-std::string table(const std::vector<Measurement>& measurements, const Plan& plan,
-                  const Settings& settings) {
-  std::string text = fmt::format(
-      "{} on {}, {}, {} thread{} a rank, median of {} rounds of {} steps (the second half "
-      "counts)\n\n"
-      "scaling  ranks   batch  images/s  speed-up  efficiency      data   forward  backward  "
-      "communi-  optimizer     other\n"
-      "                                                                                      "
-      "cation\n",
-      settings.model.name, hardware_text(settings), version_text(),
-      settings.model.threads > 0 ? std::to_string(settings.model.threads) : "cores/ranks",
-      settings.model.threads == 1 ? "" : "s", plan.rounds, plan.steps);
-  for (const Measurement& m : measurements) {
-    const auto base = std::ranges::find_if(
-        measurements, [&](const Measurement& other) { return other.weak == m.weak; });
-    const double speed_up = m.rate() / base->rate();
-    const double efficiency = speed_up * base->ranks / m.ranks;
-    text +=
-        fmt::format("{:<7} {:>6} {:>7} {:>9.1f} {:>9.2f} {:>10.1f} %", m.weak ? "weak" : "strong",
-                    m.ranks, m.global_batch, m.rate(), speed_up, 100 * efficiency);
-    const Json& seconds = m.seconds[m.median_round()];
-    double total = 0;
-    for (const char* phase : kPhases) total += seconds[phase].get<double>();
-    for (const char* phase : kPhases) {
-      text += fmt::format("{:>8.1f} %", 100 * seconds[phase].get<double>() / total);
+    std::vector<std::string> users;
+    for (const Benchmark& other : benchmarks()) {
+      if (std::ranges::find(other.options, option.name) != other.options.end()) {
+        users.push_back(other.name);
+      }
     }
-    text += "\n";
+    accepts.reasons[option.name] = fmt::format("it belongs to bench {}", fmt::join(users, ", "));
   }
-  return text +
-         "\nShares are the root's time in a step; communication is the part that backward did not "
-         "hide.\n";
+  accepts.settings = benchmark.settings;
+  for (const NetworkEntry& entry : registered_networks()) accepts.models.push_back(entry.name);
+  return accepts;
 }
 
-Json to_json(const std::vector<Measurement>& measurements, const Plan& plan,
-             const Settings& settings) {
-  Json rows = Json::array();
-  for (const Measurement& m : measurements) {
-    rows.push_back({{"scaling", m.weak ? "weak" : "strong"},
-                    {"ranks", m.ranks},
-                    {"global_batch", m.global_batch},
-                    {"samples_per_second", m.rate()},
-                    {"samples_per_second_by_round", m.rates},
-                    {"seconds", m.seconds[m.median_round()]}});
+// What is left when --ranks has been taken out: the words have been parsed before.
+std::vector<std::string> without_ranks(std::span<const std::string> arguments) {
+  std::vector<std::string> rest;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i] == "--ranks") {
+      ++i;
+    } else if (!arguments[i].starts_with("--ranks=")) {
+      rest.push_back(arguments[i]);
+    }
   }
-  return {
-      {"benchmark", "scaling"},     {"versions", version_text()},   {"cores", available_cores()},
-      {"gpus", gpus_for(settings)}, {"model", settings.model.name}, {"seed", settings.train.seed},
-      {"rounds", plan.rounds},      {"steps", plan.steps},          {"results", rows}};
+  return rest;
+}
+
+int ranks_to_start(const ParsedSettings& parsed, int (*default_ranks)(const Settings&)) {
+  const auto given = parsed.options.find("ranks");
+  if (given == parsed.options.end()) return default_ranks(parsed.settings);
+  const std::vector<int> ranks = parse_ranks(given->second);
+  if (ranks.size() == 1) return ranks[0];
+  fail(ExitCode::kUsage, "--ranks {}: expected one number: this benchmark is one job",
+       given->second);
 }
 
 ExitCode run_bench(const Command& command, std::span<const std::string> arguments) {
   std::vector<std::string> rest(arguments.begin(), arguments.end());
-  require_kind(command, take_kind(command, rest));
-  if (mpi_job_rank() >= 0) {
-    fail(ExitCode::kUsage, "lockstep bench scaling starts mpirun itself: call it without mpirun");
+  const std::string kind = take_kind(command, rest);
+  require_kind(command, kind);
+  for (const Benchmark& benchmark : benchmarks()) {
+    if (benchmark.name != kind) continue;
+    Command own = command;
+    own.accepts = accepted_by(benchmark);
+    return benchmark.run(own, rest);
   }
-  const ParsedSettings parsed = parse_settings(rest, command.accepts);
-  const Settings& settings = parsed.settings;
-  const Plan plan = make_plan(parsed.options, settings);
-  const ScratchDirectory scratch("bench");
-  std::vector<Measurement> measurements;
-  for (const bool weak : {false, true}) {
-    for (const int ranks : plan.ranks) {
-      // Weak: what one rank would have of the strong batch at the smallest number of ranks.
-      const std::int64_t batch =
-          weak ? settings.train.batch_size * ranks / plan.ranks.front() : settings.train.batch_size;
-      measurements.push_back(
-          {.weak = weak, .ranks = ranks, .global_batch = batch, .rates = {}, .seconds = {}});
-    }
-  }
-  int number = 0;
-  for (int round = 0; round < plan.rounds; ++round) {
-    for (Measurement& measurement : measurements) {
-      measure(measurement, plan, settings, scratch.path(), number++);
-      if (::isatty(STDERR_FILENO) == 1) {
-        std::fprintf(stderr, "\r%d of %zu jobs", number,
-                     measurements.size() * static_cast<std::size_t>(plan.rounds));
-      }
-    }
-  }
-  if (::isatty(STDERR_FILENO) == 1) std::fputs("\r\033[K", stderr);
-  print_or_fail(plan.json ? to_json(measurements, plan, settings).dump(2) + "\n"
-                          : table(measurements, plan, settings));
-  return ExitCode::kDone;
+  fail(ExitCode::kInternal, "bench {} is not there", kind);
 }
 
 }  // namespace
 
+ExitCode run_together(const Command& command, const std::string& benchmark,
+                      std::span<const std::string> arguments,
+                      int (*default_ranks)(const Settings& settings),
+                      const std::function<ExitCode(Session& session)>& measure) {
+  const bool launched = mpi_job_rank() >= 0;  // asked before MPI, which pretends to be a launcher
+  if (!launched) {
+    const int ranks = ranks_to_start(parse_settings(arguments, command.accepts), default_ranks);
+    if (ranks > 1) {
+      std::vector<std::string> words = without_ranks(arguments);
+      words.insert(words.begin(), {"bench", benchmark});
+      return exit_code_of(run_job(ranks, words, JobOutput::kInherited), ranks);
+    }
+  }
+  Session session(command, arguments);
+  return reporting(session.world(), [&] {
+    if (launched && session.parsed().options.contains("ranks")) {
+      fail_together(session.world(), ExitCode::kUsage,
+                    "--ranks: mpirun has started the ranks already; leave out one of the two");
+    }
+    return measure(session);
+  });
+}
+
+int option_or(const ParsedSettings& parsed, const std::string& name, int fallback, int low,
+              int high) {
+  const auto given = parsed.options.find(name);
+  return given == parsed.options.end() ? fallback : to_int(given->second, name, low, high);
+}
+
+nlohmann::ordered_json benchmark_record(const std::string& name, const Settings& settings) {
+  return {{"benchmark", name},
+          {"started", utc_timestamp()},
+          {"versions", version_text()},
+          {"cores", available_cores()},
+          {"gpus", gpus_for(settings)}};
+}
+
 Command bench_command() {
   CommandLine accepts;
-  accepts.options = {
-      {"ranks", "LIST",
-       "numbers of ranks, e.g. 1,2,4; default: powers of two up to the GPUs, else the cores"},
-      {"rounds", "N", "repetitions, interleaved; the median counts; default 5"},
-      {"steps", "N", "steps of one job; the second half counts; default 40"},
-      {"json", "", "print one JSON object"}};
-  // Everything that has a meaning in jobs of so many steps that nobody goes on with.
-  accepts.settings = settings_except(
-      {"batch-size-per-rank", "checkpoint-every-epochs", "checkpoint-every-steps", "early-stopping",
-       "epochs", "inject-fault", "keep-checkpoints", "ledger-dir", "log-every-steps", "log-level",
-       "max-minutes", "max-steps", "out", "resume", "scale-learning-rate", "test-data"});
+  accepts.options = all_options();
+  std::vector<CommandKind> kinds;
+  for (const Benchmark& benchmark : benchmarks()) {
+    kinds.push_back({benchmark.name, benchmark.summary});
+    for (const std::string& setting : benchmark.settings) {
+      if (std::ranges::find(accepts.settings, setting) == accepts.settings.end()) {
+        accepts.settings.push_back(setting);
+      }
+    }
+  }
   for (const NetworkEntry& entry : registered_networks()) accepts.models.push_back(entry.name);
   return {.name = "bench",
-          .summary = "measure the rate of training by number of ranks: scaling (starts mpirun)",
+          .summary = "measure the parts of training on this machine, or on the ranks of a job",
           .accepts = std::move(accepts),
-          .kinds = {"scaling"},
+          .kinds = std::move(kinds),
           .run = run_bench};
 }
 

@@ -41,7 +41,8 @@ std::string take_kind(const Command& command, std::vector<std::string>& argument
     const bool first = word == arguments.begin();
     if (first ? word->starts_with("--")
               : takes_the_next(*std::prev(word)) ||
-                    std::ranges::find(command.kinds, *word) == command.kinds.end()) {
+                    std::ranges::find(command.kinds, *word, &CommandKind::name) ==
+                        command.kinds.end()) {
       continue;
     }
     std::string kind = *word;
@@ -52,11 +53,12 @@ std::string take_kind(const Command& command, std::vector<std::string>& argument
 }
 
 void require_kind(const Command& command, const std::string& kind) {
-  if (std::ranges::find(command.kinds, kind) != command.kinds.end()) return;
-  const std::string near = nearest(kind, command.kinds);
+  const std::vector<std::string> kinds = command.kind_names();
+  if (std::ranges::find(kinds, kind) != kinds.end()) return;
+  const std::string near = nearest(kind, kinds);
   fail(ExitCode::kUsage, "lockstep {0}: {1}expected {2}{3}: lockstep {0} {4} [--SETTING VALUE]...",
-       command.name, kind.empty() ? "" : kind + ": ", fmt::join(command.kinds, " or "),
-       near.empty() ? "" : "; did you mean " + near + "?", fmt::join(command.kinds, "|"));
+       command.name, kind.empty() ? "" : kind + ": ", fmt::join(kinds, " or "),
+       near.empty() ? "" : "; did you mean " + near + "?", fmt::join(kinds, "|"));
 }
 
 void print_or_fail(const std::string& text) {
@@ -119,7 +121,11 @@ std::string command_help(const Command& command, const std::string& program) {
   std::string text = fmt::format(
       "{0}: {1}\n\nUsage: {2}{0}{3}{4}{5}{6} [--config FILE] [--SETTING VALUE]...\n\n", program,
       command.summary, command.alone ? "" : "[mpirun -n RANKS] ", command.kinds.empty() ? "" : " ",
-      fmt::join(command.kinds, "|"), arguments.empty() ? "" : " ", arguments);
+      fmt::join(command.kind_names(), "|"), arguments.empty() ? "" : " ", arguments);
+  for (const CommandKind& kind : command.kinds) {
+    text += fmt::format("  {:<10} {}\n", kind.name, kind.summary);
+  }
+  if (!command.kinds.empty()) text += "\n";
   text += settings_help(help_width(), command.accepts);
   if (std::ranges::find(command.accepts.settings, "model") != command.accepts.settings.end() ||
       command.accepts.settings.empty()) {

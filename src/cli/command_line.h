@@ -14,12 +14,23 @@
 
 namespace lockstep {
 
+/// The first argument of a command that does one of several things.
+struct CommandKind {
+  std::string name;
+  std::string summary;  ///< one line
+};
+
 struct Command {
   std::string name;
   std::string summary;  ///< one line
   CommandLine accepts;
-  /// The words of which its first argument is one; empty: it has none.
-  std::vector<std::string> kinds{};
+  /// Its first argument is the name of one of them; empty: it has none.
+  std::vector<CommandKind> kinds{};
+  std::vector<std::string> kind_names() const {
+    std::vector<std::string> names;
+    for (const CommandKind& kind : kinds) names.push_back(kind.name);
+    return names;
+  }
   /// Arguments after the subcommand's name.
   ExitCode (*run)(const Command& command, std::span<const std::string> arguments);
   /// It is started without mpirun.

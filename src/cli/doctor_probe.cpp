@@ -1,18 +1,18 @@
 #include "doctor_probe.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <map>
 #include <utility>
 
+#include "data_plane_memory.h"
 #include "lockstep/base/clock.h"
+#include "timed_sums.h"
 
 namespace lockstep {
 
@@ -34,12 +34,6 @@ constexpr int kTournaments = 2;
 constexpr double kSecondsForLinks = 10;  // of many ranks or slow links; less work a pair beyond
 constexpr std::int64_t kShortBytes = 8;
 
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 double processor_seconds() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
@@ -47,92 +41,6 @@ double processor_seconds() {
     return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
   };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-// Memory where the data plane wants it, with a copy on the host to fill and to check.
-template <typename T>
-class Memory {
- public:
-  Memory(std::int64_t count, const ComputeDevice& device)
-      : host_(at::empty({count}, at::TensorOptions().dtype(c10::CppTypeToScalarType<T>::value))),
-        device_(device.is_cuda() ? at::empty({count}, host_.options().device(device.device))
-                                 : host_) {}
-  T* host() { return host_.template data_ptr<T>(); }
-  std::int64_t count() const { return host_.numel(); }
-  void upload() {
-    if (!device_.is_same(host_)) device_.copy_(host_);
-  }
-  void download() {
-    if (!device_.is_same(host_)) host_.copy_(device_);
-  }
-  Buffer buffer(DataType type) {
-    return {device_.data_ptr(), static_cast<std::size_t>(device_.numel()), type};
-  }
-
- private:
-  at::Tensor host_;
-  at::Tensor device_;
-};
-
-void finish(Collectives& collectives, PendingOperation& operation) {
-  operation.wait();
-  if (collectives.on_device()) collectives.synchronize();
-}
-
-// Small whole numbers, different for neighbouring elements, ranks and repetitions: their sums are
-// exact in float32 in any order.
-class Pattern {
- public:
-  explicit Pattern(int ranks) {
-    for (int at = 0; at < kPeriod; ++at) {
-      for (int rank = 0; rank < ranks; ++rank) sums_[at] += value(at, rank);
-    }
-  }
-  void fill(float* values, std::int64_t count, int rank, int repeat) const {
-    int at = start(repeat);
-    for (std::int64_t i = 0; i < count; ++i, at = next(at)) values[i] = value(at, rank);
-  }
-  std::int64_t wrong(const float* values, std::int64_t count, int repeat) const {
-    std::int64_t wrong = 0;
-    int at = start(repeat);
-    // By bits: to the processor, which flushes denormals, the smallest of them equal 0.
-    for (std::int64_t i = 0; i < count; ++i, at = next(at)) {
-      wrong += bits(values[i]) != bits(sums_[at]) ? 1 : 0;
-    }
-    return wrong;
-  }
-
- private:
-  static constexpr int kPeriod = 509;
-  static std::uint32_t bits(float value) { return std::bit_cast<std::uint32_t>(value); }
-  static int start(int repeat) { return repeat * 101 % kPeriod; }
-  static int next(int at) { return at + 31 < kPeriod ? at + 31 : at + 31 - kPeriod; }
-  static float value(int at, int rank) {
-    return static_cast<float>((at + rank % kPeriod * 17) % kPeriod - kPeriod / 2);
-  }
-  float sums_[kPeriod] = {};
-};
-
-struct TimedSum {
-  double seconds = 0;
-  std::int64_t wrong = 0;
-};
-
-TimedSum sum_once(World& world, Collectives& collectives, const Pattern& pattern,
-                  Memory<float>& memory, int repeat) {
-  pattern.fill(memory.host(), memory.count(), world.rank(), repeat);
-  memory.upload();
-  const Stopwatch stopwatch;
-  finish(collectives,
-         *collectives.all_reduce(memory.buffer(DataType::kFloat32), ReduceOp::kSum, {"doctor"}));
-  const double seconds = stopwatch.seconds();
-  memory.download();
-  return {seconds, pattern.wrong(memory.host(), memory.count(), repeat)};
-}
-
-double greatest(World& world, double value) {
-  const std::vector<double> values = world.all_gather_value(value);
-  return *std::ranges::max_element(values);
 }
 
 // What one end of a link has seen of it.
@@ -187,7 +95,8 @@ class LinkProbe {
     return static_cast<std::uint8_t>(at * 7 + rank * 13 + round);
   }
 
-  double exchange(Memory<std::uint8_t>& send, Memory<std::uint8_t>& receive, PeerTime& time) {
+  double exchange(DataPlaneMemory<std::uint8_t>& send, DataPlaneMemory<std::uint8_t>& receive,
+                  PeerTime& time) {
     ++round_[time.peer];
     const int round = round_[time.peer];
     for (std::int64_t i = 0; i < send.count(); ++i) send.host()[i] = value(i, world_.rank(), round);
@@ -208,7 +117,7 @@ class LinkProbe {
 
   World& world_;
   Collectives& collectives_;
-  Memory<std::uint8_t> short_send_, short_receive_, long_send_, long_receive_;
+  DataPlaneMemory<std::uint8_t> short_send_, short_receive_, long_send_, long_receive_;
   std::map<int, int> round_;
   int short_messages_ = kShortMessages;
   int long_messages_ = kLongMessages;
@@ -280,29 +189,17 @@ std::vector<ComputeTime> time_computing(World& world, const ComputeDevice& devic
 
 std::vector<AllReduceTime> time_all_reduce(World& world, Collectives& collectives,
                                            const ComputeDevice& device) {
-  const Pattern pattern(world.size());
-  Memory<float> meeting(1, device);
   std::vector<AllReduceTime> rows;
   for (const std::int64_t bytes : kAllReduceBytes) {
     if (!rows.empty()) {
       const auto growth = static_cast<double>(bytes) / static_cast<double>(rows.back().bytes);
       if (rows.back().seconds * growth > kLongest && rows.back().bytes >= 4096) break;
     }
-    Memory<float> memory(bytes / 4, device);
-    std::int64_t wrong = 0;
-    int repeat = 0;
-    const auto once = [&] {
-      wrong += sum_once(world, collectives, pattern, meeting, repeat).wrong;  // all begin together
-      const TimedSum sum = sum_once(world, collectives, pattern, memory, repeat++);
-      wrong += sum.wrong;
-      return sum.seconds;
-    };
-    once();
-    const int repeats = std::clamp(static_cast<int>(kSecondsPerSize / greatest(world, once())),
-                                   kLeastRepeats, kMostRepeats);
-    std::vector<double> seconds;
-    for (int i = 0; i < repeats; ++i) seconds.push_back(once());
-    rows.push_back({bytes, greatest(world, median(seconds)), world.all_gather_value(wrong)});
+    const TimedSums sums = time_sums(
+        world, collectives, device, bytes,
+        {.least = kLeastRepeats, .most = kMostRepeats, .seconds = kSecondsPerSize}, "doctor");
+    rows.push_back(
+        {bytes, greatest(world, median(sums.seconds)), world.all_gather_value(sums.wrong)});
   }
   return rows;
 }

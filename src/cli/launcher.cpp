@@ -203,6 +203,13 @@ std::filesystem::path own_program() {
   return program;
 }
 
+ExitCode exit_code_of(const JobResult& result, int ranks) {
+  const auto code = static_cast<ExitCode>(result.exit_code);
+  if (describe(code) != "unknown") return code;
+  fail(ExitCode::kUnavailable, "the job of {} ranks ended with code {}{}{}", ranks,
+       result.exit_code, result.output.empty() ? "" : ":\n", result.output);
+}
+
 JobResult run_job(int ranks, const std::vector<std::string>& arguments, JobOutput output,
                   double seconds_without_process) {
   std::vector<std::string> words{"mpirun",          "-n",        std::to_string(ranks),

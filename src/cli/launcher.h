@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "lockstep/base/error.h"
+
 namespace lockstep {
 
 /// This program's own file. Throws Error{kInternal}.
@@ -14,6 +16,10 @@ struct JobResult {
   int exit_code = 0;   ///< as mpirun gives it; 128 + signal when mpirun itself died of one
   std::string output;  ///< the last 64 KiB of standard output and standard error, if captured
 };
+
+/// The code of lockstep with which a job has ended, as a command that started it returns it. Throws
+/// Error{kUnavailable} for any other.
+ExitCode exit_code_of(const JobResult& result, int ranks);
 
 enum class JobOutput { kCaptured, kInherited };
 

@@ -58,8 +58,10 @@ std::string setting_text(const Setting& setting) {
 std::string command_section(const Command& command) {
   const std::string arguments = positional_usage(command.accepts.positional);
   std::string text =
-      fmt::format(".SS \"lockstep {}{}{}\"\n{}.\n", command.name, arguments.empty() ? "" : " ",
-                  troff(arguments), troff(command.summary));
+      fmt::format(".SS \"lockstep {}{}{}{}{}\"\n{}.\n", command.name,
+                  command.kinds.empty() ? "" : " ", fmt::join(command.kind_names(), "|"),
+                  arguments.empty() ? "" : " ", troff(arguments), troff(command.summary));
+  for (const CommandKind& kind : command.kinds) text += entry(kind.name, "", kind.summary);
   if (!arguments.empty()) text += entry(arguments, "", command.accepts.positional.help);
   for (const CommandOption& option : command.accepts.options) {
     text += entry("--" + option.name, option.value_name, option.help);
@@ -130,6 +132,11 @@ std::string values_of(const Command& command) {
   return cases;
 }
 
+std::string kinds_of(const Command& command) {
+  if (command.kinds.empty()) return "";
+  return fmt::format("    {}) echo '{}' ;;\n", command.name, fmt::join(command.kind_names(), " "));
+}
+
 std::string options_of(const Command& command) {
   std::string words = "--help --config";
   for (const CommandOption& option : command.accepts.options) words += " --" + option.name;
@@ -142,7 +149,7 @@ std::string options_of(const Command& command) {
 constexpr char kCompletion[] = R"bash(
 _lockstep() {
   local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD - 1]}"
-  local command="" values i
+  local command="" kinds values i
   # Bash takes --name=value apart at the equals sign.
   if [[ "$current" == "=" ]]; then
     current=""
@@ -158,6 +165,11 @@ _lockstep() {
   COMPREPLY=()
   if [[ -z "$command" ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$_lockstep_commands --help --version" -- "$current")
+    return
+  fi
+  kinds="$(_lockstep_kinds "$command")"
+  if [[ -n "$kinds" && "${COMP_WORDS[COMP_CWORD - 1]}" == "$command" && "$current" != -* ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$kinds" -- "$current")
     return
   fi
   values="$(_lockstep_values "$command $previous")"
@@ -217,21 +229,24 @@ std::string manual_page(std::span<const Command> commands, std::string_view vers
 
 std::string bash_completion(std::span<const Command> commands) {
   std::string names;
+  std::string kinds;
   std::string options;
   std::string values;
   for (const Command& command : commands) {
     names += (names.empty() ? "" : " ") + command.name;
+    kinds += kinds_of(command);
     options += options_of(command);
     values += values_of(command);
   }
   return fmt::format(
              "# bash completion for lockstep; made by: lockstep --bash-completion\n"
              "_lockstep_commands='{}'\n\n"
+             "_lockstep_kinds() {{\n  case \"$1\" in\n{}  esac\n}}\n\n"
              "_lockstep_options() {{\n  case \"$1\" in\n{}  esac\n}}\n\n"
              "# \"COMMAND --OPTION\" -> words, @files, @directories, or @any for a value of "
              "another "
              "kind.\n_lockstep_values() {{\n  case \"$1\" in\n{}  esac\n}}\n",
-             names, options, values) +
+             names, kinds, options, values) +
          kCompletion;
 }
 

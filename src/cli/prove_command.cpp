@@ -117,11 +117,8 @@ ExitCode prove_in_a_job(const std::string& kind, std::span<const std::string> ar
     scratch.emplace("prove");
     words.push_back("--keep=" + scratch->path().string());
   }
-  const int code = run_job(plan.most_ranks(), words, JobOutput::kInherited).exit_code;
-  if (describe(static_cast<ExitCode>(code)) == "unknown") {
-    fail(ExitCode::kUnavailable, "the job of {} ranks ended with code {}", plan.most_ranks(), code);
-  }
-  return static_cast<ExitCode>(code);
+  const int ranks = plan.most_ranks();
+  return exit_code_of(run_job(ranks, words, JobOutput::kInherited), ranks);
 }
 
 ExitCode run_prove(const Command& command, std::span<const std::string> arguments) {
@@ -159,7 +156,8 @@ Command prove_command() {
   return {.name = "prove",
           .summary = "show that a stop, or the number of ranks, changes no bit: resume, ranks",
           .accepts = std::move(accepts),
-          .kinds = {"resume", "ranks"},
+          .kinds = {{"resume", "a run that is stopped and resumed, and one that is not"},
+                    {"ranks", "the same run with several numbers of ranks (virtual ranks)"}},
           .run = run_prove};
 }
 

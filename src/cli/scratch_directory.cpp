@@ -23,17 +23,24 @@ constexpr const char* kGuard =
     "for _ in 1 2 3 4 5 6 7 8 9 10; do "
     "rm -rf -- \"$1\" && [ ! -e \"$1\" ] && exit; sleep 1; done";
 
-}  // namespace
-
-ScratchDirectory::ScratchDirectory(const std::string& purpose) {
+std::filesystem::path temporary_directory() {
   std::error_code error;
-  const auto parent = std::filesystem::temp_directory_path(error);
+  auto directory = std::filesystem::temp_directory_path(error);
   if (error) {
     const char* const named = std::getenv("TMPDIR");
     fail(ExitCode::kCannotCreate, "no temporary directory: {}{} ({})",
          named != nullptr ? "TMPDIR=" : "/tmp", named != nullptr ? named : "", error.message());
   }
-  std::string pattern = (parent / ("lockstep-" + purpose + "-XXXXXX")).string();
+  return directory;
+}
+
+}  // namespace
+
+ScratchDirectory::ScratchDirectory(const std::string& purpose,
+                                   const std::filesystem::path& parent) {
+  std::string pattern =
+      ((parent.empty() ? temporary_directory() : parent) / ("lockstep-" + purpose + "-XXXXXX"))
+          .string();
   if (::mkdtemp(pattern.data()) == nullptr) {
     fail(ExitCode::kCannotCreate, "{}: cannot be created: {}", pattern, errno_text(errno));
   }

@@ -10,13 +10,13 @@
 
 namespace lockstep {
 
-/// lockstep-<purpose>-XXXXXX in the system's temporary directory, removed with all that is in it:
-/// by a small process of its own when this one ends without doing so, however it ends. Not
-/// thread-safe.
+/// lockstep-<purpose>-XXXXXX in `parent`, or else the system's temporary directory, removed with
+/// all that is in it: by a small process of its own when this one ends without doing so, however it
+/// ends. Not thread-safe.
 class ScratchDirectory {
  public:
   /// Throws Error{kCannotCreate} naming the path, or that there is no temporary directory.
-  explicit ScratchDirectory(const std::string& purpose);
+  explicit ScratchDirectory(const std::string& purpose, const std::filesystem::path& parent = {});
   ~ScratchDirectory();
   ScratchDirectory(const ScratchDirectory&) = delete;
   ScratchDirectory& operator=(const ScratchDirectory&) = delete;

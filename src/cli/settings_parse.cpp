@@ -133,15 +133,14 @@ class Parser {
                    const po::options_description& described) {
     const std::string name = words[0].substr(2, words[0].find('=') - 2);
     const std::string shown = "--" + name;
-    if (name.empty() || described.find_nothrow(name, false) == nullptr) {
-      return report_unknown_option(name);
-    }
+    const bool known = !name.empty() && described.find_nothrow(name, false) != nullptr;
     const auto setting = is_own(name) ? table_.end() : find_by_name(table_, name);
-    if (setting != table_.end() && !accepts(name)) {
-      const auto reason = accepted_.reasons.find(name);
+    const auto reason = accepted_.reasons.find(name);
+    if (known ? setting != table_.end() && !accepts(name) : reason != accepted_.reasons.end()) {
       return report("{}: is not used by this command{}", shown,
                     reason == accepted_.reasons.end() ? "" : ": " + reason->second);
     }
+    if (!known) return report_unknown_option(name);
     const char* const implied = setting != table_.end() && is_flag(*setting) ? "yes" : "";
     using Style = po::command_line_style::style_t;
     try {

@@ -1,6 +1,7 @@
 #include "lockstep/model/dropout.h"
 
 #include <ATen/ops/empty_like.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -103,6 +104,8 @@ at::Tensor dropout(const at::Tensor& x, double p, const StepContext& context, st
   LOCKSTEP_CHECK(p >= 0.0 && p < 1.0, "dropout with probability {}", p);
   LOCKSTEP_CHECK(context.samples.defined() && context.samples.size(0) == x.size(0),
                  "dropout needs the sample keys of its batch of {}", x.size(0));
+  // For those who watch operators: it is none of LibTorch's.
+  RECORD_FUNCTION("lockstep::dropout", std::vector<c10::IValue>{x});
   const auto threshold = static_cast<std::uint32_t>(std::lround(p * 65536.0));
   const double scale = 65536.0 / (65536.0 - static_cast<double>(threshold));
   const at::Tensor input = ordered(x);

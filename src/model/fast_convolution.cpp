@@ -4,11 +4,13 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/max_pool2d.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
@@ -162,6 +164,8 @@ Convolutions::Convolutions(const std::string& choice)
 
 at::Tensor Convolutions::apply(torch::nn::Conv2d layer, const at::Tensor& x, bool pool) const {
   if (kernels_->set != InstructionSet::kNone && fits(*layer, x, pool)) {
+    // For those who watch operators, a profiler or a benchmark: it is none of LibTorch's.
+    RECORD_FUNCTION("lockstep::convolution", (std::vector<c10::IValue>{x, layer->weight}));
     return FusedFunction::apply(x, layer->weight, layer->bias, pool, kernels_);
   }
   // One input channel makes NCHW and NHWC the same strides: only the output can be converted then.

@@ -354,7 +354,7 @@ void Trainer::count_step(const StepResult& result) {
     });
   }
   epoch_seconds_.add(seconds_);
-  seconds_ = {};
+  const PhaseSeconds seconds = std::exchange(seconds_, {});
   if (record) state_.window_sums = {};
   if (calls(task_.callbacks.on_step)) {
     task_.callbacks.on_step({.cursor = state_.cursor,
@@ -363,7 +363,8 @@ void Trainer::count_step(const StepResult& result) {
                              .metric = result.sums.mean_metric(),
                              .learning_rate = rate,
                              .gradient_norm = result.gradient_norm,
-                             .skipped = result.skipped});
+                             .skipped = result.skipped,
+                             .seconds = seconds});
   }
   if (config_.train.check_replicas > 0 &&
       state_.cursor.global_step % config_.train.check_replicas == 0) {

@@ -21,6 +21,8 @@ class ManualTest(ProgramTest):
                 self.assertIn(f"\n\\fB{name}\\fR", page)
         for command in ("train", "evaluate", "predict", "report", "inspect", "prove", "doctor", "bench"):
             self.assertIn(f'.SS "lockstep {command}', page)
+        for kind in ("scaling", "allreduce", "step", "input", "checkpoint", "resume", "ranks"):
+            self.assertIn(f"\n\\fB{kind}\\fR", page)
 
     def test_troff_has_nothing_to_complain_about(self):
         groff = shutil.which("groff")
@@ -60,6 +62,12 @@ class CompletionTest(ProgramTest):
         self.assertIn("--logits", self.complete("evaluate", "--"))
         self.assertNotIn("--epochs", self.complete("evaluate", "--"))
         self.assertEqual(self.complete("inspect", "--o"), ["--out"])
+
+    def test_kinds_of_a_command(self):
+        self.assertEqual(self.complete("bench", "s"), ["scaling", "step"])
+        self.assertEqual(self.complete("prove", ""), ["resume", "ranks"])
+        self.assertEqual(self.complete("bench", "--max-b"), ["--max-bytes"])
+        self.assertEqual(self.complete("bench", "scaling", "s"), [])
 
     def test_values(self):
         self.assertEqual(self.complete("train", "--optimizer", ""), ["rmsprop", "sgd", "adamw"])

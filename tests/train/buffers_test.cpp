@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "lockstep/base/clock.h"
 #include "lockstep/train/trainer.h"
 #include "start_world.h"
 
@@ -57,8 +58,20 @@ Result train(World& world, int virtual_ranks, std::int64_t batch) {
   options.collective_timeout = 60;
   const auto collectives = make_collectives(world, options, false, nullptr);
   Result result;
+  PhaseSeconds sum;
+  double total = 0;
   Callbacks callbacks;
-  callbacks.on_step = [&](const StepReport& step) { result.losses.push_back(step.loss); };
+  callbacks.on_step = [&](const StepReport& step) {
+    result.losses.push_back(step.loss);
+    const PhaseSeconds& seconds = step.seconds;
+    for (const double part : {seconds.data, seconds.forward, seconds.backward, seconds.optimizer}) {
+      EXPECT_GT(part, 0);
+    }
+    EXPECT_GE(seconds.communication, 0);
+    EXPECT_GE(seconds.other, 0) << "something was counted twice";
+    total += seconds.total();
+    sum.add(seconds);
+  };
   callbacks.on_epoch = [&](const EpochReport& epoch) {
     ++result.epochs;
     EXPECT_EQ(epoch.cursor.epoch, result.epochs);
@@ -78,7 +91,10 @@ Result train(World& world, int virtual_ranks, std::int64_t batch) {
        .callbacks = callbacks},
       config);
   trainer.prove_equal_start();
+  const Stopwatch watch;
   trainer.run();
+  EXPECT_LE(total, watch.seconds());
+  EXPECT_NEAR(sum.total(), total, 1e-9);
   result.module = module;
   result.weights = trainer.parameters().weights().clone();
   result.state = trainer.state();

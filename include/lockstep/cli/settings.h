@@ -66,7 +66,8 @@ struct CommandLine {
   std::vector<std::string> settings;
   /// Names --model may take; empty: any.
   std::vector<std::string> models;
-  /// Why it has no use for a setting, by name: behind "is not used by this command".
+  /// Why it has no use for a setting, or an option of other commands, by name: behind "is not used
+  /// by this command".
   std::map<std::string, std::string> reasons = {};
 };
 

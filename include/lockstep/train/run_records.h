@@ -13,21 +13,10 @@
 #include "lockstep/records/run_directory.h"
 #include "lockstep/train/decision.h"
 #include "lockstep/train/objective.h"
+#include "lockstep/train/phase_seconds.h"
 #include "lockstep/train/training_state.h"
 
 namespace lockstep {
-
-/// Seconds of one rank by what it did.
-struct PhaseSeconds {
-  double data = 0;  ///< making batches
-  double forward = 0;
-  double backward = 0;       ///< with the communication it hides
-  double communication = 0;  ///< waiting for sums that backward did not hide
-  double optimizer = 0;
-  double other = 0;  ///< the rest of the wall clock, but for validation and checkpoints
-  double total() const { return data + forward + backward + communication + optimizer + other; }
-  void add(const PhaseSeconds& other);
-};
 
 /// Owns the run's open files; the root alone has one. Throws Error{kInputOutput} when a write
 /// fails.

@@ -10,6 +10,7 @@
 #include "lockstep/model/model.h"
 #include "lockstep/train/decision.h"
 #include "lockstep/train/objective.h"
+#include "lockstep/train/phase_seconds.h"
 #include "lockstep/train/samples.h"
 #include "lockstep/train/training_state.h"
 
@@ -26,6 +27,7 @@ struct StepReport {
   std::optional<double> gradient_norm{};
   bool skipped =
       false;  ///< its gradient was not finite, and its update left out: no loss, no metric
+  PhaseSeconds seconds{};  ///< of this rank, since the step before was over
 };
 
 /// An epoch that is over, after its validation and decision. Means are over its training samples.
