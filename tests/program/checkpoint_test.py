@@ -92,7 +92,9 @@ class CheckpointTest(ProgramTest):
             self.expect(train(2, out, *self.settings, "--resume", "auto"), 0)
 
     def test_a_run_that_fails_keeps_what_was_under_way(self):
-        result = train(2, self.out, *self.settings, "--inject-fault", HELD + "; nan@gradient:rank=1,step=7")
+        """The other ranks wait as long as it takes, which is longer than their deadline."""
+        result = train(2, self.out, *self.settings, "--collective-timeout", 2, "--inject-fault",
+                       "slow@checkpoint:rank=0,step=5,seconds=0.2; nan@gradient:rank=1,step=7")
         self.expect(result, 76)
         self.assertIn("step 7: the reduced gradient is not finite", result.stderr)
         self.assertEqual(checkpoints(self.out), ["step-00000005"])
