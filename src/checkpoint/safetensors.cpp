@@ -165,6 +165,13 @@ std::string_view header_of(std::span<const std::byte> bytes, std::string_view or
 
 std::vector<std::byte> encode_safetensors(std::span<const TensorToWrite> tensors,
                                           const TensorMetadata& metadata) {
+  std::vector<std::byte> file;
+  encode_safetensors(tensors, file, metadata);
+  return file;
+}
+
+void encode_safetensors(std::span<const TensorToWrite> tensors, std::vector<std::byte>& file,
+                        const TensorMetadata& metadata) {
   std::vector<std::pair<std::uint64_t, const TensorToWrite*>> order;  // with its element's bytes
   std::set<std::string_view> names{kMetadataKey};
   for (const TensorToWrite& tensor : tensors) {
@@ -193,7 +200,7 @@ std::vector<std::byte> encode_safetensors(std::span<const TensorToWrite> tensors
   LOCKSTEP_CHECK(header.size() <= kLongestHeader, "a header of {} bytes is too long",
                  header.size());
 
-  std::vector<std::byte> file(kLengthBytes + header.size() + offset);
+  file.resize(kLengthBytes + header.size() + offset);
   for (std::size_t i = 0; i < kLengthBytes; ++i) {
     file[i] = static_cast<std::byte>(header.size() >> (8 * i) & 0xFF);
   }
@@ -202,7 +209,6 @@ std::vector<std::byte> encode_safetensors(std::span<const TensorToWrite> tensors
   for (const auto& [element, tensor] : order) {
     out = std::copy(tensor->bytes.begin(), tensor->bytes.end(), out);
   }
-  return file;
 }
 
 SafetensorsFile SafetensorsFile::parse(std::vector<std::byte> bytes, std::string_view origin) {

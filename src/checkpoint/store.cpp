@@ -164,19 +164,20 @@ void CheckpointStore::create() const {
   fsync_directory(directory_.has_parent_path() ? directory_.parent_path() : fs::path("."));
 }
 
-fs::path CheckpointStore::save(std::int64_t global_step, std::vector<CheckpointFile> files,
+fs::path CheckpointStore::save(std::int64_t global_step, const std::vector<CheckpointFile>& files,
                                std::optional<std::int64_t> best,
                                const std::function<void()>& progress) {
   LOCKSTEP_CHECK(global_step >= 0, "a checkpoint of step {}", global_step);
   try {
-    return write(global_step, files, best, progress ? progress : [] {});
+    return write(
+        global_step, files, best, progress ? progress : [] {});
   } catch (const Error&) {
     require_owned();  // where it was lost meanwhile, that says why, and not a file that is missing
     throw;
   }
 }
 
-fs::path CheckpointStore::write(std::int64_t global_step, std::vector<CheckpointFile>& files,
+fs::path CheckpointStore::write(std::int64_t global_step, const std::vector<CheckpointFile>& files,
                                 std::optional<std::int64_t> best,
                                 const std::function<void()>& report) {
   require_owned();

@@ -70,9 +70,9 @@ class TrainingJob {
   struct RootFiles;
 
   std::unique_ptr<Collectives> collectives_;
+  std::unique_ptr<RootFiles> files_;  // outlives the trainer, which writes to them
   std::optional<Trainer> trainer_;
   std::optional<std::filesystem::path> resumed_from_;
-  std::unique_ptr<RootFiles> files_;
 };
 
 }  // namespace lockstep

@@ -49,8 +49,8 @@ std::span<std::byte> bytes_of(const FlatView& view, const at::Tensor& buffer,
           buffer.nbytes()};
 }
 
-std::vector<std::byte> encode_model(const FlatParameters& parameters, const at::Tensor& weights,
-                                    const at::Tensor& module_buffers) {
+void encode_model(const FlatParameters& parameters, const at::Tensor& weights,
+                  const at::Tensor& module_buffers, std::vector<std::byte>& file) {
   std::vector<TensorToWrite> tensors;
   add_tensors(parameters.views(), weights, "", tensors);
   const std::vector<FlatView>& views = parameters.buffers().views();
@@ -61,7 +61,7 @@ std::vector<std::byte> encode_model(const FlatParameters& parameters, const at::
                        .dtype = dtype_of(named[i].value.scalar_type()),
                        .bytes = bytes_of(views[i], named[i].value, module_buffers)});
   }
-  return encode_safetensors(tensors);
+  encode_safetensors(tensors, file);
 }
 
 const std::vector<std::byte>& file_of(const CheckpointStore::Loaded& loaded, const char* name) {
@@ -129,24 +129,26 @@ at::Tensor state_tensor(const Optimizer::State& state, const at::Tensor& weights
   return at::from_blob(state.values, {weights.numel()}, weights.options());
 }
 
-std::vector<CheckpointFile> encode_checkpoint(const TrainingState& state,
-                                              const FlatParameters& parameters,
-                                              const HostBuffers& buffers) {
+void encode_checkpoint(const TrainingState& state, const FlatParameters& parameters,
+                       const HostBuffers& buffers, std::vector<CheckpointFile>& files) {
   std::vector<TensorToWrite> optimizer_tensors;
   for (const auto& [prefix, values] : buffers.optimizer) {
     add_tensors(parameters.views(), values, prefix + ".", optimizer_tensors);
   }
-  std::vector<CheckpointFile> files;
-  files.push_back({kModelFile, encode_model(parameters, buffers.weights, buffers.module_buffers)});
-  files.push_back({kOptimizerFile, encode_safetensors(optimizer_tensors)});
+  std::vector<const char*> names{kModelFile, kOptimizerFile};
+  if (buffers.average) names.push_back(kAverageFile);
+  names.push_back(kStateFile);
+  files.resize(names.size());
+  for (std::size_t i = 0; i < names.size(); ++i) files[i].name = names[i];
+
+  encode_model(parameters, buffers.weights, buffers.module_buffers, files[0].bytes);
+  encode_safetensors(optimizer_tensors, files[1].bytes);
   if (buffers.average) {
-    files.push_back(
-        {kAverageFile, encode_model(parameters, *buffers.average, buffers.module_buffers)});
+    encode_model(parameters, *buffers.average, buffers.module_buffers, files[2].bytes);
   }
   const std::string json = encode_state(state);
   const auto bytes = std::as_bytes(std::span(json));
-  files.push_back({kStateFile, {bytes.begin(), bytes.end()}});
-  return files;
+  files.back().bytes.assign(bytes.begin(), bytes.end());
 }
 
 TrainingState read_state(const CheckpointStore::Loaded& loaded) {

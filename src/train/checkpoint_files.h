@@ -31,11 +31,10 @@ struct HostBuffers {
   std::vector<OptimizerState> optimizer;
 };
 
-/// The files of a checkpoint; tensors in the module's order of registration, its buffers behind its
-/// parameters.
-std::vector<CheckpointFile> encode_checkpoint(const TrainingState& state,
-                                              const FlatParameters& parameters,
-                                              const HostBuffers& buffers);
+/// Makes `files` those of a checkpoint; tensors in the module's order of registration, its buffers
+/// behind its parameters. Memory of files that were there is used again.
+void encode_checkpoint(const TrainingState& state, const FlatParameters& parameters,
+                       const HostBuffers& buffers, std::vector<CheckpointFile>& files);
 
 /// Reads the tensors of a checkpoint into `buffers`, whose shapes and prefixes say what is
 /// expected. Throws Error{kBadData} for a tensor that is missing, of another shape or type, or too

@@ -27,7 +27,8 @@ enum ControlWord : std::int64_t {
   kSamples,
   kPreemptVotes,
   kInterruptVotes,
-  kTimeVotes
+  kTimeVotes,
+  kSaveFailures
 };
 
 // Settings have no upper bound of their own.
@@ -75,6 +76,7 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
       device_(device),
       task_(std::move(task)),
       config_(config),
+      writer_faults_(config.faults),
       global_batch_(resolved_global_batch(config, world.size())),
       sampler_(checked_cast<std::int64_t>(task_.split.training.size()), global_batch_,
                config.train.last_batch == "drop" ? LastBatch::kDrop : LastBatch::kKeep,
@@ -116,6 +118,15 @@ void Trainer::prove_equal_start() {
 }
 
 Outcome Trainer::run() {
+  try {
+    return train();
+  } catch (...) {
+    settle_checkpoint();
+    throw;
+  }
+}
+
+Outcome Trainer::train() {
   const TrainOptions& options = config_.train;
   StepResult last;
   StopReason reason = StopReason::kNone;
@@ -130,6 +141,7 @@ Outcome Trainer::run() {
     epoch_seconds_ = {};
     while (state_.cursor.step_in_epoch < steps_per_epoch()) {
       last = train_step();
+      if (last.save_failed) finish_checkpoint();  // throws
       count_step(last);
       if (state_.cursor.step_in_epoch == steps_per_epoch()) break;
       if ((reason = reason_to_stop(last)) != StopReason::kNone) break;
@@ -148,6 +160,7 @@ Outcome Trainer::run() {
       save_checkpoint(reason, best);
     }
   }
+  finish_checkpoint();
   world_.enter_phase(Phase::kShutdown);
   for (const std::string& name : config_.faults.never_struck(world_.rank())) {
     log_warning("--inject-fault: {} has not struck rank {} in this start", name, world_.rank());
@@ -298,6 +311,7 @@ void Trainer::write_votes() {
   const StopReason requested = requested_stop();
   if (requested == StopReason::kPreempted) control[kPreemptVotes].fill_(1);
   if (requested == StopReason::kInterrupted) control[kInterruptVotes].fill_(1);
+  if (writer_ && writer_->failed()) control[kSaveFailures].fill_(1);
   if (options.max_minutes > 0 && since_start_.seconds() >= 60 * options.max_minutes) {
     control[kTimeVotes].fill_(1);
   }
@@ -313,7 +327,8 @@ Trainer::StepResult Trainer::read_control_words(const at::Tensor& host) const {
                    .samples = static_cast<std::int64_t>(word[kSamples])},
           .preempted = word[kPreemptVotes] > 0,
           .interrupted = word[kInterruptVotes] > 0,
-          .time_is_up = word[kTimeVotes] > 0};
+          .time_is_up = word[kTimeVotes] > 0,
+          .save_failed = word[kSaveFailures] > 0};
 }
 
 std::optional<double> Trainer::clip_gradients() {
@@ -338,24 +353,33 @@ void Trainer::update_weights(std::int64_t step) {
   }
 }
 
+// Writes down, on the root alone; a full disk ends the run on all ranks.
+void Trainer::record(const std::function<void()>& work) {
+  together(world_, [&] {
+    if (records_ == nullptr) return;
+    try {
+      work();
+    } catch (...) {
+      wait_for_writer();  // of two failures the first: a checkpoint may have left no room
+      throw;
+    }
+  });
+}
+
 void Trainer::count_step(const StepResult& result) {
   const double rate = schedule_->rate(state_.cursor.global_step);
   ++state_.cursor.step_in_epoch;
   ++state_.cursor.global_step;
   state_.epoch_sums.add(result.sums);
   state_.window_sums.add(result.sums);
-  const bool record = state_.cursor.global_step % config_.train.log_every_steps == 0;
+  const bool is_recorded = state_.cursor.global_step % config_.train.log_every_steps == 0;
   if (records_ != nullptr) {
     records_->step_done(state_.cursor.step_in_epoch, result.sums, seconds_);
   }
-  if (record) {
-    together(world_, [&] {  // a full disk
-      if (records_ != nullptr) records_->write_step(state_, rate, result.gradient_norm);
-    });
-  }
+  if (is_recorded) record([&] { records_->write_step(state_, rate, result.gradient_norm); });
   epoch_seconds_.add(seconds_);
   const PhaseSeconds seconds = std::exchange(seconds_, {});
-  if (record) state_.window_sums = {};
+  if (is_recorded) state_.window_sums = {};
   if (calls(task_.callbacks.on_step)) {
     task_.callbacks.on_step({.cursor = state_.cursor,
                              .samples = result.sums.samples,

@@ -30,6 +30,7 @@ HostBuffers host_copies(const FlatParameters& parameters, Optimizer& optimizer,
 }  // namespace
 
 void Trainer::attach(RunRecords* records, CheckpointStore* store) {
+  writer_.reset();
   records_ = records;
   store_ = store;
   // First: checkpoints that are still there need all of their records.
@@ -40,6 +41,7 @@ void Trainer::attach(RunRecords* records, CheckpointStore* store) {
   if (state_.best && store_->find(state_.best->global_step)) {
     store_->mark_best(state_.best->global_step);
   }
+  writer_ = std::make_unique<CheckpointWriter>(*store_);
 }
 
 TrainingState Trainer::check_state(const CheckpointStore::Loaded& loaded) const {
@@ -122,33 +124,73 @@ void Trainer::broadcast_flat(const at::Tensor& flat, const char* name) {
   if (collectives_->on_device()) collectives_->synchronize();
 }
 
+// The root alone takes a copy of all that the checkpoint holds: from then on training changes
+// nothing that the writer's thread reads.
 void Trainer::save_checkpoint(StopReason reason, bool best) {
+  const Stopwatch watch;
   world_.enter_phase(Phase::kCheckpoint);
-  const std::string moment = fmt::format("step {}", state_.cursor.global_step);
+  const std::int64_t step = state_.cursor.global_step;
+  const std::string moment = fmt::format("step {}", step);
   require_equal_replicas(moment);
   require_finite_weights(moment);
-  // No rank goes on, or leaves, before the checkpoint is durable or everyone knows that it is not.
+  // No rank goes on before there is a copy, or everyone knows that there is none.
   together(world_, [&] {
-    const auto reach_checkpoint = [this] {
-      reach(FaultPlace::kCheckpoint, state_.cursor.global_step);
-    };
-    if (store_ == nullptr) return reach_checkpoint();
-    if (records_ != nullptr) records_->sync();
+    if (store_ == nullptr) return reach(FaultPlace::kCheckpoint, step);
+    wait_for_writer();
+    const double waited = watch.seconds();
     state_.stop_reason = reason;
     state_.schedule = schedule_->save();
     state_.optimizer_steps = optimizer_->step_count();
-    const HostBuffers buffers = host_copies(parameters_, *optimizer_, average_);
     std::optional<std::int64_t> best_step;
     if (state_.best) best_step = state_.best->global_step;
-    LOCKSTEP_CHECK(!best || best_step == state_.cursor.global_step, "another step is the best");
-    store_->save(state_.cursor.global_step, encode_checkpoint(state_, parameters_, buffers),
-                 best_step, [&] {
-                   reach_checkpoint();
-                   world_.publish_progress();
-                 });
+    LOCKSTEP_CHECK(!best || best_step == step, "another step is the best");
+    encode_checkpoint(state_, parameters_, host_copies(parameters_, *optimizer_, average_),
+                      writer_->files());
+    writer_->start({.global_step = step,
+                    .best = best_step,
+                    .before =
+                        [records = records_] {
+                          if (records != nullptr) records->sync();
+                        },
+                    .progress =
+                        [this, step, rank = world_.rank()] {
+                          writer_faults_.reach(FaultPlace::kCheckpoint, rank, step);
+                        }});
+    log_debug(
+        "the checkpoint of step {} was handed over after {:.1f} ms, {:.1f} ms of them for "
+        "checks and the one before",
+        step, 1e3 * watch.seconds(), 1e3 * waited);
   });
   world_.enter_phase(Phase::kTraining);
   step_watch_ = {};
+}
+
+// Until what was handed over last is durable, or everyone knows why it is not.
+void Trainer::finish_checkpoint() {
+  world_.enter_phase(Phase::kCheckpoint);
+  together(world_, [this] { wait_for_writer(); });
+}
+
+// On the root alone; elsewhere there is no writer. A writer that hangs gives no sign of life, and
+// so ends the job when the phase's deadline has passed.
+void Trainer::wait_for_writer() {
+  if (writer_) writer_->wait([this] { world_.publish_progress(); });
+}
+
+// When the run fails: the checkpoint that was handed over before is what it can go on from.
+void Trainer::settle_checkpoint() {
+  if (!writer_) return;
+  try {
+    writer_->wait([this] {
+      try {
+        world_.publish_progress();
+      } catch (const Error&) {
+        // What the network does is no reason to lose a checkpoint.
+      }
+    });
+  } catch (...) {
+    log_warning("{}", caught_error().what());
+  }
 }
 
 }  // namespace lockstep

@@ -189,8 +189,7 @@ void Trainer::skip_or_stop(std::int64_t step) {
   }
   ++state_.skipped_steps;
   if (world_.is_root()) log_warning("{}; its update is left out", what);
-  together(world_, [&] {
-    if (records_ == nullptr) return;
+  record([&] {
     const auto& views = parameters_.views();
     records_->write_skip(state_.cursor.epoch + 1, step + 1,
                          found.view < 0 ? "" : views[checked_cast<std::size_t>(found.view)].name,

@@ -101,8 +101,7 @@ void Trainer::end_epoch() {
   apply(decision, state_.cursor, state_, *schedule_);
   stop_early_ = decision.stop != 0;
   const std::vector<PhaseSeconds> seconds = gather_seconds();
-  together(world_, [&] {
-    if (records_ == nullptr) return;
+  record([&] {
     const std::int64_t epoch = state_.cursor.epoch + 1;
     records_->write_train(state_, rate, seconds);
     if (has_validation) {

@@ -16,6 +16,7 @@ class Case:
                         # "": no alarm
     launched: int = 69  # code of launch/train
     saved: int = 6      # the newest checkpoint that is left; 0: none; None: the job reaches its end
+    cut: bool = False   # the root's end may come while it is written: then the one before
     settings: tuple = ()
     special: str = ""   # what is done to one rank without --inject-fault; see special.py
     shown: str = ""     # the README's command; empty: --inject-fault
@@ -35,13 +36,14 @@ DIFFERENT = {"faults": "", "within": 30}
 
 CASES = [
     Case("SIGKILL in forward", "kill@forward:rank={last},step=7", 137,
-         r"rank {last} \(host\) died .* in phase training of step 7, after .*; ranks? 0.* waited for it in .* step 7"),
+         r"rank {last} \(host\) died .* in phase training of step 7, after .*; ranks? 0.* waited for it in .* step 7",
+         cut=True),
     Case("SIGKILL in all-reduce", "kill@all-reduce:rank={last},step=7", 137,
-         r"rank {last} \(host\) died .* in all_reduce .* of step 7; ranks? 0.* waited for it.*"),
+         r"rank {last} \(host\) died .* in all_reduce .* of step 7; ranks? 0.* waited for it.*", cut=True),
     Case("SIGKILL in validation", "kill@validation:rank={last}", 137,
-         r"rank {last} \(host\) died .* in phase validation.* step 12; .*", saved=11, quick=False),
+         r"rank {last} \(host\) died .* in phase validation.* step 12; .*", saved=11, cut=True, quick=False),
     Case("SIGKILL of the root while it writes a checkpoint", "kill@checkpoint:rank=0,step=7,pass=9", 137,
-         r"rank 0 \(host\) died .* in phase checkpoint.* step 7; ranks? 1.* waited for it.*"),
+         r"(rank 0 \(host\) died without a word \(SIGKILL or want of memory\)) in phase (?:training|checkpoint).* step [78].*"),
     Case("SIGSTOP", "stop@forward:rank={last},step=7", 69,
          r"rank {last} \(host\) is stopped \(SIGSTOP\) and is behind: in phase training.* step 7,.*? step 6",
          **DEADLINE),
@@ -56,7 +58,7 @@ CASES = [
     Case("root slow alone, with progress: checkpoint", "slow@checkpoint:rank=0,step=5,seconds=0.5", 0, "", 0,
          saved=None, timeout=4, quick=False),
     Case("exception on one rank", "throw@forward:rank={last},step=7", 70,
-         r"error: rank {last} \(host\).*: injected fault: throw@forward, step 7", 70),
+         r"error: rank {last} \(host\).*: injected fault: throw@forward, step 7", 70, cut=True),
     Case("exception on the root", "throw@forward:rank=0,step=7", 70,
          r"error: rank 0 \(host\).*: injected fault: throw@forward, step 7", 70, quick=False),
     Case("exception at the start", "throw@start:rank={last}", 70,
@@ -69,7 +71,8 @@ CASES = [
     Case("exception while loading data", "throw@load:rank={last}", 70,
          r"error: rank {last} \(host\).*: injected fault: throw@load", 70, saved=0),
     Case("exception while a checkpoint is written", "throw@checkpoint:rank=0,step=7,pass=9", 70,
-         r"error: rank 0 \(host\), in phase checkpoint of step 7, .*: injected fault: throw@checkpoint, step 7", 70, quick=False),
+         r"(error: rank 0 \(host\), in phase checkpoint) of step [78], .*(: injected fault: throw@checkpoint, step 7)", 70,
+         quick=False),
     Case("one rank with other settings", code=64, message=r"rank {last} \(host\) had other settings than rank 0.*",
          launched=64, special="settings", shown="`--seed 2` on rank 1 only", saved=0, **DIFFERENT),
     Case("one rank with other data", code=65, message=r"rank {last} \(host\) had other training data than rank 0.*",
@@ -84,7 +87,7 @@ CASES = [
     Case("Inf, with --on-non-finite skip, then SIGKILL",
          "inf@gradient:rank={last},step=7; kill@forward:rank=0,step=9", 137,
          r"step 7: the reduced gradient is not finite: .* from rank {last} \(host\); its update is left out",
-         settings=(("on-non-finite", "skip"),), saved=8, lasting="inf@gradient:rank={last},step=7"),
+         settings=(("on-non-finite", "skip"),), saved=8, cut=True, lasting="inf@gradient:rank={last},step=7"),
     Case("bit flipped in one replica's weights", "flip@weights:rank={last},step=7,tensor=dense2.weight,element=5",
          76, r"step 7: the weights of rank {last} \(host\) differ .* on rank {last} and .*", 76),
     Case("bit flipped in one replica's optimizer state",

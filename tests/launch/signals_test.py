@@ -145,7 +145,7 @@ class SignalsTest(launched.LaunchTest):
         self.stop_in("validation", "slow@validation:rank=all,seconds=3", "--evaluation-batch", 50)
 
     def test_through_launch_train_in_checkpoints(self):
-        self.stop_in("checkpoint", "slow@checkpoint:rank=0,seconds=0.5", "--checkpoint-every-steps", 1)
+        self.stop_in("checkpoint", "slow@checkpoint:rank=0,seconds=0.2", "--checkpoint-every-steps", 1)
 
     def stop_bare(self, phase, *settings):
         """Stops mpirun itself, each time twice in a row, at moments spread over a second."""

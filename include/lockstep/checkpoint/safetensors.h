@@ -29,6 +29,9 @@ struct TensorToWrite {
 /// unknown dtype or a wrong size is the caller's error: Error{kInternal}.
 std::vector<std::byte> encode_safetensors(std::span<const TensorToWrite> tensors,
                                           const TensorMetadata& metadata = {{"format", "pt"}});
+/// Likewise, in the place of what `file` held: its memory is used again. No tensor may lie in it.
+void encode_safetensors(std::span<const TensorToWrite> tensors, std::vector<std::byte>& file,
+                        const TensorMetadata& metadata = {{"format", "pt"}});
 
 /// One tensor of a parsed file; `bytes` lies in the file's memory and need not be aligned.
 struct StoredTensor {

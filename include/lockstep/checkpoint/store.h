@@ -1,8 +1,8 @@
 // The checkpoints of one run: <run>/checkpoints/step-00000628/, LATEST and BEST. A checkpoint is
 // complete or absent: it is filled as .tmp-step-00000628-<pid>, made durable file by file with
 // MANIFEST.json last, and renamed. What a crash leaves behind is a temporary directory that nothing
-// reads and the next save removes. Not thread-safe. One writer at a time: the caller holds the run
-// directory's lock. Readers need none.
+// reads and the next save removes. Not thread-safe (CheckpointWriter saves in a thread of its own).
+// One writer at a time: the caller holds the run directory's lock. Readers need none.
 #pragma once
 
 #include <cstddef>
@@ -60,7 +60,7 @@ class CheckpointStore {
   /// the path; the older checkpoints stay as they were then, and an unfinished one is removed: only
   /// when its name could not be made durable may it stay, whole, under its final name. What cannot
   /// be removed of old ones is a warning.
-  std::filesystem::path save(std::int64_t global_step, std::vector<CheckpointFile> files,
+  std::filesystem::path save(std::int64_t global_step, const std::vector<CheckpointFile>& files,
                              std::optional<std::int64_t> best,
                              const std::function<void()>& progress = {});
 
@@ -93,7 +93,7 @@ class CheckpointStore {
   std::vector<std::pair<std::int64_t, std::filesystem::path>> list() const;
 
  private:
-  std::filesystem::path write(std::int64_t global_step, std::vector<CheckpointFile>& files,
+  std::filesystem::path write(std::int64_t global_step, const std::vector<CheckpointFile>& files,
                               std::optional<std::int64_t> best,
                               const std::function<void()>& report);
   std::optional<std::int64_t> hinted_step(std::string_view name) const;

@@ -29,7 +29,7 @@ enum class FaultPlace {
   kGradient,    ///< the own gradient, before it is reduced (nan, inf)
   kWeights,     ///< the own weights, after the update (flip)
   kValidation,  ///< before each chunk of the validation split
-  kCheckpoint,  ///< root: whenever the writing reports progress; others: before they wait for it
+  kCheckpoint,  ///< root: whenever the writing reports progress; others: when it is handed over
   kShutdown,    ///< when all work is done
 };
 

@@ -32,7 +32,7 @@ class MetricsFile {
   void cut_back(std::int64_t global_step, std::string_view dropped_kind = {});
 
   /// Makes what was appended durable, and the file's name: to be called before the checkpoint that
-  /// lies behind it is written.
+  /// lies behind it is written. May run in one other thread beside append().
   void sync();
 
   const std::filesystem::path& path() const { return path_; }

@@ -31,7 +31,8 @@ class RunRecords {
 
   /// Forgets what was recorded after the cursor, and any test record: for a resume, or a new begin.
   void cut_back(const Cursor& cursor);
-  /// Makes all records durable: before the checkpoint that follows them.
+  /// Makes all records durable: before the checkpoint that follows them. May run in one other
+  /// thread, as the writer's, beside all but cut_back().
   void sync();
 
   void begin_epoch(std::int64_t epoch, std::int64_t epochs, std::int64_t steps, std::int64_t done);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 
 #include "lockstep/base/clock.h"
 #include "lockstep/checkpoint/store.h"
+#include "lockstep/checkpoint/writer.h"
 #include "lockstep/comm/collectives.h"
 #include "lockstep/comm/fault_plan.h"
 #include "lockstep/comm/world.h"
@@ -76,9 +78,12 @@ class Trainer {
   /// AgreedError{kBadData | kSettings} on all ranks when it does not fit.
   void restore(const CheckpointStore::Loaded* loaded);
 
-  /// Trains until all epochs are done, early stopping, a limit, or a request to stop; the last
-  /// checkpoint is durable when it returns. Throws AgreedError{kDiverged} on all ranks when a
-  /// reduced gradient is not finite (unless such steps are skipped) or replicas differ.
+  /// Trains until all epochs are done, early stopping, a limit, or a request to stop. Checkpoints
+  /// are written in the background, one at a time; the last one is durable when it returns, and
+  /// that of an earlier step, or the reason why there is none is known, when it throws. Throws
+  /// AgreedError{kDiverged} on all ranks when a reduced gradient is not finite (unless such steps
+  /// are skipped) or replicas differ; what a checkpoint's writing has thrown after the next step,
+  /// or at the end.
   Outcome run();
 
   /// The evaluation of a test set, and with which weights it was made.
@@ -105,7 +110,9 @@ class Trainer {
     bool preempted = false;
     bool interrupted = false;
     bool time_is_up = false;
+    bool save_failed = false;
   };
+  Outcome train();
   Range next_batch() const;
   StepResult train_step();
   std::vector<Replica> replicas();
@@ -131,7 +138,11 @@ class Trainer {
     return callback && (world_.is_root() || !task_.callbacks.root_only);
   }
   std::vector<PhaseSeconds> gather_seconds();
+  void record(const std::function<void()>& work);
   void save_checkpoint(StopReason reason, bool best);
+  void finish_checkpoint();
+  void wait_for_writer();
+  void settle_checkpoint();
   void swap_in_average();
   void broadcast_flat(const at::Tensor& flat, const char* name);
   StopReason reason_to_stop(const StepResult& result) const;
@@ -153,6 +164,8 @@ class Trainer {
   TrainerConfig config_;
   RunRecords* records_ = nullptr;
   CheckpointStore* store_ = nullptr;
+  FaultPlan writer_faults_;  // those of the writer's thread, which has passages of its own
+  std::unique_ptr<CheckpointWriter> writer_;  // where there is a store
 
   std::int64_t global_batch_;
   Sampler sampler_;

@@ -1,0 +1,110 @@
+#include "lockstep/checkpoint/writer.h"
+
+#include <signal.h>
+
+#include <chrono>
+#include <utility>
+
+#include "lockstep/base/clock.h"
+#include "lockstep/base/log.h"
+
+namespace lockstep {
+
+namespace {
+
+// How often whoever waits looks for progress: a small part of any sensible deadline.
+constexpr std::chrono::milliseconds kTick{20};
+
+// Signals are for the threads that know what to do with them, but for those that this thread itself
+// would cause.
+void leave_signals_to_others() {
+  sigset_t others;
+  sigfillset(&others);
+  for (const int own : {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP}) {
+    sigdelset(&others, own);
+  }
+  ::pthread_sigmask(SIG_BLOCK, &others, nullptr);
+}
+
+}  // namespace
+
+CheckpointWriter::CheckpointWriter(CheckpointStore& store)
+    : store_(store), thread_([this] { run(); }) {}
+
+CheckpointWriter::~CheckpointWriter() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+  if (error_) log_warning("{}", error_->what());
+}
+
+std::vector<CheckpointFile>& CheckpointWriter::files() {
+  const std::lock_guard lock(mutex_);
+  LOCKSTEP_CHECK(!busy_, "the files of a checkpoint that is being written");
+  return files_;
+}
+
+void CheckpointWriter::start(Save save) {
+  {
+    const std::lock_guard lock(mutex_);
+    LOCKSTEP_CHECK(!busy_ && !error_, "a checkpoint before the last one was waited for");
+    save_ = std::move(save);
+    busy_ = true;
+  }
+  changed_.notify_all();
+}
+
+void CheckpointWriter::wait(const std::function<void()>& progress) {
+  std::unique_lock lock(mutex_);
+  std::uint64_t seen = signs_.load(std::memory_order_relaxed);
+  while (busy_) {
+    changed_.wait_for(lock, kTick, [this] { return !busy_; });
+    const std::uint64_t now = signs_.load(std::memory_order_relaxed);
+    if (!progress || now == seen) continue;
+    seen = now;
+    lock.unlock();
+    progress();
+    lock.lock();
+  }
+  if (!error_) return;
+  const Error error = *std::exchange(error_, std::nullopt);
+  failed_.store(false, std::memory_order_release);
+  throw error;
+}
+
+void CheckpointWriter::run() {
+  leave_signals_to_others();
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return busy_ || stop_; });
+    if (!busy_) return;
+    lock.unlock();
+    std::optional<Error> error = carry_out();
+    lock.lock();
+    error_ = std::move(error);
+    failed_.store(error_.has_value(), std::memory_order_release);
+    busy_ = false;
+    changed_.notify_all();
+  }
+}
+
+std::optional<Error> CheckpointWriter::carry_out() {
+  const Stopwatch watch;
+  try {
+    if (save_.before) save_.before();
+    store_.save(save_.global_step, files_, save_.best, [this] {
+      signs_.fetch_add(1, std::memory_order_relaxed);
+      if (save_.progress) save_.progress();
+    });
+  } catch (...) {
+    return caught_error();
+  }
+  log_debug("the checkpoint of step {} was written in {:.1f} ms", save_.global_step,
+            1e3 * watch.seconds());
+  return std::nullopt;
+}
+
+}  // namespace lockstep
