@@ -95,15 +95,21 @@ Session::Session(const Command& command, std::span<const std::string> arguments)
 }
 
 void Session::require_equal(const std::string& text, const std::string& what, ExitCode code) {
-  const auto digests = world_.all_gather_value(sha256(std::as_bytes(std::span(text))));
-  std::vector<int> others;
-  for (int rank = 1; rank < world_.size(); ++rank) {
-    if (digests[static_cast<std::size_t>(rank)] != digests[0]) others.push_back(rank);
+  const Sha256Digest own = sha256(std::as_bytes(std::span(text)));
+  const auto digests = world_.gather_values(std::span(&own, 1));
+  std::string message;
+  if (world_.is_root()) {
+    std::vector<int> others;
+    for (int rank = 1; rank < world_.size(); ++rank) {
+      if (digests[static_cast<std::size_t>(rank)] != own) others.push_back(rank);
+    }
+    if (!others.empty()) {
+      message = fmt::format("{} had other {} than rank 0 ({}): nothing was started",
+                            world_.name_ranks(others), what, world_.host());
+    }
   }
-  if (others.empty()) return;
-  const std::string message = fmt::format("{} had other {} than rank 0 ({}): nothing was started",
-                                          world_.name_ranks(others), what, world_.host());
-  agree_or_throw(world_, World::Failure{code, message});
+  message = world_.broadcast_text(message);
+  if (!message.empty()) agree_or_throw(world_, World::Failure{code, message});
 }
 
 void throw_with_position(const World& world) {

@@ -1,7 +1,12 @@
 #include "lockstep/comm/launcher.h"
 
+#include <time.h>
+#include <unistd.h>
+
 #include <cstdlib>
 #include <initializer_list>
+
+#include "comm/process_state.h"
 
 namespace lockstep {
 
@@ -21,6 +26,15 @@ int mpi_job_rank() { return first_number({"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "
 int launched_rank() {
   const int rank = mpi_job_rank();
   return rank >= 0 ? rank : first_number({"SLURM_PROCID"});
+}
+
+std::optional<double> seconds_since_start() {
+  const std::uint64_t start = look_at_process(::getpid()).start_ticks;
+  const long ticks = ::sysconf(_SC_CLK_TCK);
+  timespec now{};
+  if (start == 0 || ticks <= 0 || ::clock_gettime(CLOCK_BOOTTIME, &now) != 0) return std::nullopt;
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec) -
+         static_cast<double>(start) / static_cast<double>(ticks);
 }
 
 }  // namespace lockstep

@@ -28,11 +28,12 @@ class Pulse {
   void set_seconds(double seconds) { seconds_ = seconds; }
   double seconds() const { return seconds_; }
 
-  /// Tells every other rank, but at most a few times within the deadline.
+  /// Tells every other rank, but at most a few times within the deadline: by way of rank 0, which
+  /// passes it on while it waits itself. While rank 0 works, the others hear of that.
   void publish();
   /// Tells every other rank now.
   void announce();
-  /// Takes in what has arrived; true if a sign of life has.
+  /// Takes in what has arrived, and on rank 0 passes it on; true if a sign of life has.
   bool listen();
   /// Asks one rank. The answer is up to whoever has set that rank's on_question().
   void ask(int peer);
@@ -40,6 +41,9 @@ class Pulse {
   void feed_watchdog() noexcept { watchdog_.feed(); }
 
  private:
+  void tell(int peer);
+  bool take();
+
   MPI_Comm comm_;
   Watchdog& watchdog_;
   double seconds_;

@@ -158,9 +158,11 @@ void check_replicas(World& world, const std::vector<FlatParameters::View>& views
                        .views = replica.views == nullptr ? &views : replica.views});
     own.update(bytes_of(on_host.back().values, 0, on_host.back().values.numel()));
   }
-  const std::vector<Sha256Digest> digests = world.all_gather_value(own.finish());
-  if (std::ranges::all_of(digests, [&](const auto& digest) { return digest == digests[0]; }))
-    return;
+  // Only where they differ does every rank need all of them.
+  const Sha256Digest digest = own.finish();
+  const auto at_root = world.gather_values(std::span(&digest, 1));
+  if (world.broadcast_value(std::ranges::count(at_root, digest) == world.size())) return;
+  const std::vector<Sha256Digest> digests = world.all_gather_value(digest);
 
   const Sha256Digest reference = majority(digests);
   const auto reference_rank =

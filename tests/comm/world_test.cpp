@@ -273,6 +273,22 @@ TEST(World, WaitsForALateRankThatPublishesProgress) {
   world.barrier();
 }
 
+// It reaches those who wait for the root by way of the root, which waits itself.
+TEST(World, WaitsForAnyLateRankThatPublishesProgress) {
+  World world = start_world();
+  world.enter_phase(Phase::kTraining, 0.25);
+  if (world.rank() == world.size() - 1) {
+    const Stopwatch stopwatch;
+    while (stopwatch.seconds() < 1.0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      world.publish_progress();
+    }
+  }
+  world.barrier();
+  world.enter_phase(Phase::kTraining);
+  world.barrier();
+}
+
 // A part of the ranks works on, without a word to those who wait for it.
 TEST(World, WaitsForAPartThatWorks) {
   World world = start_world();

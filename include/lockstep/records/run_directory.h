@@ -47,6 +47,8 @@ class RunDirectory {
   /// Writes launch.json, as one step. That of an earlier start is kept: launch.json is the newest,
   /// launch-1.json the oldest, launch-2.json the next, and so on.
   void write_launch(std::string_view json) const;
+  /// The same for what is known of this start later: replaces what write_launch has written.
+  void rewrite_launch(std::string_view json) const;
 
  private:
   RunDirectory(std::filesystem::path path, FileDescriptor lock, bool existed);
