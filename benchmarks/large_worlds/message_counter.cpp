@@ -1,6 +1,6 @@
-// Preloaded into a rank, counts what the program hands to MPI, by kind, and writes it down with what
-// the process holds at its end: <LOCKSTEP_COUNTS>/<rank>.json. What MPI's own collectives consist of
-// is not seen here: Open MPI's pml_monitoring counts that.
+// Preloaded into a rank, counts what the program hands to MPI, by kind, and writes it down with
+// what the process holds at its end: <LOCKSTEP_COUNTS>/<rank>.json. What MPI's own collectives
+// consist of is not seen here: Open MPI's pml_monitoring counts that.
 #include <dirent.h>
 #include <mpi.h>
 #include <time.h>
@@ -14,8 +14,8 @@
 
 namespace {
 
-// As in src/comm: control_plane.cpp, pulse.h and inquiry.cpp. Only what trainers send to one another
-// has another type than MPI_BYTE.
+// As in src/comm: control_plane.cpp, pulse.h and inquiry.cpp. Only what trainers send to one
+// another has another type than MPI_BYTE.
 enum Kind { kCollect, kDeliver, kPulse, kAnswer, kExchange, kAllReduce, kBroadcast, kKinds };
 constexpr std::array<const char*, kKinds> kNames = {"collect",  "deliver",    "pulse",    "answer",
                                                     "exchange", "all_reduce", "broadcast"};

@@ -328,7 +328,7 @@ TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDe
     store.create();  // from now on a run without it has lost its checkpoints
     files_->run.write_config(settings_to_ini(settings));
     Json launch = launch_record(world, numerics, task, collectives_->backend(), hosts,
-                                      trainer_->parameters().parameter_count());
+                                trainer_->parameters().parameter_count());
     files_->run.write_launch(launch.dump(2) + "\n");
     const bool quiet = settings.train.log_level != "info" && settings.train.log_level != "debug";
     files_->records.emplace(files_->run, quiet, task.objective->metric_name());

@@ -28,7 +28,8 @@ class RunDirectory {
   static RunDirectory open(const std::filesystem::path& path, Mode mode);
 
   /// The process that has the run in `path` open, "process 7 on node1", as far as can be told from
-  /// here: a shared file system without locks across hosts hides those of other hosts. Changes nothing.
+  /// here: a shared file system without locks across hosts hides those of other hosts. Changes
+  /// nothing.
   static std::optional<std::string> user(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }
