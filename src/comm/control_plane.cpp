@@ -94,13 +94,13 @@ void ControlPlane::give_up(const std::string& message) {
 void ControlPlane::send_verdict(const std::string& message, const char* name) {
   Traffic& traffic = open();
   traffic.messages.resize(static_cast<std::size_t>(size_));
+  const auto text = std::as_bytes(std::span(message));
+  traffic.payload.assign(text.begin(), text.end());
   for (int peer = 0; peer < size_; ++peer) {
     if (peer == rank_) continue;
     Traffic::Message& verdict = traffic.messages[static_cast<std::size_t>(peer)];
     verdict.peer = peer;
-    const auto text = std::as_bytes(std::span(message));
-    verdict.payload.assign(text.begin(), text.end());
-    verdict.header = make_header(sequence_, name, verdict.payload.size());
+    verdict.header = make_header(sequence_, name, traffic.payload.size());
     verdict.header.is_verdict = 1;
     traffic.send(verdict, kDeliverTag, comm_.get());
   }
@@ -125,7 +125,7 @@ std::vector<Bytes> ControlPlane::collect(const char* name, std::span<const std::
     traffic.messages.resize(1);
     Traffic::Message& message = traffic.messages[0];
     message.peer = root;
-    message.payload.assign(own.begin(), own.end());
+    traffic.payload.assign(own.begin(), own.end());
     message.header = make_header(sequence_, name, own.size());
     traffic.send(message, kCollectTag, comm_.get());
     Patience patience(pulse_, margin_of(pulse_.seconds()));
@@ -200,6 +200,7 @@ Bytes ControlPlane::deliver(const char* name, std::span<const std::byte> bytes, 
            name, bytes.size(), INT_MAX);
     }
     traffic.messages.resize(static_cast<std::size_t>(size_));
+    traffic.payload.assign(bytes.begin(), bytes.end());
     std::size_t missing = traffic.messages.size();
     for (int peer = 0; peer < size_; ++peer) {
       Traffic::Message& message = traffic.messages[static_cast<std::size_t>(peer)];
@@ -209,7 +210,6 @@ Bytes ControlPlane::deliver(const char* name, std::span<const std::byte> bytes, 
         --missing;
         continue;
       }
-      message.payload.assign(bytes.begin(), bytes.end());
       message.header = make_header(sequence_, name, bytes.size());
       traffic.send(message, kDeliverTag, comm_.get());
     }
