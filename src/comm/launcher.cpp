@@ -28,6 +28,17 @@ int launched_rank() {
   return rank >= 0 ? rank : first_number({"SLURM_PROCID"});
 }
 
+void leave_out_networks() {
+  const int size = first_number({"OMPI_COMM_WORLD_SIZE"});
+  if (size < 1 || first_number({"OMPI_COMM_WORLD_LOCAL_SIZE"}) != size) return;
+  for (const char* chosen : {"OMPI_MCA_pml", "OMPI_MCA_btl"}) {
+    if (std::getenv(chosen) != nullptr) return;
+  }
+  // By what is left out: what is there has other names in other versions.
+  ::setenv("OMPI_MCA_pml", "^cm", 0);
+  ::setenv("OMPI_MCA_btl", "^openib,ofi", 0);
+}
+
 std::optional<double> seconds_since_start() {
   const std::uint64_t start = look_at_process(::getpid()).start_ticks;
   const long ticks = ::sysconf(_SC_CLK_TCK);

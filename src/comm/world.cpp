@@ -18,6 +18,7 @@
 #include "comm/job_directory.h"
 #include "comm/world_impl.h"
 #include "lockstep/base/log.h"
+#include "lockstep/comm/launcher.h"
 #include "lockstep/comm/together.h"
 
 namespace lockstep {
@@ -124,6 +125,7 @@ void start_mpi(int& argc, char**& argv, Process& process) {
   if (initialized != 0) {
     check_mpi(MPI_Query_thread(&provided), "MPI_Query_thread");
   } else {
+    leave_out_networks();
     process.watchdog.starts_mpi();
     check_mpi(MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
     process.owns_mpi = true;
