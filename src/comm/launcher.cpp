@@ -31,7 +31,7 @@ int launched_rank() {
 void leave_out_networks() {
   const int size = first_number({"OMPI_COMM_WORLD_SIZE"});
   if (size < 1 || first_number({"OMPI_COMM_WORLD_LOCAL_SIZE"}) != size) return;
-  for (const char* chosen : {"OMPI_MCA_pml", "OMPI_MCA_btl"}) {
+  for (const char* chosen : {"OMPI_MCA_pml", "OMPI_MCA_btl", "OMPI_MCA_mtl"}) {
     if (std::getenv(chosen) != nullptr) return;
   }
   // By what is left out: what is there has other names in other versions.
