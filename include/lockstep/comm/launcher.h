@@ -12,8 +12,8 @@ int mpi_job_rank();
 int launched_rank();
 
 /// Leaves out, before MPI starts, what Open MPI would only need between hosts, where all ranks of
-/// the job are on this one and nothing was chosen (OMPI_MCA_pml, OMPI_MCA_btl, OMPI_MCA_mtl): looking
-/// for a network adapter that is not there takes a fifth of a second.
+/// the job are on this one and nothing was chosen (OMPI_MCA_pml, OMPI_MCA_btl, OMPI_MCA_mtl):
+/// looking for a network adapter that is not there takes a fifth of a second.
 void leave_out_networks();
 
 /// Seconds since this process was started, before its libraries were loaded: to a hundredth, which
