@@ -7,6 +7,7 @@
 
 #include "lockstep/base/hash.h"
 #include "lockstep/base/log.h"
+#include "lockstep/comm/compare.h"
 #include "lockstep/comm/device.h"
 #include "lockstep/comm/launcher.h"
 #include "lockstep/comm/together.h"
@@ -95,21 +96,11 @@ Session::Session(const Command& command, std::span<const std::string> arguments)
 }
 
 void Session::require_equal(const std::string& text, const std::string& what, ExitCode code) {
-  const Sha256Digest own = sha256(std::as_bytes(std::span(text)));
-  const auto digests = world_.gather_values(std::span(&own, 1));
-  std::string message;
-  if (world_.is_root()) {
-    std::vector<int> others;
-    for (int rank = 1; rank < world_.size(); ++rank) {
-      if (digests[static_cast<std::size_t>(rank)] != own) others.push_back(rank);
-    }
-    if (!others.empty()) {
-      message = fmt::format("{} had other {} than rank 0 ({}): nothing was started",
-                            world_.name_ranks(others), what, world_.host());
-    }
-  }
-  message = world_.broadcast_text(message);
-  if (!message.empty()) agree_or_throw(world_, World::Failure{code, message});
+  const auto others = ranks_that_differ(world_, sha256(std::as_bytes(std::span(text))));
+  if (others.empty()) return;
+  const std::string message = fmt::format("{} had other {} than rank 0 ({}): nothing was started",
+                                          world_.name_ranks(others), what, world_.host_of(0));
+  agree_or_throw(world_, World::Failure{code, message});
 }
 
 void throw_with_position(const World& world) {

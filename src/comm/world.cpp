@@ -18,6 +18,7 @@
 #include "comm/job_directory.h"
 #include "comm/world_impl.h"
 #include "lockstep/base/log.h"
+#include "lockstep/comm/compare.h"
 #include "lockstep/comm/launcher.h"
 #include "lockstep/comm/together.h"
 
@@ -333,6 +334,23 @@ std::int64_t World::all_reduce_max(std::int64_t value) {
 
 std::int64_t World::all_reduce_sum(std::int64_t value) {
   return reduce(*impl_, "all_reduce_sum", value, std::plus<>());
+}
+
+std::vector<int> ranks_that_differ(World& world, std::span<const std::byte> own) {
+  const auto compare = [](const std::vector<Bytes>& all) {
+    std::vector<int> others;
+    for (std::size_t rank = 1; rank < all.size(); ++rank) {
+      if (all[rank] != all[0]) others.push_back(static_cast<int>(rank));
+    }
+    const auto bytes = std::as_bytes(std::span(others));
+    return Bytes(bytes.begin(), bytes.end());
+  };
+  World::Impl& impl = world.impl();
+  const Bytes bytes =
+      recorded(impl, "compare", [&] { return impl.control->combine("compare", own, compare); });
+  std::vector<int> others(bytes.size() / sizeof(int));
+  if (!others.empty()) std::memcpy(others.data(), bytes.data(), bytes.size());
+  return others;
 }
 
 std::optional<World::Failure> World::agree(const std::optional<Failure>& own) {

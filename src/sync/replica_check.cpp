@@ -16,6 +16,7 @@
 #include "lockstep/base/error.h"
 #include "lockstep/base/hash.h"
 #include "lockstep/base/text.h"
+#include "lockstep/comm/compare.h"
 #include "lockstep/comm/together.h"
 
 namespace lockstep {
@@ -158,10 +159,8 @@ void check_replicas(World& world, const std::vector<FlatParameters::View>& views
                        .views = replica.views == nullptr ? &views : replica.views});
     own.update(bytes_of(on_host.back().values, 0, on_host.back().values.numel()));
   }
-  // Only where they differ does every rank need all of them.
   const Sha256Digest digest = own.finish();
-  const auto at_root = world.gather_values(std::span(&digest, 1));
-  if (world.broadcast_value(std::ranges::count(at_root, digest) == world.size())) return;
+  if (ranks_that_differ(world, digest).empty()) return;
   const std::vector<Sha256Digest> digests = world.all_gather_value(digest);
 
   const Sha256Digest reference = majority(digests);

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
 #include "lockstep/comm/collectives.h"
+#include "lockstep/comm/compare.h"
 #include "lockstep/comm/decorators.h"
 
 namespace lockstep {
@@ -102,6 +104,20 @@ TEST(World, ReducesIntegers) {
   EXPECT_EQ(world.all_reduce_max(world.rank() == world.size() - 1 ? big : 0), big);
   EXPECT_EQ(world.all_reduce_sum(world.rank() - big / 8),
             world.size() * (world.size() - 1) / 2 - world.size() * (big / 8));
+}
+
+TEST(World, FindsTheRanksThatDiffer) {
+  World world = start_world();
+  const auto compare = [&](const std::string& text) {
+    return ranks_that_differ(world, std::as_bytes(std::span(text)));
+  };
+  EXPECT_THAT(compare("equal"), IsEmpty());
+  EXPECT_THAT(compare(""), IsEmpty());
+  const int last = world.size() - 1;
+  EXPECT_EQ(compare(world.rank() == last ? "other" : "equal"),
+            last > 0 ? std::vector<int>{last} : std::vector<int>{});
+  EXPECT_EQ(compare(world.is_root() ? "equal" : "equal, and more").size(),
+            static_cast<std::size_t>(last));
 }
 
 TEST(World, AgreesOnTheFailureOfTheLowestRank) {
