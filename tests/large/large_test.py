@@ -66,6 +66,7 @@ class Exactness(Large):
         options = ["--epochs", 1, "--optimizer", "sgd", "--learning-rate", "0.01"]
         found = {}
         many_ranks, batch = (RANKS, 12) if LONG else (8, 5)
+        harness.write_small_mnist(self.data, training=300, test=50)
         for ranks in (1, many_ranks):
             self.train(ranks, f"of-{ranks}", *options, batch=batch)
             found[ranks] = [record for record in records(self.directory / f"of-{ranks}" / "metrics.jsonl")
