@@ -87,8 +87,10 @@ void Pulse::ask(int peer) {
 
 bool Pulse::listen() {
   const bool heard = take();
-  if (heard && rank_ == kRelay) publish();
-  return heard;
+  if (!heard) return false;
+  if (rank_ == kRelay) publish();
+  if (heard_) heard_();
+  return true;
 }
 
 bool Pulse::take() {

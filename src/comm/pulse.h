@@ -33,11 +33,13 @@ class Pulse {
   void publish();
   /// Tells every other rank now.
   void announce();
-  /// Takes in what has arrived, and on rank 0 passes it on; true if a sign of life has.
+  /// Takes in what has arrived, and passes it on, on rank 0 to the others and everywhere to whoever
+  /// has set on_sign(); true if a sign of life has.
   bool listen();
   /// Asks one rank. The answer is up to whoever has set that rank's on_question().
   void ask(int peer);
   void on_question(std::function<void(int asker)> answer) { answer_ = std::move(answer); }
+  void on_sign(std::function<void()> heard) { heard_ = std::move(heard); }
   void feed_watchdog() noexcept { watchdog_.feed(); }
 
  private:
@@ -50,6 +52,7 @@ class Pulse {
   int rank_ = 0;
   std::vector<MPI_Request> sends_;  // one a rank; null where nothing is under way
   std::function<void(int asker)> answer_;
+  std::function<void()> heard_;
   Stopwatch since_publication_;
   bool published_ = false;
 };

@@ -166,7 +166,10 @@ Communicator duplicate_communicator(MPI_Comm comm, Pulse& pulse) {
 Communicator World::Impl::duplicate() { return duplicate_communicator(control->comm(), pulse()); }
 
 void World::Impl::work_goes_on() {
-  if (control->rank() != 0) return;
+  if (control->rank() == 0) tell_outer_worlds();
+}
+
+void World::Impl::tell_outer_worlds() {
   for (Impl* outer = parent; outer != nullptr; outer = outer->parent) outer->pulse().publish();
 }
 
@@ -265,6 +268,8 @@ World World::split(int color, int key) {
   exchange_members(*impl, job_rank, number);
   find_local_ranks(*impl);
   allow_questions(*impl);
+  // Who passes signs of life on in the outer world may be waiting in this one.
+  impl->pulse().on_sign([state = impl.get()] { state->tell_outer_worlds(); });
   process.ledger->join(impl->operations);
   return World(std::move(impl));
 }

@@ -325,6 +325,27 @@ TEST(World, WaitsForAPartThatWorks) {
   world.barrier();
 }
 
+// The root of all waits in a part of them for one that works on; a third waits for both in the
+// whole.
+TEST(World, WaitsForARankOfAPartThatPublishesProgress) {
+  World world = start_world();
+  if (world.size() < 3) GTEST_SKIP() << "needs two ranks in a part and one outside";
+  World part = world.split(world.rank() < 2 ? 0 : 1, 0);
+  world.enter_phase(Phase::kTraining, 0.25);
+  part.enter_phase(Phase::kTraining, 0.25);
+  if (world.rank() == 1) {
+    const Stopwatch stopwatch;
+    while (stopwatch.seconds() < 1.0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      part.publish_progress();
+    }
+  }
+  part.barrier();
+  world.barrier();
+  world.enter_phase(Phase::kTraining);
+  world.barrier();
+}
+
 // Callbacks of any loop may call it: it neither costs much nor pushes operations out of the ledger.
 TEST(World, PublishesProgressCheaply) {
   World world = start_world();
