@@ -39,9 +39,11 @@ Json epoch_json(const History& history, const TrainingRecord& epoch) {
 }
 
 Json launch_json(const report::Launch& launch) {
-  return {{"started", launch.started},   {"world_size", launch.world_size},
-          {"hosts", launch.hosts},       {"backend", launch.backend},
-          {"numerics", launch.numerics}, {"versions", launch.versions}};
+  Json json{{"started", launch.started},   {"world_size", launch.world_size},
+            {"hosts", launch.hosts},       {"backend", launch.backend},
+            {"numerics", launch.numerics}, {"versions", launch.versions}};
+  if (launch.first_step_seconds) json["first_step_seconds"] = *launch.first_step_seconds;
+  return json;
 }
 
 Json checkpoint_json(const RunCheckpoint& checkpoint) {

@@ -48,9 +48,12 @@ std::string start_text(const History& history) {
   if (history.launches.size() > 1) {
     text += fmt::format(", {} starts, the last {}", history.launches.size(), launch.started);
   }
-  return text + fmt::format("; {} rank{} on {}, gradients through {}", launch.world_size,
-                            launch.world_size == 1 ? "" : "s", host_names(launch.hosts),
-                            launch.backend);
+  text += fmt::format("; {} rank{} on {}, gradients through {}", launch.world_size,
+                      launch.world_size == 1 ? "" : "s", host_names(launch.hosts), launch.backend);
+  if (launch.first_step_seconds) {
+    text += fmt::format("; first step after {:.2f} s", *launch.first_step_seconds);
+  }
+  return text;
 }
 
 std::string data_text(const report::Launch& launch) {

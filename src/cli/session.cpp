@@ -7,6 +7,7 @@
 
 #include "lockstep/base/hash.h"
 #include "lockstep/base/log.h"
+#include "lockstep/comm/compare.h"
 #include "lockstep/comm/device.h"
 #include "lockstep/comm/launcher.h"
 #include "lockstep/comm/together.h"
@@ -95,14 +96,10 @@ Session::Session(const Command& command, std::span<const std::string> arguments)
 }
 
 void Session::require_equal(const std::string& text, const std::string& what, ExitCode code) {
-  const auto digests = world_.all_gather_value(sha256(std::as_bytes(std::span(text))));
-  std::vector<int> others;
-  for (int rank = 1; rank < world_.size(); ++rank) {
-    if (digests[static_cast<std::size_t>(rank)] != digests[0]) others.push_back(rank);
-  }
+  const auto others = ranks_that_differ(world_, sha256(std::as_bytes(std::span(text))));
   if (others.empty()) return;
   const std::string message = fmt::format("{} had other {} than rank 0 ({}): nothing was started",
-                                          world_.name_ranks(others), what, world_.host());
+                                          world_.name_ranks(others), what, world_.host_of(0));
   agree_or_throw(world_, World::Failure{code, message});
 }
 

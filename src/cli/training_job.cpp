@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 #include <torch/version.h>
 
+#include <cmath>
 #include <functional>
 #include <nlohmann/json.hpp>
 
@@ -12,6 +13,7 @@
 #include "lockstep/base/file.h"
 #include "lockstep/base/log.h"
 #include "lockstep/checkpoint/store.h"
+#include "lockstep/comm/launcher.h"
 #include "lockstep/comm/together.h"
 #include "lockstep/model/initialisation.h"
 #include "lockstep/records/run_directory.h"
@@ -325,11 +327,18 @@ TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDe
     }
     store.create();  // from now on a run without it has lost its checkpoints
     files_->run.write_config(settings_to_ini(settings));
-    const Json launch = launch_record(world, numerics, task, collectives_->backend(), hosts,
-                                      trainer_->parameters().parameter_count());
+    Json launch = launch_record(world, numerics, task, collectives_->backend(), hosts,
+                                trainer_->parameters().parameter_count());
     files_->run.write_launch(launch.dump(2) + "\n");
     const bool quiet = settings.train.log_level != "info" && settings.train.log_level != "debug";
     files_->records.emplace(files_->run, quiet, task.objective->metric_name());
+    files_->records->at_first_step([&run = files_->run, launch = std::move(launch)]() mutable {
+      const std::optional<double> seconds = seconds_since_start();
+      if (!seconds) return;
+      launch["first_step_seconds"] = std::round(100 * *seconds) / 100;
+      run.require_held();  // or else it is another run's by now
+      run.rewrite_launch(launch.dump(2) + "\n");
+    });
     trainer_->attach(&*files_->records, &store);
     if (loaded) resumed_from_ = loaded->directory;
   });

@@ -21,6 +21,21 @@ constexpr double kAnnounceAfter = 5e-3;
 // Whoever collects gives up first, and its verdict reaches the others before they give up on it.
 double margin_of(double seconds) { return std::min(0.1 * seconds, 5.0) + 0.1; }
 
+// One message: the sizes of all parts, then the parts.
+Bytes pack(const std::vector<Bytes>& parts) {
+  Bytes packed;
+  const auto append = [&](const void* data, std::size_t size) {
+    const auto* bytes = static_cast<const std::byte*>(data);
+    packed.insert(packed.end(), bytes, bytes + size);
+  };
+  for (const Bytes& part : parts) {
+    const std::uint64_t size = part.size();
+    append(&size, sizeof(size));
+  }
+  for (const Bytes& part : parts) append(part.data(), part.size());
+  return packed;
+}
+
 }  // namespace
 
 ControlPlane::ControlPlane(Communicator comm, Watchdog& watchdog, double seconds,
@@ -79,13 +94,13 @@ void ControlPlane::give_up(const std::string& message) {
 void ControlPlane::send_verdict(const std::string& message, const char* name) {
   Traffic& traffic = open();
   traffic.messages.resize(static_cast<std::size_t>(size_));
+  const auto text = std::as_bytes(std::span(message));
+  traffic.payload.assign(text.begin(), text.end());
   for (int peer = 0; peer < size_; ++peer) {
     if (peer == rank_) continue;
     Traffic::Message& verdict = traffic.messages[static_cast<std::size_t>(peer)];
     verdict.peer = peer;
-    const auto text = std::as_bytes(std::span(message));
-    verdict.payload.assign(text.begin(), text.end());
-    verdict.header = make_header(sequence_, name, verdict.payload.size());
+    verdict.header = make_header(sequence_, name, traffic.payload.size());
     verdict.header.is_verdict = 1;
     traffic.send(verdict, kDeliverTag, comm_.get());
   }
@@ -110,7 +125,7 @@ std::vector<Bytes> ControlPlane::collect(const char* name, std::span<const std::
     traffic.messages.resize(1);
     Traffic::Message& message = traffic.messages[0];
     message.peer = root;
-    message.payload.assign(own.begin(), own.end());
+    traffic.payload.assign(own.begin(), own.end());
     message.header = make_header(sequence_, name, own.size());
     traffic.send(message, kCollectTag, comm_.get());
     Patience patience(pulse_, margin_of(pulse_.seconds()));
@@ -185,6 +200,7 @@ Bytes ControlPlane::deliver(const char* name, std::span<const std::byte> bytes, 
            name, bytes.size(), INT_MAX);
     }
     traffic.messages.resize(static_cast<std::size_t>(size_));
+    traffic.payload.assign(bytes.begin(), bytes.end());
     std::size_t missing = traffic.messages.size();
     for (int peer = 0; peer < size_; ++peer) {
       Traffic::Message& message = traffic.messages[static_cast<std::size_t>(peer)];
@@ -194,7 +210,6 @@ Bytes ControlPlane::deliver(const char* name, std::span<const std::byte> bytes, 
         --missing;
         continue;
       }
-      message.payload.assign(bytes.begin(), bytes.end());
       message.header = make_header(sequence_, name, bytes.size());
       traffic.send(message, kDeliverTag, comm_.get());
     }
@@ -254,27 +269,16 @@ Bytes ControlPlane::broadcast(const char* name, std::span<const std::byte> bytes
   return attempt(name, [&] { return deliver(name, bytes, root); });
 }
 
-std::vector<Bytes> ControlPlane::all_gather(const char* name, std::span<const std::byte> own) {
-  return attempt(name, [&] { return collect_and_deliver(name, own); });
+Bytes ControlPlane::combine(const char* name, std::span<const std::byte> own,
+                            const std::function<Bytes(std::vector<Bytes>)>& combine) {
+  return attempt(name, [&] {
+    std::vector<Bytes> collected = collect(name, own, 0);
+    return deliver(name, rank_ == 0 ? combine(std::move(collected)) : Bytes{}, 0);
+  });
 }
 
-std::vector<Bytes> ControlPlane::collect_and_deliver(const char* name,
-                                                     std::span<const std::byte> own) {
-  const std::vector<Bytes> collected = collect(name, own, 0);
-  // One message back: the sizes of all parts, then the parts.
-  Bytes packed;
-  if (rank_ == 0) {
-    const auto append = [&](const void* data, std::size_t size) {
-      const auto* bytes = static_cast<const std::byte*>(data);
-      packed.insert(packed.end(), bytes, bytes + size);
-    };
-    for (const Bytes& part : collected) {
-      const std::uint64_t size = part.size();
-      append(&size, sizeof(size));
-    }
-    for (const Bytes& part : collected) append(part.data(), part.size());
-  }
-  packed = deliver(name, packed, 0);
+std::vector<Bytes> ControlPlane::all_gather(const char* name, std::span<const std::byte> own) {
+  const Bytes packed = combine(name, own, pack);
   std::vector<Bytes> parts(static_cast<std::size_t>(size_));
   std::size_t at = parts.size() * sizeof(std::uint64_t);
   for (std::size_t i = 0; i < parts.size(); ++i) {

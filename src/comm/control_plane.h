@@ -31,8 +31,11 @@ class ControlPlane {
   std::vector<Bytes> gather(const char* name, std::span<const std::byte> own, int root);
   /// The root's bytes everywhere.
   Bytes broadcast(const char* name, std::span<const std::byte> bytes, int root);
-  /// Every rank's bytes everywhere.
+  /// Every rank's bytes everywhere: what the root sends grows with the square of the ranks.
   std::vector<Bytes> all_gather(const char* name, std::span<const std::byte> own);
+  /// What the root makes of every rank's bytes, everywhere. `combine` is called there alone.
+  Bytes combine(const char* name, std::span<const std::byte> own,
+                const std::function<Bytes(std::vector<Bytes>)>& combine);
 
   struct Member {
     std::string host;
@@ -59,7 +62,6 @@ class ControlPlane {
   std::string name_unfinished(const Traffic& traffic) const;
   std::vector<Bytes> collect(const char* name, std::span<const std::byte> own, int root);
   Bytes deliver(const char* name, std::span<const std::byte> bytes, int root);
-  std::vector<Bytes> collect_and_deliver(const char* name, std::span<const std::byte> own);
   void send_verdict(const std::string& message, const char* name);
   [[noreturn]] void give_up(const std::string& message);
 

@@ -19,6 +19,38 @@ bool tells_of(const std::vector<LedgerReading>& readings, int rank) {
                      [&](const LedgerReading& reading) { return reading.identity.rank == rank; });
 }
 
+// All ranks say this at the same time, so each says it of a few: of those that matter first.
+constexpr std::size_t kMostLines = 8;
+
+std::string tell(const std::vector<LedgerReading>& readings, const Explanation& explanation,
+                 const std::filesystem::path& directory) {
+  std::vector<bool> told(readings.size());
+  std::size_t count = 0;
+  for (const bool suspects : {true, false}) {
+    for (std::size_t i = 0; i < readings.size() && count < kMostLines; ++i) {
+      const bool is_suspect =
+          std::ranges::binary_search(explanation.suspects, readings[i].identity.rank);
+      if (is_suspect != suspects) continue;
+      told[i] = true;
+      ++count;
+    }
+  }
+  std::string text;
+  std::vector<int> others;
+  for (std::size_t i = 0; i < readings.size(); ++i) {
+    if (told[i]) {
+      text += "\n  " + explanation.lines[i];
+    } else {
+      others.push_back(readings[i].identity.rank);
+    }
+  }
+  if (!others.empty()) {
+    text += fmt::format("\n  {}: told by lockstep doctor --ledger {}", describe_ranks(others),
+                        directory.string());
+  }
+  return text;
+}
+
 // "ranks 2, 3 (host)", host by host.
 std::string name_members(const std::vector<ControlPlane::Member>& members) {
   std::map<std::string, std::vector<int>> by_host;
@@ -37,8 +69,9 @@ std::string diagnosis(const std::filesystem::path& ledger_directory, std::uint64
   try {
     std::vector<std::string> problems;
     const auto readings = read_ledgers(ledger_directory, problems, job);
-    std::string text;
-    for (const std::string& line : explain(readings, unix_nanoseconds())) text += "\n  " + line;
+    const Explanation explanation = examine(readings, unix_nanoseconds());
+    std::string text = tell(readings, explanation, ledger_directory);
+    if (const std::string line = describe_absent(explanation); !line.empty()) text += "\n  " + line;
     for (const std::string& line : problems) text += "\n  " + line;
     return text;
   } catch (const std::exception&) {
@@ -91,7 +124,7 @@ World::Impl::Findings World::Impl::find_out() noexcept {
     for (const ControlPlane::Member& member : control->members()) {
       if (!tells_of(readings, member.job_rank)) silent.push_back(member);
     }
-    for (const std::string& line : explanation.lines) findings.text += "\n  " + line;
+    findings.text = tell(readings, explanation, process->ledger->path().parent_path());
     if (!silent.empty()) {
       findings.text += fmt::format(
           "\n  {}: no answer within {:.1f} s: busy, stopped or dead, or the host or the network "

@@ -7,8 +7,9 @@
 
 namespace lockstep {
 
-/// One line a rank, each beginning with a line break and two blanks; empty when there is nothing to
-/// tell. Never throws.
+/// A line each for up to eight ranks, before all others those that are waited for, and one that
+/// names the rest; each line begins with a line break and two blanks. Empty when there is nothing
+/// to tell. Never throws.
 std::string diagnosis(const std::filesystem::path& ledger_directory, std::uint64_t job) noexcept;
 
 }  // namespace lockstep

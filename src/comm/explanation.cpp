@@ -220,12 +220,16 @@ Explanation examine(const std::vector<LedgerReading>& readings, std::int64_t now
   return explanation;
 }
 
+std::string describe_absent(const Explanation& explanation) {
+  if (explanation.absent.empty()) return {};
+  return describe_ranks(explanation.absent) + (explanation.absent.size() == 1 ? " has" : " have") +
+         " no ledger here: on other hosts, ended in order, or never started";
+}
+
 std::vector<std::string> explain(const std::vector<LedgerReading>& readings, std::int64_t now_ns) {
   Explanation explanation = examine(readings, now_ns);
-  if (!explanation.absent.empty()) {
-    explanation.lines.push_back(
-        describe_ranks(explanation.absent) + (explanation.absent.size() == 1 ? " has" : " have") +
-        " no ledger here: on other hosts, ended in order, or never started");
+  if (std::string line = describe_absent(explanation); !line.empty()) {
+    explanation.lines.push_back(std::move(line));
   }
   return std::move(explanation.lines);
 }

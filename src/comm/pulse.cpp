@@ -22,6 +22,9 @@ constexpr double kListenEvery = 1e-3;
 // those it waits for (SIGSTOP to all of a job, a scheduler's suspension, a laptop's lid).
 constexpr double kLongestGap = 1.0;
 
+// The rank that passes signs of life on.
+constexpr int kRelay = 0;
+
 // What a question consists of. Static, since it may leave after everything else is gone.
 constexpr char kQuestion = '?';
 
@@ -47,20 +50,33 @@ void Pulse::publish() {
   watchdog_.feed();
   const double interval = seconds_ > 0 ? std::min(1.0, seconds_ / 8) : 1.0;
   if (published_ && since_publication_.seconds() < interval) return;
-  announce();
+  if (rank_ == kRelay) {
+    announce();
+  } else {
+    // Each to all would be as many messages as the square of the ranks, and over a network as many
+    // connections.
+    published_ = true;
+    since_publication_.lap();
+    tell(kRelay);
+  }
+  // Who works and hardly waits would let the messages of the others pile up.
+  take();
 }
 
 void Pulse::announce() {
   published_ = true;
   since_publication_.lap();
   for (int peer = 0; peer < static_cast<int>(sends_.size()); ++peer) {
-    if (peer == rank_) continue;
-    MPI_Request& request = sends_[static_cast<std::size_t>(peer)];
-    int done = 1;
-    check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test");
-    if (done == 0) continue;  // the last one has not left yet: it says the same
-    check_mpi(MPI_Isend(nullptr, 0, MPI_BYTE, peer, kTag, comm_, &request), "MPI_Isend");
+    if (peer != rank_) tell(peer);
   }
+}
+
+void Pulse::tell(int peer) {
+  MPI_Request& request = sends_[static_cast<std::size_t>(peer)];
+  int done = 1;
+  check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test");
+  if (done == 0) return;  // the last one has not left yet: it says the same
+  check_mpi(MPI_Isend(nullptr, 0, MPI_BYTE, peer, kTag, comm_, &request), "MPI_Isend");
 }
 
 void Pulse::ask(int peer) {
@@ -70,6 +86,14 @@ void Pulse::ask(int peer) {
 }
 
 bool Pulse::listen() {
+  const bool heard = take();
+  if (!heard) return false;
+  if (rank_ == kRelay) publish();
+  if (heard_) heard_();
+  return true;
+}
+
+bool Pulse::take() {
   bool heard = false;
   for (;;) {
     int here = 0;

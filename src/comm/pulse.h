@@ -28,24 +28,31 @@ class Pulse {
   void set_seconds(double seconds) { seconds_ = seconds; }
   double seconds() const { return seconds_; }
 
-  /// Tells every other rank, but at most a few times within the deadline.
+  /// Tells every other rank, but at most a few times within the deadline: by way of rank 0, which
+  /// passes it on while it waits itself. While rank 0 works, the others hear of that.
   void publish();
   /// Tells every other rank now.
   void announce();
-  /// Takes in what has arrived; true if a sign of life has.
+  /// Takes in what has arrived, and passes it on, on rank 0 to the others and everywhere to whoever
+  /// has set on_sign(); true if a sign of life has.
   bool listen();
   /// Asks one rank. The answer is up to whoever has set that rank's on_question().
   void ask(int peer);
   void on_question(std::function<void(int asker)> answer) { answer_ = std::move(answer); }
+  void on_sign(std::function<void()> heard) { heard_ = std::move(heard); }
   void feed_watchdog() noexcept { watchdog_.feed(); }
 
  private:
+  void tell(int peer);
+  bool take();
+
   MPI_Comm comm_;
   Watchdog& watchdog_;
   double seconds_;
   int rank_ = 0;
   std::vector<MPI_Request> sends_;  // one a rank; null where nothing is under way
   std::function<void(int asker)> answer_;
+  std::function<void()> heard_;
   Stopwatch since_publication_;
   bool published_ = false;
 };

@@ -37,19 +37,20 @@ struct Traffic {
   struct Message {
     int peer = 0;
     Header header;
-    Bytes payload;
+    Bytes payload;  // received
     std::array<MPI_Request, 2> requests = {MPI_REQUEST_NULL, MPI_REQUEST_NULL};
     bool done = false;
   };
   std::vector<Message> messages;
+  Bytes payload;  // sent, to all peers the same
 
   void send(Message& message, int tag, MPI_Comm comm) {
     check_mpi(MPI_Isend(&message.header, sizeof(Header), MPI_BYTE, message.peer, tag, comm,
                         &message.requests[0]),
               "MPI_Isend");
-    if (message.payload.empty()) return;
-    check_mpi(MPI_Isend(message.payload.data(), checked_cast<int>(message.payload.size()), MPI_BYTE,
-                        message.peer, tag, comm, &message.requests[1]),
+    if (payload.empty()) return;
+    check_mpi(MPI_Isend(payload.data(), checked_cast<int>(payload.size()), MPI_BYTE, message.peer,
+                        tag, comm, &message.requests[1]),
               "MPI_Isend");
   }
   void receive_header(Message& message, int tag, MPI_Comm comm) {

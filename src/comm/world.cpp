@@ -5,17 +5,21 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <functional>
+#include <iterator>
 #include <limits>
 #include <random>
+#include <utility>
 
 #include "comm/ending.h"
 #include "comm/job_directory.h"
 #include "comm/world_impl.h"
 #include "lockstep/base/log.h"
+#include "lockstep/comm/compare.h"
+#include "lockstep/comm/launcher.h"
 #include "lockstep/comm/together.h"
 
 namespace lockstep {
@@ -36,6 +40,19 @@ std::string text_of(const Bytes& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+Bytes to_bytes(std::int64_t value) {
+  const auto bytes = std::as_bytes(std::span(&value, 1));
+  return {bytes.begin(), bytes.end()};
+}
+
+std::int64_t from_bytes(const Bytes& bytes) {
+  std::int64_t value = 0;
+  LOCKSTEP_CHECK(bytes.size() == sizeof(value), "a rank gave {} bytes, expected {}", bytes.size(),
+                 sizeof(value));
+  std::memcpy(&value, bytes.data(), sizeof(value));
+  return value;
+}
+
 // Records an operation of the control plane, so that ledgers tell who waits for whom.
 template <typename Operation>
 auto recorded(World::Impl& impl, const char* name, Operation operation) {
@@ -48,6 +65,19 @@ auto recorded(World::Impl& impl, const char* name, Operation operation) {
   ledger->finished(impl.operations, number, OperationKind::kControl, label);
   impl.work_goes_on();
   return result;
+}
+
+std::int64_t reduce(World::Impl& impl, const char* name, std::int64_t own,
+                    const std::function<std::int64_t(std::int64_t, std::int64_t)>& operation) {
+  const auto fold = [&](const std::vector<Bytes>& values) {
+    Bytes result = values.front();
+    for (const Bytes& value : std::span(values).subspan(1)) {
+      result = to_bytes(operation(from_bytes(result), from_bytes(value)));
+    }
+    return result;
+  };
+  return from_bytes(
+      recorded(impl, name, [&] { return impl.control->combine(name, to_bytes(own), fold); }));
 }
 
 void find_local_ranks(World::Impl& impl) {
@@ -63,21 +93,23 @@ void find_local_ranks(World::Impl& impl) {
 
 // Tells who the ranks are, and gives this world its number.
 void exchange_members(World::Impl& impl, int job_rank, std::uint32_t world) {
+  // A card and the host's name: no more, since every rank gets those of all.
   struct Card {
     std::int32_t job_rank;
     std::uint32_t world;
-    std::array<char, 256> host;
   };
-  Card own{job_rank, world, {}};
-  own_host().copy(own.host.data(), own.host.size() - 1);
+  const Card own{job_rank, world};
+  Bytes bytes(sizeof(own));
+  std::memcpy(bytes.data(), &own, sizeof(own));
+  const std::string host = own_host();
+  std::ranges::copy(bytes_of(host), std::back_inserter(bytes));
   std::vector<ControlPlane::Member> members;
-  for (const Bytes& bytes :
-       impl.control->all_gather("members", std::as_bytes(std::span(&own, 1)))) {
-    LOCKSTEP_CHECK(bytes.size() == sizeof(Card), "a member of {} bytes", bytes.size());
+  for (const Bytes& member : impl.control->all_gather("members", bytes)) {
+    LOCKSTEP_CHECK(member.size() > sizeof(Card), "a member of {} bytes", member.size());
     Card card;
-    std::memcpy(&card, bytes.data(), sizeof(card));
+    std::memcpy(&card, member.data(), sizeof(card));
     if (members.empty()) impl.operations.world = card.world;
-    members.push_back({card.host.data(), card.job_rank});
+    members.push_back({text_of({member.begin() + sizeof(card), member.end()}), card.job_rank});
   }
   impl.control->set_members(std::move(members));
 }
@@ -94,6 +126,7 @@ void start_mpi(int& argc, char**& argv, Process& process) {
   if (initialized != 0) {
     check_mpi(MPI_Query_thread(&provided), "MPI_Query_thread");
   } else {
+    leave_out_networks();
     process.watchdog.starts_mpi();
     check_mpi(MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
     process.owns_mpi = true;
@@ -133,7 +166,10 @@ Communicator duplicate_communicator(MPI_Comm comm, Pulse& pulse) {
 Communicator World::Impl::duplicate() { return duplicate_communicator(control->comm(), pulse()); }
 
 void World::Impl::work_goes_on() {
-  if (control->rank() != 0) return;
+  if (control->rank() == 0) tell_outer_worlds();
+}
+
+void World::Impl::tell_outer_worlds() {
   for (Impl* outer = parent; outer != nullptr; outer = outer->parent) outer->pulse().publish();
 }
 
@@ -232,6 +268,8 @@ World World::split(int color, int key) {
   exchange_members(*impl, job_rank, number);
   find_local_ranks(*impl);
   allow_questions(*impl);
+  // Who passes signs of life on in the outer world may be waiting in this one.
+  impl->pulse().on_sign([state = impl.get()] { state->tell_outer_worlds(); });
   process.ledger->join(impl->operations);
   return World(std::move(impl));
 }
@@ -257,7 +295,9 @@ std::string World::name_ranks(std::span<const int> ranks) const {
 }
 
 void World::barrier() {
-  recorded(*impl_, "barrier", [&] { return impl_->control->all_gather("barrier", {}); });
+  recorded(*impl_, "barrier", [&] {
+    return impl_->control->combine("barrier", {}, [](const auto&) { return Bytes{}; });
+  });
 }
 
 void World::broadcast(std::span<std::byte> bytes, int root) {
@@ -293,14 +333,29 @@ std::vector<std::vector<std::byte>> World::all_gather_bytes(std::span<const std:
 }
 
 std::int64_t World::all_reduce_max(std::int64_t value) {
-  const std::vector<std::int64_t> values = all_gather_value(value);
-  return *std::max_element(values.begin(), values.end());
+  return reduce(*impl_, "all_reduce_max", value,
+                [](std::int64_t a, std::int64_t b) { return std::max(a, b); });
 }
 
 std::int64_t World::all_reduce_sum(std::int64_t value) {
-  std::int64_t sum = 0;
-  for (const std::int64_t term : all_gather_value(value)) sum += term;
-  return sum;
+  return reduce(*impl_, "all_reduce_sum", value, std::plus<>());
+}
+
+std::vector<int> ranks_that_differ(World& world, std::span<const std::byte> own) {
+  const auto compare = [](const std::vector<Bytes>& all) {
+    std::vector<int> others;
+    for (std::size_t rank = 1; rank < all.size(); ++rank) {
+      if (all[rank] != all[0]) others.push_back(static_cast<int>(rank));
+    }
+    const auto bytes = std::as_bytes(std::span(others));
+    return Bytes(bytes.begin(), bytes.end());
+  };
+  World::Impl& impl = world.impl();
+  const Bytes bytes =
+      recorded(impl, "compare", [&] { return impl.control->combine("compare", own, compare); });
+  std::vector<int> others(bytes.size() / sizeof(int));
+  if (!others.empty()) std::memcpy(others.data(), bytes.data(), bytes.size());
+  return others;
 }
 
 std::optional<World::Failure> World::agree(const std::optional<Failure>& own) {
@@ -312,16 +367,17 @@ std::optional<World::Failure> World::agree(const std::optional<Failure>& own) {
     own_offer = fmt::format("{} {}: {}", static_cast<int>(own->first),
                             located ? position() : impl_->control->name_rank(rank()), own->second);
   }
-  const auto offers = recorded(
-      *impl_, "agree", [&] { return impl_->control->all_gather("agree", bytes_of(own_offer)); });
-  for (const Bytes& offer : offers) {
-    if (offer.empty()) continue;
-    const std::string text = text_of(offer);
-    const std::size_t blank = text.find(' ');
-    impl_->failure_agreed = true;
-    return Failure(static_cast<ExitCode>(std::stoi(text.substr(0, blank))), text.substr(blank + 1));
-  }
-  return std::nullopt;
+  const auto first_failure = [](std::vector<Bytes> offers) {
+    const auto found = std::ranges::find_if_not(offers, &Bytes::empty);
+    return found == offers.end() ? Bytes{} : std::move(*found);
+  };
+  const std::string text = text_of(recorded(*impl_, "agree", [&] {
+    return impl_->control->combine("agree", bytes_of(own_offer), first_failure);
+  }));
+  if (text.empty()) return std::nullopt;
+  const std::size_t blank = text.find(' ');
+  impl_->failure_agreed = true;
+  return Failure(static_cast<ExitCode>(std::stoi(text.substr(0, blank))), text.substr(blank + 1));
 }
 
 void World::publish_progress() {

@@ -51,6 +51,8 @@ struct World::Impl {
   /// An operation has ended: the ranks that wait in the worlds around this one hear of it now and
   /// then.
   void work_goes_on();
+  /// Says so in all of them.
+  void tell_outer_worlds();
 
  private:
   struct Findings {

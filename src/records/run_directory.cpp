@@ -227,4 +227,8 @@ void RunDirectory::write_launch(std::string_view json) const {
   replace_file(newest, json);
 }
 
+void RunDirectory::rewrite_launch(std::string_view json) const {
+  replace_file(path_ / "launch.json", json);
+}
+
 }  // namespace lockstep

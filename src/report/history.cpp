@@ -314,6 +314,7 @@ Launch parse_launch(std::string_view text, const std::string& origin) {
   const JsonRecord record(text, origin);
   const JsonRecord data = record.object("data");
   Launch launch{.started = record.text("started"),
+                .first_step_seconds = {},
                 .world_size = record.count("world_size"),
                 .hosts = record.texts("hosts"),
                 .backend = record.text("backend"),
@@ -329,6 +330,9 @@ Launch parse_launch(std::string_view text, const std::string& origin) {
                 .metric = record.has("metric") ? record.text("metric") : "accuracy",
                 .splits = {}};
   launch.images = has_images(data, launch.metric);
+  if (record.has("first_step_seconds")) {
+    launch.first_step_seconds = record.number("first_step_seconds");
+  }
   if (record.has("parameters")) launch.parameters = record.count("parameters");
   launch.splits.push_back(split_facts("training", data.object("training")));
   launch.splits.push_back(split_facts("validation", data.object("validation")));

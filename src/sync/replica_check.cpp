@@ -16,6 +16,7 @@
 #include "lockstep/base/error.h"
 #include "lockstep/base/hash.h"
 #include "lockstep/base/text.h"
+#include "lockstep/comm/compare.h"
 #include "lockstep/comm/together.h"
 
 namespace lockstep {
@@ -158,9 +159,9 @@ void check_replicas(World& world, const std::vector<FlatParameters::View>& views
                        .views = replica.views == nullptr ? &views : replica.views});
     own.update(bytes_of(on_host.back().values, 0, on_host.back().values.numel()));
   }
-  const std::vector<Sha256Digest> digests = world.all_gather_value(own.finish());
-  if (std::ranges::all_of(digests, [&](const auto& digest) { return digest == digests[0]; }))
-    return;
+  const Sha256Digest digest = own.finish();
+  if (ranks_that_differ(world, digest).empty()) return;
+  const std::vector<Sha256Digest> digests = world.all_gather_value(digest);
 
   const Sha256Digest reference = majority(digests);
   const auto reference_rank =

@@ -140,6 +140,7 @@ struct RunRecords::Files {
   bool quiet;
   std::string metric_name;
   std::set<std::string> warned;
+  std::function<void()> first_step;
   Progress progress;
   PhaseSeconds window, epoch;
   // Samples of this start alone: the sums in TrainingState may begin in an earlier one.
@@ -169,6 +170,10 @@ void RunRecords::begin_epoch(std::int64_t epoch, std::int64_t epochs, std::int64
   if (!files_->quiet) files_->progress.begin_epoch(epoch, epochs, steps, done);
 }
 
+void RunRecords::at_first_step(std::function<void()> action) {
+  files_->first_step = std::move(action);
+}
+
 void RunRecords::step_done(std::int64_t step_in_epoch, const LossSums& step,
                            const PhaseSeconds& seconds) {
   Files& files = *files_;
@@ -176,6 +181,9 @@ void RunRecords::step_done(std::int64_t step_in_epoch, const LossSums& step,
   files.epoch.add(seconds);
   files.window_samples += step.samples;
   files.epoch_samples += step.samples;
+  if (const auto action = std::exchange(files.first_step, {})) {
+    files.try_to("launch.json will lack the time of the first step", action);
+  }
   if (files.quiet) return;
   files.progress.update(step_in_epoch, step.mean_loss(), step.mean_metric(),
                         rate(files.epoch_samples, files.epoch.total()));

@@ -37,6 +37,10 @@ class CompareTest(ProgramTest):
             self.assertIn(f"{row['images_per_second']:.1f}", line)
             if row["program"] != "lockstep":
                 self.assertIn(f"{ratio:.2f} times", line)
+            self.assertEqual("first_step_seconds" in row, row["program"].startswith("lockstep"))
+            if "first_step_seconds" in row:
+                self.assertLess(row["first_step_seconds"], row["one_step_seconds"])
+                self.assertTrue(line.endswith(f" {row['first_step_seconds']:.2f}"))
         self.assertIn("missing: it failed, see above", result.stdout)
 
     def test_wrong_options_are_refused_before_anything_is_built(self):

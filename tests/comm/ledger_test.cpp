@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <csignal>
@@ -16,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/diagnosis.h"
 #include "comm/ledger_format.h"
 #include "comm/process_state.h"
 #include "lockstep/base/clock.h"
@@ -103,6 +105,24 @@ TEST_F(LedgerTest, ReadsWhatWasWritten) {
   EXPECT_EQ(reading.entries[4].event, LedgerEvent::kJoined);
   EXPECT_EQ(reading.entries[5].world, 77u);
   EXPECT_EQ(reading.entries[7].event, LedgerEvent::kProgress);
+}
+
+// Every rank says this at the same time, so that all of it grows no faster than their number.
+TEST_F(LedgerTest, DiagnosesManyRanksInFewLines) {
+  std::vector<Ledger> ledgers;
+  for (int rank = 0; rank < 32; ++rank) {
+    ledgers.push_back(make(rank, 33));
+    OperationCounter counter;
+    if (rank != 29) ledgers.back().issued(counter, OperationKind::kAllReduce, {"gradients"});
+  }
+  const std::string text = diagnosis(directory_, 7);
+  EXPECT_EQ(std::ranges::count(text, '\n'), 8 + 2) << text;
+  EXPECT_THAT(text, HasSubstr("\n  rank 0 ("));
+  EXPECT_THAT(text, HasSubstr("\n  rank 6 ("));
+  EXPECT_THAT(text, HasSubstr("\n  rank 29 ("));
+  EXPECT_THAT(text, HasSubstr("\n  ranks 7-28, 30, 31: told by lockstep doctor --ledger " +
+                              directory_.string()));
+  EXPECT_THAT(text, HasSubstr("\n  rank 32 has no ledger here"));
 }
 
 TEST_F(LedgerTest, KeepsTheNewestEntriesAndCutsLongNames) {

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -21,6 +22,7 @@
 #include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
 #include "lockstep/comm/collectives.h"
+#include "lockstep/comm/compare.h"
 #include "lockstep/comm/decorators.h"
 
 namespace lockstep {
@@ -105,6 +107,20 @@ TEST(World, ReducesIntegers) {
   EXPECT_EQ(world.all_reduce_max(world.rank() == world.size() - 1 ? big : 0), big);
   EXPECT_EQ(world.all_reduce_sum(world.rank() - big / 8),
             world.size() * (world.size() - 1) / 2 - world.size() * (big / 8));
+}
+
+TEST(World, FindsTheRanksThatDiffer) {
+  World world = start_world();
+  const auto compare = [&](const std::string& text) {
+    return ranks_that_differ(world, std::as_bytes(std::span(text)));
+  };
+  EXPECT_THAT(compare("equal"), IsEmpty());
+  EXPECT_THAT(compare(""), IsEmpty());
+  const int last = world.size() - 1;
+  EXPECT_EQ(compare(world.rank() == last ? "other" : "equal"),
+            last > 0 ? std::vector<int>{last} : std::vector<int>{});
+  EXPECT_EQ(compare(world.is_root() ? "equal" : "equal, and more").size(),
+            static_cast<std::size_t>(last));
 }
 
 TEST(World, AgreesOnTheFailureOfTheLowestRank) {
@@ -276,6 +292,22 @@ TEST(World, WaitsForALateRankThatPublishesProgress) {
   world.barrier();
 }
 
+// It reaches those who wait for the root by way of the root, which waits itself.
+TEST(World, WaitsForAnyLateRankThatPublishesProgress) {
+  World world = start_world();
+  world.enter_phase(Phase::kTraining, 0.25);
+  if (world.rank() == world.size() - 1) {
+    const Stopwatch stopwatch;
+    while (stopwatch.seconds() < 1.0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      world.publish_progress();
+    }
+  }
+  world.barrier();
+  world.enter_phase(Phase::kTraining);
+  world.barrier();
+}
+
 // A part of the ranks works on, without a word to those who wait for it.
 TEST(World, WaitsForAPartThatWorks) {
   World world = start_world();
@@ -291,6 +323,27 @@ TEST(World, WaitsForAPartThatWorks) {
           ->wait();
     }
   }
+  world.barrier();
+  world.enter_phase(Phase::kTraining);
+  world.barrier();
+}
+
+// The root of all waits in a part of them for one that works on; a third waits for both in the
+// whole.
+TEST(World, WaitsForARankOfAPartThatPublishesProgress) {
+  World world = start_world();
+  if (world.size() < 3) GTEST_SKIP() << "needs two ranks in a part and one outside";
+  World part = world.split(world.rank() < 2 ? 0 : 1, 0);
+  world.enter_phase(Phase::kTraining, 0.25);
+  part.enter_phase(Phase::kTraining, 0.25);
+  if (world.rank() == 1) {
+    const Stopwatch stopwatch;
+    while (stopwatch.seconds() < 1.0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      part.publish_progress();
+    }
+  }
+  part.barrier();
   world.barrier();
   world.enter_phase(Phase::kTraining);
   world.barrier();

@@ -50,7 +50,7 @@ CASES = [
     Case("hang in user code", "hang@forward:rank={last},step=7", 69,
          r"rank {last} \(host\) is behind: in phase training.* step 7,.*? step 6", **DEADLINE),
     Case("fsync hangs on the root", code=69, message=r"rank 0 \(host\) .* in phase checkpoint", special="fsync",
-         shown="`strace -e inject=fsync:delay_enter=60s:when=40` on rank 0", saved=3, **DEADLINE, **DIFFERENT),
+         shown="`strace -e inject=fsync:delay_enter=60s:when=42` on rank 0", saved=3, **DEADLINE, **DIFFERENT),
     Case("slow rank, within the deadline", "slow@forward:rank={last},step=3-5,seconds=2", 0, "", 0, saved=None,
          timeout=4),
     Case("root slow alone, with progress: validation", "slow@validation:rank=0,step=12,seconds=1.5", 0, "", 0,

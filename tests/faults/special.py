@@ -64,7 +64,7 @@ def program(special, ranks, settings, directory):
         before = ["prlimit", f"--as={usual + 90 * MEBIBYTE}"]
     elif special == "fsync":
         require([*FSYNC, "-e", "inject=fsync:delay_enter=1:when=1", "true"])
-        rank, before = 0, [*FSYNC, "-e", "inject=fsync:delay_enter=60s:when=40"]
+        rank, before = 0, [*FSYNC, "-e", "inject=fsync:delay_enter=60s:when=42"]
     else:
         assert special == "data"
         place, odd_place = directory / "here", directory / "there"

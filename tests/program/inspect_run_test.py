@@ -62,7 +62,9 @@ class RunTest(Inspection):
         self.assertEqual(facts["test"], {name: kinds["test"][0][name] for name in ("loss", "accuracy", "samples")})
         self.assertEqual(facts["settings"]["batch-size"], "100")
         launch = json.loads((self.out / "launch.json").read_text())
-        for name in ("started", "world_size", "hosts", "versions", "numerics", "backend"):
+        self.assertGreater(launch["first_step_seconds"], 0.1)
+        self.assertLess(launch["first_step_seconds"], 60)
+        for name in ("started", "world_size", "hosts", "versions", "numerics", "backend", "first_step_seconds"):
             self.assertEqual(facts["launches"][0][name], launch[name])
         self.assertEqual([c["name"] for c in facts["checkpoints"]], checkpoints(self.out))
         self.assertTrue(all(c["verified"] for c in facts["checkpoints"]))
@@ -74,6 +76,7 @@ class RunTest(Inspection):
         words = " ".join(text.split())
         self.assertIn("status finished after epoch 5 of 5 started", words)
         self.assertIn("; 2 ranks on ", words)
+        self.assertRegex(words, r"; first step after \d+\.\d\d s")
         self.assertIn("network mlp, 235,146 parameters", words)
         self.assertIn("model=mlp", words)
         self.assertNotIn("momentum", words)  # as by default

@@ -1,5 +1,7 @@
-// What the launcher tells a process before MPI runs.
+// What the launcher and the system tell a process before MPI runs.
 #pragma once
+
+#include <optional>
 
 namespace lockstep {
 
@@ -8,5 +10,14 @@ int mpi_job_rank();
 
 /// The same, else its number among the tasks of Slurm, which a batch script has too; -1: neither.
 int launched_rank();
+
+/// Leaves out, before MPI starts, what Open MPI would only need between hosts, where all ranks of
+/// the job are on this one and nothing was chosen (OMPI_MCA_pml, OMPI_MCA_btl, OMPI_MCA_mtl):
+/// looking for a network adapter that is not there takes a fifth of a second.
+void leave_out_networks();
+
+/// Seconds since this process was started, before its libraries were loaded: to a hundredth, which
+/// is all that the system tells.
+std::optional<double> seconds_since_start();
 
 }  // namespace lockstep

@@ -171,7 +171,10 @@ std::string describe_position(const LedgerReading& reading);
 /// `now_ns` counts since 1970.
 Explanation examine(const std::vector<LedgerReading>& readings, std::int64_t now_ns);
 
-/// The lines of examine(), and one for the ranks without a ledger.
+/// A line for the ranks without a ledger; empty where there are none.
+std::string describe_absent(const Explanation& explanation);
+
+/// The lines of examine(), and that one.
 std::vector<std::string> explain(const std::vector<LedgerReading>& readings, std::int64_t now_ns);
 
 }  // namespace lockstep

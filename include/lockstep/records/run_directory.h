@@ -28,7 +28,8 @@ class RunDirectory {
   static RunDirectory open(const std::filesystem::path& path, Mode mode);
 
   /// The process that has the run in `path` open, "process 7 on node1", as far as can be told from
-  /// here: a shared file system without locks across hosts hides those of other hosts. Changes nothing.
+  /// here: a shared file system without locks across hosts hides those of other hosts. Changes
+  /// nothing.
   static std::optional<std::string> user(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }
@@ -47,6 +48,8 @@ class RunDirectory {
   /// Writes launch.json, as one step. That of an earlier start is kept: launch.json is the newest,
   /// launch-1.json the oldest, launch-2.json the next, and so on.
   void write_launch(std::string_view json) const;
+  /// The same for what is known of this start later: replaces what write_launch has written.
+  void rewrite_launch(std::string_view json) const;
 
  private:
   RunDirectory(std::filesystem::path path, FileDescriptor lock, bool existed);

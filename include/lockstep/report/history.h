@@ -79,6 +79,8 @@ struct SplitFacts {
 /// launch.json: one start of the run.
 struct Launch {
   std::string started;  ///< UTC
+  /// From the root's process to the end of the first step; none where there was none.
+  std::optional<double> first_step_seconds;
   std::int64_t world_size = 0;
   std::vector<std::string> hosts;  ///< by rank
   std::string backend;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -36,6 +37,8 @@ class RunRecords {
   void sync();
 
   void begin_epoch(std::int64_t epoch, std::int64_t epochs, std::int64_t steps, std::int64_t done);
+  /// Called once, after the first step of this start. What it throws is a warning.
+  void at_first_step(std::function<void()> action);
   /// After every step; `step_in_epoch` counts it.
   void step_done(std::int64_t step_in_epoch, const LossSums& step, const PhaseSeconds& seconds);
   /// The window since the last step record; `gradient_norm` is that of the last step alone.
