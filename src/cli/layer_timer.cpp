@@ -75,12 +75,13 @@ struct LayerTimer::State {
   };
 
   std::size_t row_of(const std::string& layer, std::string_view operation) {
-    const std::string key = layer.empty() ? "-" + std::string(operation) : layer;
+    const std::string key = layer.empty() ? fmt::format("-{}", operation) : layer;
     const auto [at, added] = rows_by_key.try_emplace(key, rows.size());
     if (added) rows.push_back({.layer = layer, .operators = {}});
+    if (!layer.empty() && is_transposition(operation)) return at->second;  // next to nothing
     std::string& names = rows[at->second].operators;
     if (names.empty()) {
-      if (layer.empty() || !is_transposition(operation)) names = operation;
+      names = operation;
     } else if (fmt::format(", {},", names).find(fmt::format(", {},", operation)) ==
                std::string::npos) {
       names.append(", ").append(operation);
