@@ -180,8 +180,9 @@ Benchmark input_benchmark() {
   return {.name = "input",
           .summary = "loading, the order of samples, augmentation: images a second, of one process",
           .options = {"rounds", "json"},
+          // Without a validation split some schedules are refused, here too.
           .settings = {"data", "validation-fraction", "split-seed", "stratify", "augment",
-                       "rotation", "zoom", "shift-x", "shift-y", "batch-size", "seed"},
+                       "rotation", "zoom", "shift-x", "shift-y", "batch-size", "schedule", "seed"},
           .run = run};
 }
 

@@ -29,17 +29,26 @@ std::string_view without_namespace(std::string_view name) {
   return name.starts_with(kPrefix) ? name.substr(kPrefix.size()) : name;
 }
 
-bool is_product(std::string_view operation) {
-  constexpr std::array<std::string_view, 5> kProducts{"conv1d", "conv2d", "conv3d", "linear",
-                                                      "lockstep::convolution"};
+bool is_matrix_product(std::string_view operation) {
+  constexpr std::array<std::string_view, 4> kProducts{"linear", "addmm", "mm", "matmul"};
   return std::ranges::find(kProducts, operation) != kProducts.end();
+}
+
+bool is_product(std::string_view operation) {
+  return is_matrix_product(operation) || operation == "conv1d" || operation == "conv2d" ||
+         operation == "conv3d" || operation == "lockstep::convolution";
+}
+
+// A dense layer multiplies with its weight transposed.
+bool is_transposition(std::string_view operation) {
+  return operation == "t" || operation == "transpose";
 }
 
 // Places where the weight is applied, in all samples.
 double positions(std::string_view operation, const at::Tensor& input, const at::Tensor& output) {
   const at::Tensor& counted =
       output.defined() ? output : input;  // a "same" convolution's are equal
-  if (operation == "linear") {
+  if (is_matrix_product(operation)) {
     return static_cast<double>(counted.numel()) / static_cast<double>(counted.size(-1));
   }
   return static_cast<double>(counted.numel()) / static_cast<double>(counted.size(1));
@@ -66,11 +75,15 @@ struct LayerTimer::State {
   };
 
   std::size_t row_of(const std::string& layer, std::string_view operation) {
-    const std::string key = layer.empty() ? "-" + std::string(operation) : layer;
+    const std::string key = layer.empty() ? fmt::format("-{}", operation) : layer;
     const auto [at, added] = rows_by_key.try_emplace(key, rows.size());
-    if (added) rows.push_back({.layer = layer, .operators = std::string(operation)});
+    if (added) rows.push_back({.layer = layer, .operators = {}});
+    if (!layer.empty() && is_transposition(operation)) return at->second;  // next to nothing
     std::string& names = rows[at->second].operators;
-    if (fmt::format(", {},", names).find(fmt::format(", {},", operation)) == std::string::npos) {
+    if (names.empty()) {
+      names = operation;
+    } else if (fmt::format(", {},", names).find(fmt::format(", {},", operation)) ==
+               std::string::npos) {
       names.append(", ").append(operation);
     }
     return at->second;
@@ -102,12 +115,17 @@ struct LayerTimer::State {
     if (next_node > observed.first_node) {
       nodes.push_back({observed.first_node, next_node, *observed.row});
     }
-    if (!observed.input.defined()) return;
+    const std::string_view operation = without_namespace(function.name());
     const auto& outputs = function.outputs();
     const at::Tensor output =
         !outputs.empty() && outputs[0].isTensor() ? outputs[0].toTensor() : at::Tensor();
+    if (is_transposition(operation) && !row.layer.empty() && output.defined()) {
+      layers[output.unsafeGetTensorImpl()] = row.layer;
+      transposed.push_back(output);
+    }
+    if (!observed.input.defined()) return;
     const double flop = 2 * static_cast<double>(observed.weight.numel()) *
-                        positions(without_namespace(function.name()), observed.input, output);
+                        positions(operation, observed.input, output);
     row.forward_flop += flop;
     row.backward_flop += observed.input.requires_grad() ? 2 * flop : flop;
   }
@@ -170,7 +188,8 @@ struct LayerTimer::State {
   bool counting = false;
   bool in_forward = false;
   std::thread::id forward_thread;
-  std::map<const c10::TensorImpl*, std::string> layers;
+  std::map<const c10::TensorImpl*, std::string> layers;  // of parameters, and of `transposed`
+  std::vector<at::Tensor> transposed;                    // in the pass under way
   std::mutex mutex;  // a GPU's backward pass has a thread of its own
   std::vector<LayerTime> rows;
   std::map<std::string, std::size_t> rows_by_key;
@@ -198,8 +217,11 @@ Model LayerTimer::watch(const Model& model) {
     state->forward_thread = std::this_thread::get_id();
     state->in_forward = true;
     // Also when it throws.
-    const std::unique_ptr<bool, void (*)(bool*)> end(&state->in_forward,
-                                                     [](bool* inside) { *inside = false; });
+    const std::unique_ptr<State, void (*)(State*)> end(state, [](State* ending) {
+      ending->in_forward = false;
+      ending->layers.clear();
+      ending->transposed.clear();
+    });
     return state->model->forward(inputs, context);
   });
 }

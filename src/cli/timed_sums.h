@@ -34,7 +34,7 @@ TimedSums time_sums(World& world, Collectives& collectives, const ComputeDevice&
 /// The greatest value of any rank. Collective.
 double greatest(World& world, double value);
 
-/// The middle one; of an even number the upper of two. Not of nothing.
+/// The middle one; of an even number the mean of two. Not of nothing.
 double median(std::vector<double> values);
 
 }  // namespace lockstep
