@@ -47,7 +47,8 @@ GradientReducer::GradientReducer(World& world, Collectives& collectives, FlatPar
     }
     if (world.size() > 1) received_ = at::empty_like(parameters_.gradients());
   }
-  make_buckets(options.bucket_mb);
+  buckets_ = plan_buckets(parameters_, options.bucket_mb);
+  number_buckets();
   hooks_->reducer = this;
   for (std::size_t i = 0; i < parameters_.views().size(); ++i) {
     auto accumulator = torch::autograd::impl::grad_accumulator(parameters_.parameter(i));
@@ -64,23 +65,32 @@ GradientReducer::GradientReducer(World& world, Collectives& collectives, FlatPar
 
 GradientReducer::~GradientReducer() = default;
 
-void GradientReducer::make_buckets(double bucket_mb) {
+std::vector<GradientReducer::Bucket> GradientReducer::plan_buckets(const FlatParameters& parameters,
+                                                                   double bucket_mb) {
   const double limit = bucket_mb * 1024 * 1024 / sizeof(float);
   // Backward fills the first bucket within its first per cent: sending it at once starts the
   // pipeline.
   double current_limit = limit / 8;
-  for (const FlatParameters::View& view : parameters_.views()) {
-    if (buckets_.empty() || static_cast<double>(buckets_.back().count) >= current_limit) {
-      if (!buckets_.empty()) current_limit = limit;
-      buckets_.push_back({.offset = view.offset});
+  std::vector<Bucket> buckets;
+  for (const FlatParameters::View& view : parameters.views()) {
+    if (buckets.empty() || static_cast<double>(buckets.back().count) >= current_limit) {
+      if (!buckets.empty()) current_limit = limit;
+      buckets.push_back({.offset = view.offset});
     }
-    Bucket& bucket = buckets_.back();
-    bucket.count += view.padded;
-    ++bucket.parameters;
-    bucket_of_parameter_.push_back(checked_cast<int>(buckets_.size()) - 1);
+    buckets.back().count += view.padded;
+    ++buckets.back().parameters;
   }
-  LOCKSTEP_CHECK(!buckets_.empty(), "the network has no parameters");
-  buckets_.back().count += parameters_.gradients().numel() - parameters_.size();
+  LOCKSTEP_CHECK(!buckets.empty(), "the network has no parameters");
+  buckets.back().count += parameters.gradients().numel() - parameters.size();
+  return buckets;
+}
+
+void GradientReducer::number_buckets() {
+  for (std::size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
+    bucket_of_parameter_.insert(bucket_of_parameter_.end(),
+                                checked_cast<std::size_t>(buckets_[bucket].parameters),
+                                checked_cast<int>(bucket));
+  }
 }
 
 void GradientReducer::begin_step(std::int64_t step) {

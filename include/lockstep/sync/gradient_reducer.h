@@ -65,10 +65,12 @@ class GradientReducer {
     int parameters = 0;       ///< how many it holds
   };
   const std::vector<Bucket>& buckets() const { return buckets_; }
+  /// The buckets that a reducer of these parameters would have.
+  static std::vector<Bucket> plan_buckets(const FlatParameters& parameters, double bucket_mb);
 
  private:
   struct Hooks;
-  void make_buckets(double bucket_mb);
+  void number_buckets();
   void on_gradient(std::size_t parameter);
   void launch_ready_buckets(bool all);
   Buffer bucket_buffer(const Bucket& bucket, const at::Tensor& flat) const;
