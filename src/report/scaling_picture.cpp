@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "report/gnuplot.h"
 
@@ -28,16 +29,20 @@ std::string curve_data(const ScalingPicture::Curve& curve, const std::string& na
   return block + "END\n";
 }
 
+std::string line_of(const ScalingPicture::Curve& curve) {
+  return fmt::format("with {} lc rgb \"{}\"",
+                     curve.foreseen ? "lines lw 1.5 dt (6,4)" : "linespoints lw 2 pt 7 ps 0.5",
+                     color_of(curve));
+}
+
 std::string plot_curves(const Curves& curves, const std::string& name) {
   std::string data, elements;
   int number = 0;
   for (const ScalingPicture::Curve& curve : curves) {
     const std::string block = fmt::format("{}{}", name, number++);
     data += curve_data(curve, block);
-    elements += fmt::format(
-        "{}${} using 1:2 with {} lc rgb \"{}\" title \"{}\"", elements.empty() ? "" : ", ", block,
-        curve.foreseen ? "lines lw 1.5 dt (6,4)" : "linespoints lw 2 pt 7 ps 0.5", color_of(curve),
-        curve.label);
+    elements += fmt::format("{}${} using 1:2 {} notitle", elements.empty() ? "" : ", ", block,
+                            line_of(curve));
   }
   return data + "plot " + elements;
 }
@@ -51,17 +56,28 @@ double last_rank(const Curves& curves) {
 }
 
 std::string rates(const ScalingPicture& picture) {
-  std::string script =
-      "set title \"images a second\"\nset key bottom right\nset yrange [*:*]\nset logscale y 10\n";
-  script += fmt::format("set xrange [0.9:{}]\n", 1.15 * last_rank(picture.rates));
-  script += plot_curves(picture.rates, "rate");
-  // As if every rank added as much as the first ones.
+  const double last = last_rank(picture.rates);
+  double most = 1;
   for (const ScalingPicture::Curve& curve : picture.rates) {
     const auto& [ranks, rate] = curve.points.front();
-    script += fmt::format(", {} * x / {} with lines lw 1 dt (1,3) lc rgb \"{}\" notitle", rate,
-                          ranks, color_of(curve));
+    most = std::max(most, rate * last / ranks);
   }
-  return script + "\nunset logscale y\n";
+  std::string script = fmt::format(
+      "set title \"images a second (dotted: ideal)\"\nset yrange [0:{}]\nset xrange [0:{}]\nset "
+      "xtics "
+      "0,{}\n",
+      1.4 * most, 1.1 * last, std::max(1.0, std::ceil(last / 8)));
+  script += plot_curves(picture.rates, "rate");
+  for (const ScalingPicture::Curve& curve : picture.rates) {
+    const auto& [ranks, rate] = curve.points.front();
+    script += fmt::format(", {} * x with lines lw 1 dt (1,3) lc rgb \"{}\" notitle", rate / ranks,
+                          color_of(curve));
+  }
+  // The legend of this picture and the next, where no curve comes.
+  for (const ScalingPicture::Curve& curve : picture.efficiencies) {
+    script += fmt::format(", NaN {} title \"{}\"", line_of(curve), curve.label);
+  }
+  return script + "\n";
 }
 
 std::string efficiencies(const ScalingPicture& picture) {
@@ -70,8 +86,8 @@ std::string efficiencies(const ScalingPicture& picture) {
     for (const auto& [ranks, value] : curve.points) most = std::max(most, value);
   }
   std::string script = fmt::format(
-      "set title \"efficiency in percent (dotted: 90)\"\nset key bottom left\nset yrange "
-      "[0:{}]\nset xrange [0.9:{}]\n",
+      "set title \"efficiency in percent (dotted: 90)\"\nset logscale x 2\nset xtics autofreq\nset "
+      "yrange [0:{}]\nset xrange [0.9:{}]\n",
       1.05 * most, 1.15 * last_rank(picture.efficiencies));
   return script + plot_curves(picture.efficiencies, "efficiency") +
          ", 90 with lines lw 1 dt (1,3) lc rgb \"#333333\" notitle\n";
@@ -80,6 +96,7 @@ std::string efficiencies(const ScalingPicture& picture) {
 std::string bars(const ScalingPicture& picture) {
   std::string script =
       "set title \"where a step goes, in percent\"\nunset logscale x\nset key outside right top "
+      "vertical maxcols 1 "
       "reverse Left invert\nset xlabel \"\"\nset yrange [0:*]\nset style data histograms\nset "
       "style "
       "histogram rowstacked\nset style fill solid 1 noborder\nset boxwidth 0.7\nset xtics rotate "
@@ -106,7 +123,7 @@ std::string draw_scaling(const ScalingPicture& picture) {
   const std::string script =
       "set terminal svg size 1180,340 noenhanced font \"Arial,13\" background \"white\" dashlength "
       "0.7\nset multiplot\nset border 3\nset tics nomirror out scale 0.4\nset grid ytics lc rgb "
-      "\"#dddddd\"\nset logscale x 2\nset xlabel \"ranks\"\nset key samplen 2\n"
+      "\"#dddddd\"\nset xlabel \"ranks\"\nset key samplen 2 top left reverse Left\n"
       "set origin 0,0\nset size 0.27,1\n" +
       rates(picture) + "set origin 0.27,0\nset size 0.33,1\n" + efficiencies(picture) +
       "set origin 0.6,0\nset size 0.4,1\n" + bars(picture) + "unset multiplot\n";

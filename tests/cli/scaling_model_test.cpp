@@ -116,21 +116,21 @@ TEST(StepModel, BucketsThatNobodyTimedAreFilledEvenly) {
 }
 
 TEST(ForecastTest, ByHand) {
-  // 64 samples take 64 ms. Two ranks: 32 ms, and 1 + 7 ms for the sum, all of it exposed.
+  // 64 samples take 64 ms. Two ranks: 32 ms, and 1 + 6.5 ms for the sum, all of it exposed.
   const StepModel model{.fixed = 0,
                         .per_sample = 1e-3,
-                        .buckets = {{7000, 0}},
+                        .buckets = {{6500, 0}},
                         .algorithm = SumAlgorithm::kRecursiveDoubling,
                         .link = kLink};
   const Forecast two = forecast(model, 2, 64, 0.9);
-  EXPECT_DOUBLE_EQ(two.strong_seconds, 40e-3);
-  EXPECT_DOUBLE_EQ(two.strong_efficiency, 0.8);
-  EXPECT_DOUBLE_EQ(two.weak_seconds, 72e-3);
-  EXPECT_DOUBLE_EQ(two.weak_efficiency, 64.0 / 72);
-  // b / (b + 8) = 0.9 at 72.
-  EXPECT_EQ(two.batch_per_rank, 72);
+  EXPECT_DOUBLE_EQ(two.strong_seconds, 39.5e-3);
+  EXPECT_DOUBLE_EQ(two.strong_efficiency, 64 / 79.0);
+  EXPECT_DOUBLE_EQ(two.weak_seconds, 71.5e-3);
+  EXPECT_DOUBLE_EQ(two.weak_efficiency, 64 / 71.5);
+  // b / (b + 7.5) = 0.9 at 67.5.
+  EXPECT_EQ(two.batch_per_rank, 68);
   // More ranks than samples: the largest shard is one sample.
-  EXPECT_DOUBLE_EQ(forecast(model, 128, 64, 0.9).strong_seconds, 1e-3 + 7 * 8e-3);
+  EXPECT_DOUBLE_EQ(forecast(model, 128, 64, 0.9).strong_seconds, 1e-3 + 7 * 7.5e-3);
 }
 
 // Over random models.
@@ -140,7 +140,8 @@ TEST(ForecastTest, WhatMustHold) {
     return low * std::pow(high / low, std::uniform_real_distribution<double>(0, 1)(random));
   };
   for (int round = 0; round < 300; ++round) {
-    StepModel model{.fixed = between(1e-6, 1e-1), .per_sample = between(1e-7, 1e-2), .buckets = {}};
+    StepModel model{
+        .fixed = between(1e-6, 1e-1), .per_sample = between(1e-7, 1e-2), .buckets = {}, .link = {}};
     model.algorithm = static_cast<SumAlgorithm>(round % 3);
     model.link = {between(1e-7, 1e-2), between(1e-11, 1e-5)};
     double lead = 0.7;
