@@ -28,13 +28,28 @@ const std::vector<CommandOption>& all_options() {
        "of two up to the GPUs, else the cores. Others, without mpirun: one number; default: "
        "allreduce: the GPUs, else the cores; step and checkpoint: 1"},
       {"rounds", "N",
-       "scaling: repetitions, interleaved; the median counts; default 5. allreduce: repetitions of "
+       "scaling: repetitions, interleaved; the median counts; default 3. allreduce: repetitions of "
        "each size; default: what takes a quarter of a second, at least 5. input: passes over the "
        "data; checkpoint: checkpoints; the median counts; default 5"},
       {"steps", "N",
        "scaling, step: steps of one job, of which the second half counts; step goes on with half "
        "as many in which each layer is timed; default 40. checkpoint: steps from one checkpoint to "
        "the next; default 20"},
+      {"predict", "LIST",
+       "scaling: numbers of ranks whose efficiency is foreseen from one rank's steps and the "
+       "links; "
+       "default 8,16,32,64,128,256,512,1024"},
+      {"link-latency", "US",
+       "scaling: microseconds a message takes whatever its size, for the forecast; default: as "
+       "measured"},
+      {"link-bandwidth", "MBIT",
+       "scaling: Mbit/s of a rank's link, for the forecast; default: as measured"},
+      {"step-time", "MS",
+       "scaling: milliseconds of one rank's step with the global batch; nothing is measured then, "
+       "and the links are to be given"},
+      {"from", "FILE",
+       "scaling: what --json has printed; the forecast is made from that, and nothing is measured"},
+      {"picture", "FILE", "scaling: draw rate, efficiency and parts there, as SVG, by gnuplot"},
       {"out", "DIR",
        "checkpoint: directory in which checkpoints are written, and removed; default: the system's "
        "temporary directory"},

@@ -29,11 +29,11 @@ int to_int(const std::string& text, const std::string& name, int low, int high) 
   return value;
 }
 
-std::vector<int> parse_ranks(const std::string& list) {
+std::vector<int> parse_ranks(const std::string& list, const std::string& name) {
   std::vector<int> ranks;
   for (std::size_t begin = 0; begin <= list.size();) {
     const std::size_t comma = std::min(list.find(',', begin), list.size());
-    ranks.push_back(to_int(list.substr(begin, comma - begin), "ranks", 1, 4096));
+    ranks.push_back(to_int(list.substr(begin, comma - begin), name, 1, 4096));
     begin = comma + 1;
   }
   return ranks;

@@ -15,7 +15,7 @@ int rank_places(const Settings& settings);
 
 /// A whole number from low to high. Throws Error{kUsage} naming --name.
 int to_int(const std::string& text, const std::string& name, int low, int high);
-/// "1,2,4", in the order given. Throws Error{kUsage}.
-std::vector<int> parse_ranks(const std::string& list);
+/// "1,2,4", in the order given, of the option --name. Throws Error{kUsage}.
+std::vector<int> parse_ranks(const std::string& list, const std::string& name = "ranks");
 
 }  // namespace lockstep

@@ -43,6 +43,13 @@ Buffer buffer_of(const at::Tensor& tensor) {
 
 }  // namespace
 
+DataType reduce_type_of(const std::string& name) {
+  if (name == "float32") return DataType::kFloat32;
+  if (name == "bfloat16") return DataType::kBfloat16;
+  if (name == "float16") return DataType::kFloat16;
+  fail(ExitCode::kUsage, "--reduce-dtype {}: expected float32, bfloat16 or float16", name);
+}
+
 GradientReducer::GradientReducer(World& world, Collectives& collectives, FlatParameters& parameters,
                                  const ReducerOptions& options)
     : world_(world),
@@ -78,7 +85,9 @@ GradientReducer::GradientReducer(World& world, Collectives& collectives, FlatPar
     if (rounded_ && tree_) packed_received_ = at::empty_like(packed_);
     if (tree_) received_ = at::empty({gradients.numel() - packed}, gradients.options());
   }
-  make_buckets(options.bucket_mb);
+  buckets_ = plan_buckets(parameters_, options.bucket_mb,
+                          rounded_ ? options.reduce_type : DataType::kFloat32);
+  number_buckets();
   hooks_->reducer = this;
   for (std::size_t i = 0; i < parameters_.views().size(); ++i) {
     auto accumulator = torch::autograd::impl::grad_accumulator(parameters_.parameter(i));
@@ -95,27 +104,37 @@ GradientReducer::GradientReducer(World& world, Collectives& collectives, FlatPar
 
 GradientReducer::~GradientReducer() = default;
 
-void GradientReducer::make_buckets(double bucket_mb) {
+std::vector<GradientReducer::Bucket> GradientReducer::plan_buckets(const FlatParameters& parameters,
+                                                                   double bucket_mb,
+                                                                   DataType reduce_type) {
   const double limit = bucket_mb * 1024 * 1024 / sizeof(float);
   // Backward fills the first bucket within its first per cent: sending it at once starts the
   // pipeline.
   double current_limit = limit / 8;
-  for (const FlatParameters::View& view : parameters_.views()) {
-    if (buckets_.empty() || static_cast<double>(buckets_.back().count) >= current_limit) {
-      if (!buckets_.empty()) current_limit = limit;
-      buckets_.push_back({.offset = view.offset});
+  std::vector<Bucket> buckets;
+  for (const FlatParameters::View& view : parameters.views()) {
+    if (buckets.empty() || static_cast<double>(buckets.back().count) >= current_limit) {
+      if (!buckets.empty()) current_limit = limit;
+      buckets.push_back({.offset = view.offset});
     }
-    Bucket& bucket = buckets_.back();
-    bucket.count += view.padded;
-    ++bucket.parameters;
-    bucket_of_parameter_.push_back(checked_cast<int>(buckets_.size()) - 1);
+    buckets.back().count += view.padded;
+    ++buckets.back().parameters;
   }
-  LOCKSTEP_CHECK(!buckets_.empty(), "the network has no parameters");
-  const std::int64_t rest = parameters_.gradients().numel() - parameters_.size();
-  if (rounded_) {
-    buckets_.push_back({.offset = parameters_.size(), .count = rest});
+  LOCKSTEP_CHECK(!buckets.empty(), "the network has no parameters");
+  const std::int64_t rest = parameters.gradients().numel() - parameters.size();
+  if (rounded_type(reduce_type)) {
+    buckets.push_back({.offset = parameters.size(), .count = rest});
   } else {
-    buckets_.back().count += rest;
+    buckets.back().count += rest;
+  }
+  return buckets;
+}
+
+void GradientReducer::number_buckets() {
+  for (std::size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
+    bucket_of_parameter_.insert(bucket_of_parameter_.end(),
+                                checked_cast<std::size_t>(buckets_[bucket].parameters),
+                                checked_cast<int>(bucket));
   }
 }
 

@@ -54,13 +54,6 @@ std::unique_ptr<Optimizer> make_optimizer_for(const ComputeDevice& device,
                           : make_optimizer(options, n);
 }
 
-DataType reduce_type(const std::string& name) {
-  if (name == "float32") return DataType::kFloat32;
-  if (name == "bfloat16") return DataType::kBfloat16;
-  if (name == "float16") return DataType::kFloat16;
-  fail(ExitCode::kUsage, "--reduce-dtype {}: expected float32, bfloat16 or float16", name);
-}
-
 std::shared_ptr<Collectives> with_faults_of(const FaultPlan& faults, Collectives& collectives,
                                             int rank) {
   std::shared_ptr<Collectives> borrowed(&collectives, [](Collectives*) {});
@@ -85,7 +78,7 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
       reducer_(world, *collectives_, parameters_,
                {.bucket_mb = config.train.bucket_mb,
                 .virtual_ranks = config.train.virtual_ranks,
-                .reduce_type = reduce_type(config.train.reduce_dtype)}),
+                .reduce_type = reduce_type_of(config.train.reduce_dtype)}),
       optimizer_(make_optimizer_for(device, config.optimizer, parameters_.size())),
       schedule_(make_schedule(
           config.schedule,

@@ -1,6 +1,6 @@
-"""Two "hosts" on one machine: each a network, mount and UTS namespace with its own name, /tmp and
-/dev/shm, joined by a virtual cable. Needs root. A namespace lives as long as a process in it, so
-that nothing is left once those have been ended."""
+""""Hosts" on one machine: each a network, mount and UTS namespace with its own name, /tmp and
+/dev/shm; two of them are joined by a virtual cable. Needs root. A namespace lives as long as a
+process in it, so that nothing is left once those have been ended."""
 
 import contextlib
 import os
@@ -97,6 +97,18 @@ class Host:
         self.keeper.stdout.close()
 
 
+def mpirun(hosts, ranks_per_host, btl, *words):
+    """A command that starts the words on all hosts of the network 192.0.2.0/24, from the first."""
+    slots = ",".join(f"{host.address}:{ranks_per_host}" for host in hosts)
+    others = " ".join(f"{host.address}={host.keeper.pid}" for host in hosts)
+    network = "192.0.2.0/24"
+    return hosts[0].command(
+        "env", f"LOCKSTEP_TEST_HOSTS={others}", SOURCE / "tests" / "mpirun",
+        "--host", slots, "--mca", "plm_rsh_agent", HERE / "launch_agent",
+        "--mca", "btl", btl, "--mca", "btl_tcp_if_include", network,
+        "--mca", "oob_tcp_if_include", network, *words)
+
+
 class TwoHosts:
     """Hosts "node-a" and "node-b", 192.0.2.1 and 192.0.2.2 (addresses for documentation, which
     exist inside the namespaces only). Use with contextlib.closing."""
@@ -149,11 +161,5 @@ class TwoHosts:
                          "burst", "32kb", "latency", "400ms")
 
     def mpirun(self, ranks_per_host, *words):
-        """A command that starts the words on both hosts, from the first, over TCP only."""
-        slots = ",".join(f"{host.address}:{ranks_per_host}" for host in self.hosts)
-        network = "192.0.2.0/24"
-        return self.a.command(
-            "env", f"LOCKSTEP_TEST_HOST_B={self.b.keeper.pid}", SOURCE / "tests" / "mpirun",
-            "--host", slots, "--mca", "plm_rsh_agent", HERE / "launch_agent",
-            "--mca", "btl", "tcp,vader,self", "--mca", "btl_tcp_if_include", network,
-            "--mca", "oob_tcp_if_include", network, *words)
+        """A command that starts the words on both hosts, from the first; between them over TCP only."""
+        return mpirun(self.hosts, ranks_per_host, "tcp,vader,self", *words)

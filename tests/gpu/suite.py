@@ -354,16 +354,10 @@ class Suite:
                                 timeout=4 * JOB_SECONDS)
         if result.returncode != 0:
             raise Failure(f"lockstep bench: exit {result.returncode}\n{result.stderr[-4000:]}")
-        first = {}
         for row in json.loads(result.stdout)["results"]:
-            rate, ranks = row["samples_per_second"], row["ranks"]
-            base_rate, base_ranks = first.setdefault(row["scaling"], (rate, ranks))
-            efficiency = rate / base_rate * base_ranks / ranks
-            total = sum(row["seconds"].values())
-            shares = ", ".join(f"{phase} {100 * seconds / total:.0f} %"
-                               for phase, seconds in row["seconds"].items())
-            yield (f"{row['scaling']} scaling, global batch {row['global_batch']}", ranks,
-                   f"{rate:,.0f} images/s, efficiency {100 * efficiency:.0f} % ({shares})")
+            shares = ", ".join(f"{part} {100 * ms / row['step_ms']:.0f} %" for part, ms in row["parts_ms"].items())
+            yield (f"{row['scaling']} scaling, global batch {row['global_batch']}", row["ranks"],
+                   f"{row['samples_per_second']:,.0f} images/s, efficiency {100 * row['efficiency']:.0f} % ({shares})")
 
 
 def cell(value):

@@ -1,11 +1,13 @@
 """lockstep bench: tables, JSON, arithmetic, refusals, and what a failure ends with."""
 
 import json
+import math
 import os
 import re
 import shutil
 import subprocess
 import unittest
+import xml.etree.ElementTree
 from pathlib import Path
 
 from harness import MPIRUN, PROGRAM, SCRATCH, ProgramTest, main, read_idx, run, write_csv, write_small_mnist
@@ -35,33 +37,128 @@ class BenchTest(ProgramTest):
                 self.assertIn(expect, self.bench(*arguments, code=64).stderr)
 
 
-class ScalingTest(BenchTest):
-    def scaling(self, *arguments, **options):
-        data = write_small_mnist(self.directory / "data")
-        return self.bench("scaling", "--data", data, "--model", "mlp", "--threads", 1, "--steps", 4, *arguments, **options)
+PARTS = ["computing", "slower", "data", "skew", "exposed", "host", "validation", "checkpoint", "rest"]
 
-    def test_json(self):
-        report = json.loads(self.scaling("--ranks", "2,1", "--rounds", 3, "--batch-size", 60, "--json").stdout)
-        rows = report["results"]
-        self.assertEqual([(row["scaling"], row["ranks"], row["global_batch"]) for row in rows],
-                         [("strong", 1, 60), ("strong", 2, 60), ("weak", 1, 60), ("weak", 2, 120)])
+
+class ScalingTest(BenchTest):
+    def setUp(self):
+        super().setUp()
+        self.words = ["--data", write_small_mnist(self.directory / "data"), "--model", "mlp", "--threads", 1,
+                      "--steps", 4]
+
+    def scaling(self, *arguments, **options):
+        return self.bench("scaling", *self.words, *arguments, **options)
+
+    def forecast(self, *arguments):
+        return self.record("scaling", "--batch-size", 100, *arguments)["forecast"]
+
+    def check_rows(self, rows):
         for row in rows:
             rounds = row["samples_per_second_by_round"]
-            self.assertEqual(len(rounds), 3)
             self.assertGreater(min(rounds), 0)
-            self.assertEqual(row["samples_per_second"], sorted(rounds)[1])
-            self.assertEqual(set(row["seconds"]), PHASES)
-            self.assertGreater(row["seconds"]["backward"], 0)
+            self.assertEqual(row["samples_per_second"], sorted(rounds)[len(rounds) // 2])
+            self.assertEqual(list(row["parts_ms"]), PARTS)
+            self.assertAlmostEqual(sum(row["parts_ms"].values()), row["step_ms"], places=6)
+            self.assertAlmostEqual(row["samples_per_second"] * row["step_ms"] / 1000, row["global_batch"], places=6)
+            for part in ("computing", "data", "host", "validation", "checkpoint"):
+                self.assertGreater(row["parts_ms"][part], 0, part)
+            for part in ("skew", "exposed"):
+                self.assertGreaterEqual(row["parts_ms"][part], 0, part)
+            # The wall clock is a watch of its own.
+            self.assertLess(abs(row["parts_ms"]["rest"]), 0.05 * row["step_ms"])
+
+    def test_json_and_picture(self):
+        picture = self.directory / "picture.svg"
+        report = json.loads(self.scaling("--ranks", "2,1", "--rounds", 3, "--batch-size", 60, "--json", "--predict",
+                                         "2,64", "--picture", picture).stdout)
+        rows = report["results"]
+        self.assertEqual([(row["scaling"], row["ranks"], row["global_batch"], row["alone"]) for row in rows],
+                         [("strong", 1, 60, True), ("strong", 2, 60, True), ("weak", 1, 60, True),
+                          ("weak", 2, 120, True)])
+        self.check_rows(rows)
+        for row in rows:
+            one = next(other for other in rows if other["scaling"] == row["scaling"])
+            self.assertEqual(len(row["samples_per_second_by_round"]), 3)
+            self.assertAlmostEqual(row["efficiency"],
+                                   row["samples_per_second"] / one["samples_per_second"] / row["ranks"])
+        # The network's gradient: 784 * 256 and so on, each padded to 64 bytes, and the control words.
+        buckets = rows[1]["run"]["buckets"]
+        self.assertEqual(sum(bucket["bytes"] for bucket in buckets), 4 * (235146 + 6 + 16))
+        self.assertEqual(buckets[-1]["lead"], 0)
+        self.assertEqual([(link["ranks"], link["global_batch"]) for link in report["links"]], [(2, 60), (2, 120)])
+        self.assertEqual([entry["ranks"] for entry in report["forecast"]["ranks"]], [2, 64])
+
+        record = self.directory / "record.json"
+        record.write_text(json.dumps(report))
+        again = self.record("scaling", "--from", record, "--predict", "2,64")["forecast"]
+        for found, expect in zip(again["ranks"], report["forecast"]["ranks"]):
+            self.assertAlmostEqual(found["weak_efficiency"], expect["weak_efficiency"], places=9)
+        faster = self.record("scaling", "--from", record, "--predict", "64", "--link-latency", 0.001,
+                             "--link-bandwidth", 1e9)["forecast"]["ranks"][0]
+        self.assertGreater(faster["weak_efficiency"], 0.999)
+        self.check_picture(picture)
+
+    def check_picture(self, picture):
+        texts = {"".join(element.itertext()).strip() for element in xml.etree.ElementTree.parse(picture).iter()
+                 if element.tag.endswith("}text")}
+        self.assertLessEqual({*PARTS, "strong", "weak", "strong, forecast", "weak, forecast", "strong 1", "weak 2"},
+                             texts)
 
     def test_table_with_virtual_ranks(self):
-        lines = self.scaling("--ranks", "1,2", "--rounds", 1, "--virtual-ranks", 4).stdout.splitlines()
-        rows = [line.split() for line in lines if line.startswith(("strong", "weak"))]
+        text = self.scaling("--ranks", "1,2", "--rounds", 1, "--virtual-ranks", 4).stdout
+        rows = [line.split() for line in text.splitlines() if line.startswith(("strong", "weak"))]
         self.assertEqual([row[:2] for row in rows],
                          [["strong", "1"], ["strong", "2"], ["weak", "1"], ["weak", "2"]])
         for row in rows:
             shares = [float(word) for word in row[7::2]]
-            self.assertEqual(len(shares), len(PHASES))
+            self.assertEqual(len(shares), len(PARTS))
             self.assertAlmostEqual(sum(shares), 100, delta=0.5)
+        self.assertIn("messages by recursive doubling", text)
+        self.assertIn("its memory, no network", text)
+
+    def test_in_the_ranks_of_a_job(self):
+        for ranks in (1, 2, 4):
+            result = self.expect(run(ranks, "bench", "scaling", *self.words, "--json"), 0)
+            report = json.loads(result.stdout)
+            self.assertEqual([(row["ranks"], row["alone"]) for row in report["results"]], [(ranks, False)])
+            self.check_rows(report["results"])
+            self.assertEqual([link["ranks"] for link in report["links"]], [ranks] if ranks > 1 else [])
+        self.assertIn("--picture: not in the ranks",
+                      self.expect(run(2, "bench", "scaling", *self.words, "--picture", "x.svg"), 64).stderr)
+
+    def test_forecast_without_a_run(self):
+        link = ["--link-latency", 50, "--link-bandwidth", 1000, "--step-time", 60, "--predict", "1,2,1024"]
+        one, two, many = self.forecast("--model", "mlp", "--bucket-mb", 100, *link)["ranks"]
+        self.assertEqual((one["strong_efficiency"], one["weak_efficiency"], one["batch_per_rank"]), (1, 1, 1))
+        # One message there and back in a tree, 1 MiB and less at once: 2 * (50 us + 8 ns a byte).
+        exposed = 2 * (0.05 + 8e-6 * 4 * (235146 + 6 + 16))
+        self.assertAlmostEqual(two["weak_step_ms"], 60 + exposed, places=6)
+        self.assertAlmostEqual(two["strong_step_ms"], 30 + exposed, places=6)
+        self.assertAlmostEqual(two["strong_efficiency"], 30 / (30 + exposed), places=6)
+        self.assertEqual(two["batch_per_rank"], math.ceil(9 * exposed / 0.6))
+        self.assertLess(many["weak_efficiency"], two["weak_efficiency"])
+        text = self.bench("scaling", *link).stdout
+        self.assertRegex(text, r"(?m)^ 1024 +\d")
+        self.assertIn("that reaches 90 %", text)
+
+    def test_forecasts_that_are_refused(self):
+        link = ["--link-latency", 1, "--link-bandwidth", 1]
+        self.expect_refusals(
+            (["scaling", "--step-time", 3], "--step-time needs --link-latency"),
+            (["scaling", "--step-time", 3, *link, "--ranks", 2], "nothing is measured"),
+            (["scaling", "--step-time", 3, *link, "--picture", "x.svg"], "nothing is measured"),
+            (["scaling", "--step-time", 3, *link, "--from", "x"], "exclude each other"),
+            (["scaling", "--link-latency", "-1"], "--link-latency -1: expected a number above 0"),
+            (["scaling", "--link-bandwidth", "1G"], "--link-bandwidth 1G"),
+            (["scaling", "--predict", "0"], "--predict 0"))
+        missing = self.directory / "missing.json"
+        self.assertIn(str(missing), self.bench("scaling", "--from", missing, code=66).stderr)
+        missing.write_text("{}")
+        self.assertIn("holds no forecast", self.bench("scaling", "--from", missing, code=65).stderr)
+        self.assertIn("cannot be written", self.bench("scaling", "--picture", "/nonexistent/x.svg", code=73).stderr)
+
+    def test_too_few_steps_an_epoch(self):
+        self.assertIn("at least 3 are needed", self.scaling("--ranks", 1, "--batch-size", 1500, code=64).stderr)
 
     def test_the_failure_of_a_job_is_its_own(self):
         missing = self.directory / "missing"
@@ -78,7 +175,6 @@ class ScalingTest(BenchTest):
             (["scaling", "--steps", "1"], "--steps"), (["scaling", "--out", "x"], "--out"),
             (["scaling", "--factor", "2"], "it belongs to bench allreduce"),
             (["scaling", "--batchsize", "1"], "did you mean --batch-size?"))
-        self.assertIn("without mpirun", self.expect(run(1, "bench", "scaling"), 64).stderr)
 
     def test_output_that_nobody_can_read(self):
         with open("/dev/full", "w") as full:

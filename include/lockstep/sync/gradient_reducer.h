@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "lockstep/comm/collectives.h"
@@ -20,6 +21,9 @@ struct ReducerOptions {
   /// What gradients travel as: kFloat32, kFloat16 or kBfloat16.
   DataType reduce_type = DataType::kFloat32;
 };
+
+/// By its name in TrainOptions::reduce_dtype.
+DataType reduce_type_of(const std::string& name);
 
 /// One optimizer step's worth of reduction:
 ///
@@ -85,10 +89,13 @@ class GradientReducer {
     int parameters = 0;       ///< how many it holds; 0: what follows them, in its own type
   };
   const std::vector<Bucket>& buckets() const { return buckets_; }
+  /// The buckets that a reducer of these parameters would have among several ranks.
+  static std::vector<Bucket> plan_buckets(const FlatParameters& parameters, double bucket_mb,
+                                          DataType reduce_type);
 
  private:
   struct Hooks;
-  void make_buckets(double bucket_mb);
+  void number_buckets();
   void on_gradient(std::size_t parameter);
   void launch_ready_buckets(bool all);
   bool is_rounded(const Bucket& bucket) const { return rounded_ && bucket.parameters > 0; }

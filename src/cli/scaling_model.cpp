@@ -1,0 +1,224 @@
+#include "scaling_model.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "lockstep/base/error.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr double kPiece = 1 << 20;  // bytes: MessageLimits::all_reduce_bytes
+constexpr double kBackwardShare = 2.0 / 3;
+constexpr std::int64_t kMostSamples = std::int64_t{1} << 40;
+
+struct NamedAlgorithm {
+  SumAlgorithm algorithm;
+  std::string_view name;
+};
+constexpr NamedAlgorithm kAlgorithms[] = {{SumAlgorithm::kTree, "tree"},
+                                          {SumAlgorithm::kRing, "ring"},
+                                          {SumAlgorithm::kRecursiveDoubling, "recursive doubling"}};
+
+// What follows one another on the way.
+struct Cost {
+  double messages = 0;
+  double bytes = 0;
+};
+
+Cost cost_of(SumAlgorithm algorithm, int ranks, double bytes) {
+  if (ranks <= 1) return {};
+  const double levels = std::bit_width(static_cast<unsigned>(ranks) - 1);
+  const double others = ranks - 1;
+  switch (algorithm) {
+    case SumAlgorithm::kTree:
+      return {2 * levels, levels * (bytes + std::min(bytes, kPiece))};
+    case SumAlgorithm::kRing:
+      return {2 * others, 2 * others / ranks * bytes};
+    case SumAlgorithm::kRecursiveDoubling:
+      break;
+  }
+  return {levels, levels * bytes};
+}
+
+double seconds_of(const Cost& cost, const LinkModel& link) {
+  return cost.messages * link.latency + cost.bytes * link.seconds_per_byte;
+}
+
+struct Observation {
+  Cost cost;
+  double seconds = 0;
+};
+
+double squares(std::span<const Observation> observations, const LinkModel& link) {
+  double sum = 0;
+  for (const Observation& seen : observations) {
+    const double difference = std::log(seconds_of(seen.cost, link) / seen.seconds);
+    sum += difference * difference;
+  }
+  return sum;
+}
+
+// One step of Levenberg and Marquardt in the logarithms of the two parameters, which keeps them
+// positive.
+LinkModel improved(std::span<const Observation> observations, const LinkModel& link,
+                   double damping) {
+  double aa = 0, ab = 0, bb = 0, ra = 0, rb = 0;
+  for (const Observation& seen : observations) {
+    const double seconds = seconds_of(seen.cost, link);
+    const double a = seen.cost.messages * link.latency / seconds;
+    const double b = seen.cost.bytes * link.seconds_per_byte / seconds;
+    const double difference = std::log(seen.seconds / seconds);
+    aa += a * a;
+    ab += a * b;
+    bb += b * b;
+    ra += a * difference;
+    rb += b * difference;
+  }
+  aa += damping;
+  bb += damping;
+  const double determinant = aa * bb - ab * ab;
+  const double step_a = (bb * ra - ab * rb) / determinant;
+  const double step_b = (aa * rb - ab * ra) / determinant;
+  return {link.latency * std::exp(std::clamp(step_a, -2.0, 2.0)),
+          link.seconds_per_byte * std::exp(std::clamp(step_b, -2.0, 2.0))};
+}
+
+double weak_efficiency(const StepModel& model, int ranks, double samples) {
+  return model.alone(samples) / model.seconds(ranks, samples);
+}
+
+std::int64_t batch_for(const StepModel& model, int ranks, double target) {
+  const auto reaches = [&](std::int64_t samples) {
+    return weak_efficiency(model, ranks, static_cast<double>(samples)) >= target;
+  };
+  std::int64_t high = 1;
+  while (!reaches(high)) {
+    if (high >= kMostSamples) return 0;
+    high *= 2;
+  }
+  std::int64_t low = high / 2;  // 0, or too small
+  while (high - low > 1) {
+    const std::int64_t middle = low + (high - low) / 2;
+    (reaches(middle) ? high : low) = middle;
+  }
+  return high;
+}
+
+}  // namespace
+
+std::string_view name_of(SumAlgorithm algorithm) {
+  for (const NamedAlgorithm& known : kAlgorithms) {
+    if (known.algorithm == algorithm) return known.name;
+  }
+  return "unknown";
+}
+
+SumAlgorithm sum_algorithm(std::string_view name) {
+  for (const NamedAlgorithm& known : kAlgorithms) {
+    if (known.name == name) return known.algorithm;
+  }
+  fail(ExitCode::kBadData, "'{}' is no way to sum over ranks", name);
+}
+
+double sum_seconds(SumAlgorithm algorithm, const LinkModel& link, int ranks, double bytes) {
+  return seconds_of(cost_of(algorithm, ranks, bytes), link);
+}
+
+LinkModel fit_link(SumAlgorithm algorithm, int ranks, std::span<const TimedSum> sums) {
+  LOCKSTEP_CHECK(ranks > 1 && sums.size() > 1, "{} sums over {} ranks tell nothing of links",
+                 sums.size(), ranks);
+  std::vector<Observation> observations;
+  for (const TimedSum& sum : sums) {
+    LOCKSTEP_CHECK(sum.seconds > 0 && sum.bytes > 0, "{} bytes in {} s", sum.bytes, sum.seconds);
+    observations.push_back({cost_of(algorithm, ranks, sum.bytes), sum.seconds});
+  }
+  const auto [first, last] = std::ranges::minmax_element(
+      observations, {}, [](const Observation& seen) { return seen.cost.bytes; });
+  LinkModel link{.latency = first->seconds / first->cost.messages,
+                 .seconds_per_byte = last->seconds / last->cost.bytes};
+  double best = squares(observations, link);
+  double damping = 1e-3;
+  for (int round = 0; round < 200 && damping < 1e9; ++round) {
+    const LinkModel next = improved(observations, link, damping);
+    const double found = squares(observations, next);
+    if (found < best) {
+      link = next;
+      best = found;
+      damping /= 4;
+    } else {
+      damping *= 8;
+    }
+  }
+  return link;
+}
+
+FitError fit_error(SumAlgorithm algorithm, const LinkModel& link, int ranks,
+                   std::span<const TimedSum> sums) {
+  std::vector<double> errors;
+  for (const TimedSum& sum : sums) {
+    errors.push_back(std::abs(sum_seconds(algorithm, link, ranks, sum.bytes) / sum.seconds - 1));
+  }
+  if (errors.empty()) return {};
+  std::ranges::sort(errors);
+  return {.typical = errors[errors.size() / 2], .largest = errors.back()};
+}
+
+std::vector<SentBucket> evenly_filled(std::span<const std::int64_t> bytes) {
+  std::vector<SentBucket> buckets;
+  const auto count = static_cast<double>(bytes.size());
+  for (const std::int64_t size : bytes) {
+    const auto filled = static_cast<double>(buckets.size() + 1);
+    buckets.push_back({static_cast<double>(size), kBackwardShare * (1 - filled / count)});
+  }
+  return buckets;
+}
+
+double StepModel::exposed(int ranks, double samples) const {
+  if (ranks <= 1) return 0;
+  const double own = alone(samples);
+  double done = 0;
+  for (const SentBucket& bucket : buckets) {
+    done =
+        std::max(done, own * (1 - bucket.lead)) + sum_seconds(algorithm, link, ranks, bucket.bytes);
+  }
+  return std::max(0.0, done - own);
+}
+
+void fit_steps(StepModel& model, std::span<const TimedStep> steps) {
+  // Of (fixed + per_sample * samples) / seconds - 1.
+  double ff = 0, fp = 0, pp = 0, f = 0, p = 0;
+  bool several = false;
+  for (const TimedStep& step : steps) {
+    const double weight = 1 / step.seconds, slope = step.samples / step.seconds;
+    ff += weight * weight;
+    fp += weight * slope;
+    pp += slope * slope;
+    f += weight;
+    p += slope;
+    several |= step.samples != steps.front().samples;
+  }
+  const double determinant = ff * pp - fp * fp;
+  model.fixed = several ? (f * pp - p * fp) / determinant : 0;
+  model.per_sample = several ? (p * ff - f * fp) / determinant : p / pp;
+  if (model.fixed < 0 || model.per_sample <= 0) {
+    model.fixed = 0;
+    model.per_sample = p / pp;
+  }
+}
+
+Forecast forecast(const StepModel& model, int ranks, std::int64_t batch, double target) {
+  const auto samples = static_cast<double>(batch);
+  const auto shard = static_cast<double>((batch + ranks - 1) / ranks);
+  Forecast result{.ranks = ranks};
+  result.strong_seconds = model.seconds(ranks, shard);
+  result.strong_efficiency = model.alone(samples) / (ranks * result.strong_seconds);
+  result.weak_seconds = model.seconds(ranks, samples);
+  result.weak_efficiency = weak_efficiency(model, ranks, samples);
+  result.batch_per_rank = batch_for(model, ranks, target);
+  return result;
+}
+
+}  // namespace lockstep

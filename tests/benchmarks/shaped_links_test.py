@@ -1,0 +1,42 @@
+"""benchmarks/shaped_links: one short round over two limited links; how close it comes is the long run's matter."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "program"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cluster"))
+import two_hosts  # noqa: E402
+from harness import PROGRAM, SOURCE, ProgramTest, main, skip_all  # noqa: E402
+
+SHAPED_LINKS = SOURCE / "benchmarks" / "shaped_links"
+
+
+class ShapedLinksTest(ProgramTest):
+    def test_two_ranks_at_50_megabits(self):
+        figures = self.directory / "figures.json"
+        result = subprocess.run([SHAPED_LINKS, "--ranks", "2", "--rates", "50", "--rounds", "1", "--steps", "10",
+                                 "--lockstep", PROGRAM, "--json", figures], capture_output=True, text=True, timeout=200)
+        self.assertIn(result.returncode, (0, 1), result.stderr)
+        (found,) = json.loads(figures.read_text())["results"]
+        self.assertEqual((found["ranks"], found["mbit"], found["run"]["hosts"]), (2, 50, 2))
+        # The filter is what the links have: no more, and not much less. And steps wait for them.
+        self.assertLess(found["link"]["mbit_per_second"], 55)
+        self.assertGreater(found["link"]["mbit_per_second"], 25)
+        self.assertGreater(found["measured_ms"], 2 * found["unlimited_step_ms"])
+        self.assertAlmostEqual(found["difference"], found["foreseen_ms"] / found["measured_ms"] - 1, places=9)
+        self.assertLess(abs(found["difference"]), 0.5)
+        self.assertEqual(result.returncode == 0, abs(found["difference"]) <= 0.15)
+
+    def test_wrong_options(self):
+        for options in (["--ranks", "1"], ["--rates", "0"], ["--rounds", "0"], ["--json", "/nonexistent/x"]):
+            refused = subprocess.run([SHAPED_LINKS, *options], capture_output=True, text=True, timeout=60)
+            self.assertEqual(refused.returncode, 2, refused.stderr)
+
+
+if __name__ == "__main__":
+    reason = two_hosts.missing()
+    if reason:
+        skip_all(reason)
+    main()
