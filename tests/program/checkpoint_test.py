@@ -43,7 +43,8 @@ class CheckpointTest(ProgramTest):
             with self.subTest(ranks=ranks):
                 out = self.directory / f"held-{ranks}"
                 job = subprocess.Popen(command(ranks, "train", "--out", out, "--threads", 1, *self.settings,
-                                               "--inject-fault", HELD), stdout=subprocess.DEVNULL)
+                                               "--inject-fault", HELD), stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
                 # The next checkpoint waits for this one, and the step after it for both.
                 wait_for(lambda: (out / "metrics.jsonl").exists() and self.steps_recorded(out) >= 10, "step 10")
                 self.assertEqual(checkpoints(out), [])
