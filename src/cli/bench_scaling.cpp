@@ -299,9 +299,14 @@ std::optional<ScalingForecast> forecast_from(const ScalingReport& report, const 
                            .ranks = {}};
   const std::vector<const ScalingRow*> linked = report.linked();
   if (!linked.empty()) {
-    const auto row = std::ranges::find(linked, most, &ScalingRow::ranks);
-    forecast.model = step_model(own_steps, (row == linked.end() ? linked.back() : *row)->typical());
-    forecast.source += fmt::format(", messages and links as with {} ranks", most);
+    ScalingRun run = linked.front()->typical();
+    for (const ScalingRow* row : linked) {
+      if (row->ranks == most && !row->weak) run = row->typical();
+    }
+    run.sums = median_sums(report, run.ranks);
+    forecast.model = step_model(own_steps, run);
+    forecast.source +=
+        fmt::format(", messages and links as with {} ranks (of each size the median)", run.ranks);
   } else if (plan.given.latency && plan.given.seconds_per_byte) {
     fit_steps(forecast.model, own_steps);
     forecast.model.buckets = planned_buckets(settings);

@@ -21,8 +21,10 @@ namespace lockstep {
 namespace {
 
 constexpr Repeats kRepeats{.least = 3, .most = 200, .seconds = 0.1};
-constexpr std::int64_t kSmallestSum = 64;  // bytes
-constexpr std::int64_t kFactor = 8;        // from one size to the next
+// A message of next to nothing tells the latency; from this size on they tell the bandwidth. What
+// lies between tells how MPI and a card's buffers treat small messages.
+constexpr std::int64_t kTiny = 8;
+constexpr std::int64_t kLarge = 32 << 10;
 
 // Notes which messages a step sends, and how long before the last of them.
 class Tracing final : public Collectives {
@@ -160,7 +162,8 @@ std::vector<TimedSum> time_all(World& world, Collectives& collectives, const Com
   for (const SentBucket& bucket : buckets) sizes.push_back(static_cast<std::int64_t>(bucket.bytes));
   if (sizes.empty()) return {};
   const std::int64_t largest = std::ranges::max(sizes);
-  for (std::int64_t size = kSmallestSum; size < largest; size *= kFactor) sizes.push_back(size);
+  sizes.push_back(kTiny);
+  for (std::int64_t size = kLarge; size < largest; size *= 2) sizes.push_back(size);
   std::ranges::sort(sizes);
   sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
   std::vector<TimedSum> sums;

@@ -47,6 +47,12 @@ double seconds_of(const Cost& cost, const LinkModel& link) {
   return cost.messages * link.latency + cost.bytes * link.seconds_per_byte;
 }
 
+// Parts of a sum that each need a rank to do something before they begin.
+double rounds_of(SumAlgorithm algorithm, int ranks) {
+  if (algorithm == SumAlgorithm::kRing) return 1;
+  return cost_of(algorithm, ranks, 0).messages;
+}
+
 struct Observation {
   Cost cost;
   double seconds = 0;
@@ -179,12 +185,19 @@ std::vector<SentBucket> evenly_filled(std::span<const std::int64_t> bytes) {
 double StepModel::exposed(int ranks, double samples) const {
   if (ranks <= 1) return 0;
   const double own = alone(samples);
-  double done = 0;
+  std::vector<double> rests;  // of each sum, what cannot begin before the step is computed
+  std::vector<double> begun;  // when the rest of each could go on
+  double free = 0;            // the link, from then on
   for (const SentBucket& bucket : buckets) {
-    done =
-        std::max(done, own * (1 - bucket.lead)) + sum_seconds(algorithm, link, ranks, bucket.bytes);
+    const double all = sum_seconds(algorithm, link, ranks, bucket.bytes);
+    const double first = all / rounds_of(algorithm, ranks);
+    free = std::max(free, own * (1 - bucket.lead)) + first;
+    begun.push_back(free);
+    rests.push_back(all - first);
   }
-  return std::max(0.0, done - own);
+  double done = own;
+  for (std::size_t i = 0; i < rests.size(); ++i) done = std::max(done, begun[i]) + rests[i];
+  return done - own;
 }
 
 void fit_steps(StepModel& model, std::span<const TimedStep> steps) {

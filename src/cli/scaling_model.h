@@ -78,7 +78,9 @@ struct StepModel {
 
   /// Of a rank that waits for nobody.
   double alone(double samples) const { return fixed + per_sample * samples; }
-  /// What is left of the sums when the step is computed: one at a time, none before it is filled.
+  /// What is left of the sums when the step is computed. They go one after the other, none before
+  /// it is filled. NCCL's go on by themselves; MPI's inside its calls alone, of which backward
+  /// makes few, so that only the first message of each way travels meanwhile.
   double exposed(int ranks, double samples) const;
   double seconds(int ranks, double samples) const {
     return alone(samples) + exposed(ranks, samples);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "lockstep/base/error.h"
 
@@ -199,6 +200,22 @@ StepModel step_model(const std::vector<TimedStep>& own_steps, const ScalingRun& 
   fit_steps(model, own_steps);
   model.link = fit_link(linked.timed_algorithm, linked.ranks, linked.sums);
   return model;
+}
+
+std::vector<TimedSum> median_sums(const ScalingReport& report, int ranks) {
+  std::map<double, std::vector<double>> seconds;
+  for (const ScalingRow& row : report.rows) {
+    if (row.ranks != ranks) continue;
+    for (const ScalingRun& run : row.rounds) {
+      for (const TimedSum& sum : run.sums) seconds[sum.bytes].push_back(sum.seconds);
+    }
+  }
+  std::vector<TimedSum> sums;
+  for (auto& [bytes, times] : seconds) {
+    std::ranges::sort(times);
+    sums.push_back({bytes, times[(times.size() - 1) / 2]});
+  }
+  return sums;
 }
 
 std::string scaling_text(const ScalingReport& report) {

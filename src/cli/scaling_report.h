@@ -54,6 +54,9 @@ struct ScalingReport {
 /// messages and sums of `linked`.
 StepModel step_model(const std::vector<TimedStep>& own_steps, const ScalingRun& linked);
 
+/// The sums over so many ranks, of each size the median over rows and rounds.
+std::vector<TimedSum> median_sums(const ScalingReport& report, int ranks);
+
 std::string scaling_text(const ScalingReport& report);
 /// Adds the report to a record.
 void add_scaling(nlohmann::ordered_json& record, const ScalingReport& report);

@@ -97,7 +97,7 @@ std::string bars(const ScalingPicture& picture) {
   std::string script =
       "set title \"where a step goes, in percent\"\nunset logscale x\nset key outside right top "
       "vertical maxcols 1 "
-      "reverse Left invert\nset xlabel \"\"\nset yrange [0:*]\nset style data histograms\nset "
+      "reverse Left invert\nset xlabel \"\"\nset yrange [0:105]\nset style data histograms\nset "
       "style "
       "histogram rowstacked\nset style fill solid 1 noborder\nset boxwidth 0.7\nset xtics rotate "
       "by "

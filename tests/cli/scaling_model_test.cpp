@@ -84,9 +84,16 @@ TEST(StepModel, WhatBackwardHidesAndWhatItLeaves) {
                   .link = kLink};
   // 12 ms; the first leaves after 6 ms and takes 2, the second leaves at the end and takes 1.5.
   EXPECT_DOUBLE_EQ(model.exposed(2, 10), 1.5e-3);
-  // At 4 ms of which the first leaves after 2, and on 16 ranks takes 8 until 10: the second 6 more.
-  EXPECT_DOUBLE_EQ(model.exposed(16, 2), 12e-3);
-  EXPECT_DOUBLE_EQ(model.seconds(16, 2), 16e-3);
+  // 16 ranks have four messages one after the other. At 4 ms the first one of the first sum has
+  // come, which left after 2; three of 2 ms follow, then three of 1.5: the first of these came on
+  // the way.
+  EXPECT_DOUBLE_EQ(model.exposed(16, 2), 6e-3 + 4.5e-3);
+  EXPECT_DOUBLE_EQ(model.seconds(16, 2), 4e-3 + 10.5e-3);
+  // A ring needs nobody: 4 ms from 6 on, then 3.5 from 12 on; or from 2 to 6, and 3.5 from there.
+  model.algorithm = SumAlgorithm::kRing;
+  model.link.latency = 1.5e-3;
+  EXPECT_DOUBLE_EQ(model.exposed(2, 10), 3.5e-3);
+  EXPECT_DOUBLE_EQ(model.exposed(2, 2), 2e-3 + 3.5e-3);
   EXPECT_EQ(model.exposed(1, 10), 0);
 }
 

@@ -107,6 +107,19 @@ TEST(Report, EfficiencyIsAgainstTheFewestRanks) {
   EXPECT_EQ(report.linked().size(), 1u);
 }
 
+TEST(Report, SumsOfAllRoundsCount) {
+  ScalingReport report = sample_report();
+  report.rows[1].rounds[0].sums = {{64, 3}, {512, 1}};
+  report.rows[1].rounds[1].sums = {{64, 1}, {512, 9}};
+  report.rows[1].rounds[2].sums = {{64, 2}, {512, 8}};
+  const std::vector<TimedSum> sums = median_sums(report, 2);
+  ASSERT_EQ(sums.size(), 2u);
+  EXPECT_EQ(sums[0].bytes, 64);
+  EXPECT_EQ(sums[0].seconds, 2);
+  EXPECT_EQ(sums[1].seconds, 8);
+  EXPECT_TRUE(median_sums(report, 1).empty());
+}
+
 TEST(Report, TheTableHasSharesOfAStep) {
   const std::string text = scaling_text(sample_report());
   EXPECT_THAT(text, HasSubstr("a title"));

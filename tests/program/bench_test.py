@@ -173,7 +173,7 @@ class ScalingTest(BenchTest):
             ([], "allreduce"), (["scalign"], "did you mean scaling?"),
             (["scaling", "--ranks", "0"], "--ranks"), (["scaling", "--rounds", "0"], "--rounds"),
             (["scaling", "--steps", "1"], "--steps"), (["scaling", "--out", "x"], "--out"),
-            (["scaling", "--factor", "2"], "it belongs to bench allreduce"),
+            (["scaling", "--min-bytes", "8"], "it belongs to bench allreduce"),
             (["scaling", "--batchsize", "1"], "did you mean --batch-size?"))
 
     def test_output_that_nobody_can_read(self):
