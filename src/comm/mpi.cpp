@@ -118,14 +118,15 @@ class MpiCollectives final : public Collectives {
   std::unique_ptr<PendingOperation> all_reduce(Buffer buffer, ReduceOp op,
                                                const OperationLabel& label) override {
     if (world_.size() == 1) return std::make_unique<CompletedOperation>();
+    // Before anything is pending that would never be issued.
+    const MPI_Op operation = operation_of(op, buffer.type);
     return issue(
         OperationKind::kAllReduce, label, buffer,
         std::clamp<std::size_t>(limits_.all_reduce_bytes / size_of(buffer.type), 1, limits_.count),
         [&](std::byte* data, int count, std::size_t, std::vector<MPI_Request>& requests) {
-          check_mpi(
-              MPI_Iallreduce(MPI_IN_PLACE, data, count, mpi_type(buffer.type),
-                             operation_of(op, buffer.type), comm_.get(), &requests.emplace_back()),
-              "MPI_Iallreduce");
+          check_mpi(MPI_Iallreduce(MPI_IN_PLACE, data, count, mpi_type(buffer.type), operation,
+                                   comm_.get(), &requests.emplace_back()),
+                    "MPI_Iallreduce");
         });
   }
 

@@ -42,7 +42,7 @@ TEST(Networks, DigitsCnnHasPyTorchsNames) {
 TEST(Networks, TakeOtherShapes) {
   const at::NoGradGuard no_grad;
   for (const NetworkEntry& entry : registered_networks()) {
-    for (const NetworkShape shape : {NetworkShape{3, 28, 28, 10}, NetworkShape{1, 32, 20, 7}}) {
+    for (const NetworkShape& shape : {NetworkShape{3, 28, 28, 10}, NetworkShape{1, 32, 20, 7}}) {
       auto network = make_network(entry.name, shape);
       initialise_glorot_uniform(*network, 1);
       const at::Tensor logits =

@@ -69,10 +69,12 @@ Result train(World& world, const std::shared_ptr<const ImageSamples>& data,
   Result run;
   Callbacks callbacks;
   callbacks.on_step = [&](const StepReport& step) { run.norms.push_back(step.gradient_norm); };
+  Split split;
+  split.training = all_indices(data->size());
   Trainer trainer(world, *collectives, {},
                   {.model = network,
                    .data = data,
-                   .split = {.training = all_indices(data->size()), .validation = {}},
+                   .split = split,
                    .objective = objective,
                    .callbacks = callbacks},
                   config);
