@@ -15,21 +15,30 @@ namespace {
 // How often whoever waits looks for progress: a small part of any sensible deadline.
 constexpr std::chrono::milliseconds kTick{20};
 
-// Signals are for the threads that know what to do with them, but for those that this thread itself
-// would cause.
-void leave_signals_to_others() {
-  sigset_t others;
+// Signals are for the threads that know what to do with them, but for those that a thread itself
+// would cause: from its first instruction on, so its maker blocks them meanwhile.
+template <class Function>
+std::thread thread_without_signals(Function function) {
+  sigset_t others, before;
   sigfillset(&others);
   for (const int own : {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP}) {
     sigdelset(&others, own);
   }
-  ::pthread_sigmask(SIG_BLOCK, &others, nullptr);
+  ::pthread_sigmask(SIG_BLOCK, &others, &before);
+  try {
+    std::thread thread(std::move(function));
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return thread;
+  } catch (...) {
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    throw;
+  }
 }
 
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(CheckpointStore& store)
-    : store_(store), thread_([this] { run(); }) {}
+    : store_(store), thread_(thread_without_signals([this] { run(); })) {}
 
 CheckpointWriter::~CheckpointWriter() {
   {
@@ -52,9 +61,15 @@ void CheckpointWriter::start(Save save) {
     const std::lock_guard lock(mutex_);
     LOCKSTEP_CHECK(!busy_ && !error_, "a checkpoint before the last one was waited for");
     save_ = std::move(save);
+    last_sign_.store(clock_.seconds(), std::memory_order_relaxed);
     busy_ = true;
   }
   changed_.notify_all();
+}
+
+double CheckpointWriter::silent_seconds() const {
+  const std::lock_guard lock(mutex_);
+  return busy_ ? clock_.seconds() - last_sign_.load(std::memory_order_relaxed) : 0;
 }
 
 void CheckpointWriter::wait(const std::function<void()>& progress) {
@@ -76,7 +91,6 @@ void CheckpointWriter::wait(const std::function<void()>& progress) {
 }
 
 void CheckpointWriter::run() {
-  leave_signals_to_others();
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [this] { return busy_ || stop_; });
@@ -97,6 +111,7 @@ std::optional<Error> CheckpointWriter::carry_out() {
     if (save_.before) save_.before();
     store_.save(save_.global_step, files_, save_.best, [this] {
       signs_.fetch_add(1, std::memory_order_relaxed);
+      last_sign_.store(clock_.seconds(), std::memory_order_relaxed);
       if (save_.progress) save_.progress();
     });
   } catch (...) {

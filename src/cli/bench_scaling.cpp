@@ -12,6 +12,7 @@
 
 #include "bench.h"
 #include "bench_scaling_job.h"
+#include "doctor_findings.h"
 #include "job_options.h"
 #include "launcher.h"
 #include "lockstep/base/cast.h"
@@ -122,7 +123,20 @@ Plan make_plan(const ParsedSettings& parsed) {
   plan.steps = option_or(parsed, "steps", plan.steps, 2, 1'000'000);
   if (options.contains("picture")) plan.picture = options.at("picture");
   plan.json = options.contains("json");
-  if (!plan.given.whole()) return plan;
+  if (!plan.given.whole()) {
+    // Before anything is measured that would be lost.
+    for (const int ranks : plan.ranks) {
+      const std::string problem = virtual_ranks_problem(settings.train.virtual_ranks, ranks);
+      if (!problem.empty()) fail(ExitCode::kUsage, "{}", problem);
+    }
+    const bool links = plan.given.latency && plan.given.seconds_per_byte;
+    if (options.contains("predict") && plan.ranks.back() == 1 && !links) {
+      fail(ExitCode::kUsage,
+           "--predict: one rank has no links to measure; more --ranks, or --link-latency and "
+           "--link-bandwidth");
+    }
+    return plan;
+  }
   for (const char* name : {"ranks", "rounds", "steps", "picture"}) {
     if (!options.contains(name)) continue;
     fail(ExitCode::kUsage, "--{}: with --{} nothing is measured", name,
@@ -163,14 +177,21 @@ void foresee(ScalingForecast& forecast, const Plan& plan) {
 std::vector<SentBucket> planned_buckets(const Settings& settings) {
   const FlatParameters parameters(make_network(settings.model.name, {.convolution = "direct"}),
                                   at::kCPU);
-  std::vector<std::int64_t> bytes;
+  std::vector<std::int64_t> filled;
+  std::vector<SentBucket> behind;  // what backward does not fill
   const DataType type = reduce_type_of(settings.train.reduce_dtype);
   for (const auto& bucket :
        GradientReducer::plan_buckets(parameters, settings.train.bucket_mb, type)) {
-    const DataType travels = bucket.parameters > 0 ? type : DataType::kFloat32;
-    bytes.push_back(bucket.count * checked_cast<std::int64_t>(size_of(travels)));
+    if (bucket.parameters > 0) {
+      filled.push_back(bucket.count * checked_cast<std::int64_t>(size_of(type)));
+    } else {
+      behind.push_back({static_cast<double>(bucket.count) * sizeof(float), 0});
+    }
   }
-  return evenly_filled(bytes);
+  behind.push_back(kConclusion);
+  std::vector<SentBucket> buckets = evenly_filled(filled);
+  buckets.insert(buckets.end(), behind.begin(), behind.end());
+  return buckets;
 }
 
 std::string_view backend_of(const Settings& settings) {
@@ -349,8 +370,7 @@ ScalingReport measured_report(const Plan& plan, const Settings& settings) {
   return report;
 }
 
-void print(const ScalingReport& report, const Plan& plan, const Settings& settings) {
-  if (plan.picture) replace_file(*plan.picture, draw_scaling(scaling_picture(report)));
+void print_report(const ScalingReport& report, const Plan& plan, const Settings& settings) {
   if (!plan.json) return print_or_fail(scaling_text(report));
   Json record = benchmark_record("scaling", settings);
   record["model"] = settings.model.name;
@@ -359,6 +379,12 @@ void print(const ScalingReport& report, const Plan& plan, const Settings& settin
   record["steps"] = plan.steps;
   add_scaling(record, report);
   print_or_fail(record.dump(2) + "\n");
+}
+
+// First what has been measured: a picture that cannot be drawn must not lose it.
+void print(const ScalingReport& report, const Plan& plan, const Settings& settings) {
+  print_report(report, plan, settings);
+  if (plan.picture) replace_file(*plan.picture, draw_scaling(scaling_picture(report)));
 }
 
 // The ranks of a job that mpirun has started: one row, and no rank that was alone.
@@ -373,6 +399,9 @@ ExitCode measure_job(Session& session) {
     }
     plan = make_plan(session.parsed());
     plan.rounds = 1;
+    if (world.size() == 1 && session.parsed().options.contains("predict")) {
+      fail(ExitCode::kUsage, "--predict: a job of one rank has no links to measure");
+    }
   });
   const ScalingRun run = measure_scaling(session, plan.steps);
   together(world, [&] {

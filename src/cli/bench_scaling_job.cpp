@@ -59,6 +59,7 @@ class Tracing final : public Collectives {
     for (const SentBucket& sum : sums_) {
       buckets.push_back({sum.bytes, sum.lead / static_cast<double>(steps_)});
     }
+    if (!buckets.empty()) buckets.push_back(kConclusion);
     return buckets;
   }
 
@@ -205,8 +206,8 @@ ScalingRun measure_scaling(Session& session, int steps) {
 
   Tracing collectives(make_collectives(world, settings.comm, device.is_cuda(), device.stream));
   Listener listener(course);
+  std::optional<Files> files;  // outlives the trainer, whose thread writes there
   std::optional<Trainer> trainer;
-  std::optional<Files> files;
   together(world, [&] {
     Task task = classification_task(settings, data);
     task.callbacks.on_step = [&](const StepReport& report) {

@@ -66,20 +66,27 @@ TimedSums time_sums(World& world, Collectives& collectives, const ComputeDevice&
   DataPlaneMemory<float> memory(bytes / 4, device);
   TimedSums result;
   int repeat = 0;
-  const auto sum = [&](DataPlaneMemory<float>& values) {
+  const auto fill = [&](DataPlaneMemory<float>& values) {
     pattern.fill(values.host(), values.count(), world.rank(), repeat);
     values.upload();
+  };
+  const auto sum = [&](DataPlaneMemory<float>& values) {
     const Stopwatch stopwatch;
     finish(collectives, *collectives.all_reduce(values.buffer(DataType::kFloat32), ReduceOp::kSum,
                                                 {.name = name}));
-    const double seconds = stopwatch.seconds();
+    return stopwatch.seconds();
+  };
+  const auto check = [&](DataPlaneMemory<float>& values) {
     values.download();
     result.wrong += pattern.wrong(values.host(), values.count(), repeat);
-    return seconds;
   };
   const auto once = [&] {
+    fill(meeting);
+    fill(memory);
     sum(meeting);  // all begin together
     const double seconds = sum(memory);
+    check(meeting);
+    check(memory);
     ++repeat;
     return seconds;
   };

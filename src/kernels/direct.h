@@ -129,7 +129,7 @@ template <class V>
 void direct_weight_gradient(const Geometry& g, const float* padded, const OutputGradient& from,
                             float* weights, float* bias, float* row) {
   for (int y = 0; y < g.height; ++y) {
-    fetch_gradient_ahead(g, from, 0, y + 1, 0, 1, g.width);
+    fetch_gradient_ahead(g, from, 0, y + 2, 0, 2, g.width);
     in_panels<V>(
         g.out_channels, [&](int channel, auto vectors) __attribute__((always_inline)) {
           pass_row<V, vectors>(g, from, y, channel, bias + channel, row + channel);

@@ -134,7 +134,10 @@ Outcome Trainer::train() {
     epoch_seconds_ = {};
     while (state_.cursor.step_in_epoch < steps_per_epoch()) {
       last = train_step();
-      if (last.save_failed) finish_checkpoint();  // throws
+      if (last.save_failed) {
+        finish_checkpoint();  // throws, or ends the job, unless a disk that hung goes on again
+        world_.enter_phase(Phase::kTraining);
+      }
       count_step(last);
       if (state_.cursor.step_in_epoch == steps_per_epoch()) break;
       if ((reason = reason_to_stop(last)) != StopReason::kNone) break;
@@ -304,7 +307,10 @@ void Trainer::write_votes() {
   const StopReason requested = requested_stop();
   if (requested == StopReason::kPreempted) control[kPreemptVotes].fill_(1);
   if (requested == StopReason::kInterrupted) control[kInterruptVotes].fill_(1);
-  if (writer_ && writer_->failed()) control[kSaveFailures].fill_(1);
+  // Also of a disk that hangs: what waits for it has a deadline, training has none.
+  if (writer_ && (writer_->failed() || writer_->silent_seconds() > world_.collective_timeout())) {
+    control[kSaveFailures].fill_(1);
+  }
   if (options.max_minutes > 0 && since_start_.seconds() >= 60 * options.max_minutes) {
     control[kTimeVotes].fill_(1);
   }

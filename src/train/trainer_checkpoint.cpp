@@ -184,7 +184,7 @@ void Trainer::settle_checkpoint() {
     writer_->wait([this] {
       try {
         world_.publish_progress();
-      } catch (const Error&) {
+      } catch (...) {
         // What the network does is no reason to lose a checkpoint.
       }
     });

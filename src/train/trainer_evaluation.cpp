@@ -164,7 +164,9 @@ std::optional<Trainer::TestResult> Trainer::evaluate_best(const SampleSource& da
   at::Tensor host_values = parameters_.buffers().values().cpu().clone();
   bool best = false;
   together(world_, [&] {
-    if (world_.is_root()) best = read_best_weights(host, host_values);
+    if (!world_.is_root()) return;
+    wait_for_writer();  // the best may be under way
+    best = read_best_weights(host, host_values);
   });
   const at::NoGradGuard no_grad;
   at::Tensor weights = parameters_.weights();

@@ -14,16 +14,18 @@ SHAPED_LINKS = SOURCE / "benchmarks" / "shaped_links"
 
 
 class ShapedLinksTest(ProgramTest):
-    def test_two_ranks_at_50_megabits(self):
+    def test_two_ranks_at_10_megabits(self):
         figures = self.directory / "figures.json"
-        result = subprocess.run([SHAPED_LINKS, "--ranks", "2", "--rates", "50", "--rounds", "1", "--steps", "10",
+        result = subprocess.run([SHAPED_LINKS, "--ranks", "2", "--rates", "10", "--rounds", "1", "--steps", "10",
                                  "--lockstep", PROGRAM, "--json", figures], capture_output=True, text=True, timeout=200)
+        if result.returncode == 77:
+            self.skipTest(result.stderr)
         self.assertIn(result.returncode, (0, 1), result.stderr)
         (found,) = json.loads(figures.read_text())["results"]
-        self.assertEqual((found["ranks"], found["mbit"], found["run"]["hosts"]), (2, 50, 2))
+        self.assertEqual((found["ranks"], found["mbit"], found["run"]["hosts"]), (2, 10, 2))
         # The filter is what the links have: no more, and not much less. And steps wait for them.
-        self.assertLess(found["link"]["mbit_per_second"], 55)
-        self.assertGreater(found["link"]["mbit_per_second"], 25)
+        self.assertLess(found["link"]["mbit_per_second"], 11)
+        self.assertGreater(found["link"]["mbit_per_second"], 5)
         self.assertGreater(found["measured_ms"], 2 * found["unlimited_step_ms"])
         self.assertAlmostEqual(found["difference"], found["foreseen_ms"] / found["measured_ms"] - 1, places=9)
         self.assertLess(abs(found["difference"]), 0.5)

@@ -161,15 +161,20 @@ TEST_F(Writer, TellsOfProgressOnlyWhileThereIsSome) {
     std::this_thread::sleep_for(30ms);
   });
   ASSERT_TRUE(gate.wait_until_reached());
+  EXPECT_GE(writer.silent_seconds(), 0);
   auto owner = std::async(std::launch::async, [&] { writer.wait([&] { ++signs; }); });
   std::this_thread::sleep_for(kMoment);
+  const double silent = writer.silent_seconds();
+  EXPECT_GE(silent, std::chrono::duration<double>(kMoment).count());
   const int before = signs;
   std::this_thread::sleep_for(kMoment);
   EXPECT_EQ(signs, before);  // it hangs
   EXPECT_LE(before, 1);
+  EXPECT_GT(writer.silent_seconds(), silent);
   gate.open();
   owner.get();
   EXPECT_GT(signs, before + 2);
+  EXPECT_EQ(writer.silent_seconds(), 0);
 }
 
 TEST_F(Writer, AProgressThatThrowsLeavesTheSaveAlone) {

@@ -82,7 +82,9 @@ class Failures(Large):
         victim = RANKS - 3
         result = self.train(RANKS, "out", "--inject-fault", f"kill@forward:rank={victim},step=3", code=137)
         host = re.escape(HOST)
-        self.assertRegex(result.stderr, rf"rank {victim} \({host}\) (died|is gone) .* in phase training")
+        self.assertRegex(result.stderr, rf"rank {victim} \({host}\) (died|is gone) .* in phase training|"
+                         # On crowded cores mpirun may end the others before they can tell.
+                         rf"process rank {victim} with PID .* exited on signal 9")
         self.assertLess(len(self.lines(result.stderr)), 2 * RANKS)
 
     def test_one_of_many_hangs(self):

@@ -382,7 +382,8 @@ class CheckpointTest(BenchTest):
         report = self.record("checkpoint", "--data", self.data, "--model", "lenet", "--threads", 1,
                              "--batch-size", 900, "--steps", 2, "--rounds", 3)
         self.assertEqual((len(report["seconds_by_round"]["stall"]), report["steps_per_epoch"]), (2, 3))
-        self.assertLess(report["seconds"]["stall"], report["step_seconds"])
+        # The stall may wait for the checkpoint before, however slow the disk is.
+        self.assertLess(report["seconds"]["stall"], report["step_seconds"] + report["seconds"]["save"])
 
     def test_in_a_directory_that_is_left_as_it_was(self):
         place = self.directory / "place"

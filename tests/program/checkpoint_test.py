@@ -45,6 +45,7 @@ class CheckpointTest(ProgramTest):
                 job = subprocess.Popen(command(ranks, "train", "--out", out, "--threads", 1, *self.settings,
                                                "--inject-fault", HELD), stdout=subprocess.DEVNULL,
                                        stderr=subprocess.DEVNULL)
+                self.addCleanup(job.kill)
                 # The next checkpoint waits for this one, and the step after it for both.
                 wait_for(lambda: (out / "metrics.jsonl").exists() and self.steps_recorded(out) >= 10, "step 10")
                 self.assertEqual(checkpoints(out), [])
@@ -76,11 +77,11 @@ class CheckpointTest(ProgramTest):
     def test_a_failure_ends_the_run_after_the_next_step(self):
         """Not only when the next checkpoint is due."""
         result = train(2, self.out, *self.settings, "--inject-fault",
-                       "throw@checkpoint:rank=0,step=5; slow@forward:rank=1,step=6-9,seconds=0.4")
+                       "throw@checkpoint:rank=0,step=5; slow@forward:rank=1,step=6-9,seconds=1")
         self.expect(result, 70)
-        self.assertRegex(result.stderr, r"error: rank 0 .*in phase checkpoint of step [67].*: injected fault: throw@checkpoint, step 5")
+        self.assertRegex(result.stderr, r"error: rank 0 .*in phase checkpoint of step [6-9].*: injected fault: throw@checkpoint, step 5")
         self.assertEqual(result.stderr.count("error: "), 1)
-        self.assertLess(self.steps_recorded(), 8)
+        self.assertLess(self.steps_recorded(), 10)
         self.assertEqual(checkpoints(self.out), [])
 
     def test_a_failure_of_the_last_one_is_not_lost(self):
@@ -115,6 +116,13 @@ class CheckpointTest(ProgramTest):
         self.assertNotIn("error", result.stderr)
         self.assertEqual(checkpoints(self.out), ["step-00000005", "step-00000007"])
         self.expect(train(2, self.out, *self.settings, "--resume", "auto"), 0)
+
+    def test_a_writer_that_hangs_ends_the_job_before_the_next_checkpoint(self):
+        result = train(2, self.out, *self.settings, "--collective-timeout", "2.5", "--inject-fault",
+                       "hang@checkpoint:rank=0,step=5,pass=3; slow@forward:rank=1,step=6-99,seconds=1")
+        self.expect(result, 69)
+        self.assertRegex(result.stderr, "rank 0 .*in phase checkpoint")
+        self.assertLess(self.steps_recorded(), 10)
 
     def test_a_writer_that_hangs_ends_the_job(self):
         began = time.monotonic()

@@ -3,6 +3,7 @@
 #include "own_allocations.h"
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <new>
@@ -38,15 +39,48 @@ OwnAllocations own_allocations() { return {count, bytes, largest.exchange(0)}; }
 
 }  // namespace lockstep
 
-void* operator new(std::size_t size) {
-  lockstep::note(size, __builtin_return_address(0));
-  if (void* memory = std::malloc(size != 0 ? size : 1)) return memory;
+namespace {
+
+void* take(std::size_t size, std::size_t alignment, const void* caller) noexcept {
+  lockstep::note(size, caller);
+  const std::size_t whole = (size + alignment) / alignment * alignment;  // at least one
+  return std::aligned_alloc(alignment, whole);
+}
+
+void* take_or_throw(std::size_t size, std::size_t alignment, const void* caller) {
+  if (void* memory = take(size, alignment, caller)) return memory;
   throw std::bad_alloc();
 }
-// Else a sanitizer's own would be taken, whose memory is not to be freed here.
+
+constexpr std::size_t kUsual = alignof(std::max_align_t);
+
+}  // namespace
+
+// All forms: one left out would be a library's, whose memory is not to be freed here, or call
+// another of these from the library's text.
+void* operator new(std::size_t size) {
+  return take_or_throw(size, kUsual, __builtin_return_address(0));
+}
+void* operator new[](std::size_t size) {
+  return take_or_throw(size, kUsual, __builtin_return_address(0));
+}
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  return take_or_throw(size, static_cast<std::size_t>(alignment), __builtin_return_address(0));
+}
+void* operator new[](std::size_t size, std::align_val_t alignment) {
+  return take_or_throw(size, static_cast<std::size_t>(alignment), __builtin_return_address(0));
+}
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-  lockstep::note(size, __builtin_return_address(0));
-  return std::malloc(size != 0 ? size : 1);
+  return take(size, kUsual, __builtin_return_address(0));
+}
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
+  return take(size, kUsual, __builtin_return_address(0));
 }
 void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
 #include "lockstep/checkpoint/store.h"
 
@@ -45,6 +46,9 @@ class CheckpointWriter {
   /// A save has failed, and wait() will throw why, at once.
   bool failed() const noexcept { return failed_.load(std::memory_order_acquire); }
 
+  /// How long the save under way has given no sign of progress, in seconds; 0 without one.
+  double silent_seconds() const;
+
   /// Until no save is under way: what was handed over is durable then. `progress` is called now and
   /// then, but only while the save goes on: not while one of its steps hangs; it may throw, and the
   /// save goes on. Throws, once, what the save has thrown: an Error with its code and message, all
@@ -58,14 +62,16 @@ class CheckpointWriter {
   CheckpointStore& store_;
   std::vector<CheckpointFile> files_;  // the thread's while busy_
   Save save_;                          // likewise
-  std::mutex mutex_;                   // of what follows
+  mutable std::mutex mutex_;           // of what follows
   std::condition_variable changed_;
   bool busy_ = false;
   bool stop_ = false;
   std::optional<Error> error_;
   std::atomic<bool> failed_{false};      // error_ is set
   std::atomic<std::uint64_t> signs_{0};  // of progress
-  std::thread thread_;                   // last: it uses all of the above
+  std::atomic<double> last_sign_{0};     // seconds of clock_; of the save under way
+  Stopwatch clock_;
+  std::thread thread_;  // last: it uses all of the above
 };
 
 }  // namespace lockstep

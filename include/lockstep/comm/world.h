@@ -129,6 +129,9 @@ class World {
   /// thread while this one uses the world.
   void publish_progress();
 
+  /// Seconds, as in CommOptions.
+  double collective_timeout() const;
+
   /// From here on operations and signs of life have this deadline; 0: collective_timeout.
   void enter_phase(Phase phase, double deadline_seconds = 0);
   /// From here on work belongs to this global step: what messages and the ledger say where an
