@@ -188,7 +188,6 @@ std::vector<SentBucket> planned_buckets(const Settings& settings) {
       behind.push_back({static_cast<double>(bucket.count) * sizeof(float), 0});
     }
   }
-  behind.push_back(kConclusion);
   std::vector<SentBucket> buckets = evenly_filled(filled);
   buckets.insert(buckets.end(), behind.begin(), behind.end());
   return buckets;

@@ -59,7 +59,6 @@ class Tracing final : public Collectives {
     for (const SentBucket& sum : sums_) {
       buckets.push_back({sum.bytes, sum.lead / static_cast<double>(steps_)});
     }
-    if (!buckets.empty()) buckets.push_back(kConclusion);
     return buckets;
   }
 

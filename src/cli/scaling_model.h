@@ -59,9 +59,6 @@ struct SentBucket {
   double lead = 0;  ///< share of the rank's own step that is left when it leaves, 0 to 1
 };
 
-/// What ranks compare of their conclusions after every step, behind its other sums.
-inline constexpr SentBucket kConclusion{.bytes = 16, .lead = 0};
-
 /// Where nothing was measured: backward takes two thirds of a step, and fills bucket after bucket
 /// in equal times.
 std::vector<SentBucket> evenly_filled(std::span<const std::int64_t> bytes);
