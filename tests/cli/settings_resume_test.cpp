@@ -105,9 +105,10 @@ TEST(Resume, CheckpointsOfBeforeTheFastConvolutionsHadDirectOnes) {
   auto stored = number_settings(Settings{});
   stored.erase("convolution");
   Settings settings;
-  EXPECT_THAT(contradictions(stored, settings),
-              ElementsAre("convolution: the checkpoint has 'direct', being older than this setting, "
-                          "this start 'auto'"));
+  EXPECT_THAT(
+      contradictions(stored, settings),
+      ElementsAre("convolution: the checkpoint has 'direct', being older than this setting, "
+                  "this start 'auto'"));
   settings.model.convolution = "direct";
   EXPECT_THAT(contradictions(stored, settings), IsEmpty());
 }
