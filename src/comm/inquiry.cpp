@@ -148,6 +148,14 @@ bool Inquiry::take(std::vector<LedgerReading>& readings) {
   return true;
 }
 
+void Inquiry::greet(const std::vector<Host>& hosts) {
+  for (const Host& host : hosts) {
+    for (std::size_t i = 0; i < std::min(kAskedAtFirst, host.ranks.size()); ++i) {
+      pulse_.greet(host.ranks[i]);
+    }
+  }
+}
+
 std::vector<LedgerReading> Inquiry::ask(const std::vector<Host>& hosts, double seconds) {
   std::vector<LedgerReading> readings;
   for (const Host& host : hosts) {

@@ -31,6 +31,9 @@ class Inquiry {
     std::vector<int> ranks;
     std::vector<int> members;
   };
+  /// Tells those that ask() would ask first that this rank is there: a connection that is begun
+  /// when a link has failed would end this process within MPI, before it has said why.
+  void greet(const std::vector<Host>& hosts);
   /// Asks ranks of each host and returns all ledgers that came, with times in this host's clock,
   /// once those of all members are there or the seconds have passed. Answers others meanwhile.
   std::vector<LedgerReading> ask(const std::vector<Host>& hosts, double seconds);

@@ -36,6 +36,8 @@ class Pulse {
   /// Takes in what has arrived, and passes it on, on rank 0 to the others and everywhere to whoever
   /// has set on_sign(); true if a sign of life has.
   bool listen();
+  /// Tells one rank alone, with which there is a connection then.
+  void greet(int peer) { tell(peer); }
   /// Asks one rank. The answer is up to whoever has set that rank's on_question().
   void ask(int peer);
   void on_question(std::function<void(int asker)> answer) { answer_ = std::move(answer); }
