@@ -74,10 +74,10 @@ double CheckpointWriter::silent_seconds() const {
 
 void CheckpointWriter::wait(const std::function<void()>& progress) {
   std::unique_lock lock(mutex_);
-  std::uint64_t seen = signs_.load(std::memory_order_relaxed);
+  double seen = last_sign_.load(std::memory_order_relaxed);
   while (busy_) {
     changed_.wait_for(lock, kTick, [this] { return !busy_; });
-    const std::uint64_t now = signs_.load(std::memory_order_relaxed);
+    const double now = last_sign_.load(std::memory_order_relaxed);
     if (!progress || now == seen) continue;
     seen = now;
     lock.unlock();
@@ -110,7 +110,6 @@ std::optional<Error> CheckpointWriter::carry_out() {
   try {
     if (save_.before) save_.before();
     store_.save(save_.global_step, files_, save_.best, [this] {
-      signs_.fetch_add(1, std::memory_order_relaxed);
       last_sign_.store(clock_.seconds(), std::memory_order_relaxed);
       if (save_.progress) save_.progress();
     });

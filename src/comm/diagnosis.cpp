@@ -90,22 +90,29 @@ std::vector<LedgerReading> World::Impl::read_own_ledgers() const noexcept {
   }
 }
 
+std::vector<Inquiry::Host> World::Impl::hosts_of(
+    const std::function<bool(const ControlPlane::Member&)>& counts) const {
+  std::map<std::string, Inquiry::Host> by_name;
+  for (int rank = 0; rank < control->size(); ++rank) {
+    const ControlPlane::Member& member = control->members()[static_cast<std::size_t>(rank)];
+    if (!counts(member)) continue;
+    Inquiry::Host& host = by_name[member.host];
+    host.ranks.push_back(rank);
+    host.members.push_back(member.job_rank);
+  }
+  std::vector<Inquiry::Host> hosts;
+  for (auto& [name, host] : by_name) hosts.push_back(std::move(host));
+  return hosts;
+}
+
 World::Impl::Findings World::Impl::find_out() noexcept {
   Findings findings;
   try {
     if (!process->ledger || !inquiry) return findings;
     pulse().feed_watchdog();
     std::vector<LedgerReading> readings = read_own_ledgers();
-    std::map<std::string, Inquiry::Host> elsewhere;
-    for (int rank = 0; rank < control->size(); ++rank) {
-      const ControlPlane::Member& member = control->members()[static_cast<std::size_t>(rank)];
-      if (tells_of(readings, member.job_rank)) continue;
-      Inquiry::Host& host = elsewhere[member.host];
-      host.ranks.push_back(rank);
-      host.members.push_back(member.job_rank);
-    }
-    std::vector<Inquiry::Host> hosts;
-    for (auto& [name, host] : elsewhere) hosts.push_back(std::move(host));
+    const std::vector<Inquiry::Host> hosts = hosts_of(
+        [&](const ControlPlane::Member& member) { return !tells_of(readings, member.job_rank); });
     const double seconds = std::clamp(pulse().seconds() / 4, 0.2, 2.0);
     for (LedgerReading& reading : inquiry->ask(hosts, seconds)) {
       if (!tells_of(readings, reading.identity.rank)) readings.push_back(std::move(reading));

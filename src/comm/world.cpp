@@ -11,7 +11,6 @@
 #include <functional>
 #include <iterator>
 #include <limits>
-#include <map>
 #include <random>
 #include <string>
 #include <utility>
@@ -120,17 +119,10 @@ void exchange_members(World::Impl& impl, int job_rank, std::uint32_t world) {
 void allow_questions(World::Impl& impl) {
   impl.inquiry = std::make_unique<Inquiry>(impl.control->comm(), impl.pulse(),
                                            [&impl] { return impl.read_own_ledgers(); });
-  const std::vector<ControlPlane::Member>& members = impl.control->members();
-  const std::string& own = members[static_cast<std::size_t>(impl.control->rank())].host;
-  std::map<std::string, Inquiry::Host> elsewhere;
-  for (std::size_t rank = 0; rank < members.size(); ++rank) {
-    if (members[rank].host != own) {
-      elsewhere[members[rank].host].ranks.push_back(static_cast<int>(rank));
-    }
-  }
-  std::vector<Inquiry::Host> hosts;
-  for (auto& [name, host] : elsewhere) hosts.push_back(std::move(host));
-  impl.inquiry->greet(hosts);
+  const auto own_rank = static_cast<std::size_t>(impl.control->rank());
+  const std::string& own = impl.control->members()[own_rank].host;
+  impl.inquiry->greet(
+      impl.hosts_of([&](const ControlPlane::Member& member) { return member.host != own; }));
 }
 
 void start_mpi(int& argc, char**& argv, Process& process) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,6 +44,9 @@ struct World::Impl {
   Communicator duplicate();
   /// The ledgers of this job on this host.
   std::vector<LedgerReading> read_own_ledgers() const noexcept;
+  /// The hosts of the members that count, with those of their ranks that do.
+  std::vector<Inquiry::Host> hosts_of(
+      const std::function<bool(const ControlPlane::Member&)>& counts) const;
   /// What the ledgers of this host and the ranks of others tell, as lines to append to a message.
   /// Takes up to two seconds when others do not answer. Never throws.
   std::string diagnose() { return find_out().text; }

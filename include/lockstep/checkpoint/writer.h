@@ -67,9 +67,8 @@ class CheckpointWriter {
   bool busy_ = false;
   bool stop_ = false;
   std::optional<Error> error_;
-  std::atomic<bool> failed_{false};      // error_ is set
-  std::atomic<std::uint64_t> signs_{0};  // of progress
-  std::atomic<double> last_sign_{0};     // seconds of clock_; of the save under way
+  std::atomic<bool> failed_{false};   // error_ is set
+  std::atomic<double> last_sign_{0};  // of progress, in seconds of clock_
   Stopwatch clock_;
   std::thread thread_;  // last: it uses all of the above
 };
