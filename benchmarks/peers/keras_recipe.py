@@ -4,6 +4,10 @@
 The network, global batch, optimizer and augmentation of configs/digits.ini; one process with as many
 threads as the other programs have in all, as Keras is used on one machine. Prints images/s of each
 window of steps after the warm-up, their median, and as the last line one JSON object.
+
+  --as-first-written   TensorFlow's defaults, which use oneDNN only on CPUs with instructions for
+                       neural networks
+  --best               oneDNN on any CPU (default)
 """
 import argparse
 import gzip
@@ -18,6 +22,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--best", action="store_true", default=True)
+    mode.add_argument("--as-first-written", dest="best", action="store_false")
     parser.add_argument("--threads", type=int, default=2, help="of the process")
     parser.add_argument("--batch-size", type=int, default=86)
     parser.add_argument("--window-steps", type=int, default=20)
@@ -61,6 +68,10 @@ def main():
     options = parse()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if options.best:
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
+    else:
+        os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
     import numpy
     import tensorflow
     tensorflow.config.threading.set_intra_op_parallelism_threads(options.threads)
@@ -98,7 +109,7 @@ def main():
     rates = windows.rates[options.warmup_windows:]
     print(f"{statistics.median(rates):9.1f} images/s, median of {len(rates)} windows")
     print(json.dumps({
-        "program": "keras", "keras": keras.__version__, "tensorflow": tensorflow.__version__,
+        "program": "keras", "mode": "best" if options.best else "as-first-written", "keras": keras.__version__, "tensorflow": tensorflow.__version__,
         "threads": options.threads, "batch_size": options.batch_size, "window_steps": options.window_steps,
         "images_per_second": statistics.median(rates), "windows": rates, "last_loss": windows.loss}))
 

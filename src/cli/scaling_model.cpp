@@ -56,13 +56,14 @@ double rounds_of(SumAlgorithm algorithm, int ranks) {
 struct Observation {
   Cost cost;
   double seconds = 0;
+  double weight = 1;
 };
 
 double squares(std::span<const Observation> observations, const LinkModel& link) {
   double sum = 0;
   for (const Observation& seen : observations) {
     const double difference = std::log(seconds_of(seen.cost, link) / seen.seconds);
-    sum += difference * difference;
+    sum += seen.weight * difference * difference;
   }
   return sum;
 }
@@ -77,11 +78,11 @@ LinkModel improved(std::span<const Observation> observations, const LinkModel& l
     const double a = seen.cost.messages * link.latency / seconds;
     const double b = seen.cost.bytes * link.seconds_per_byte / seconds;
     const double difference = std::log(seen.seconds / seconds);
-    aa += a * a;
-    ab += a * b;
-    bb += b * b;
-    ra += a * difference;
-    rb += b * difference;
+    aa += seen.weight * a * a;
+    ab += seen.weight * a * b;
+    bb += seen.weight * b * b;
+    ra += seen.weight * a * difference;
+    rb += seen.weight * b * difference;
   }
   aa += damping;
   bb += damping;
@@ -145,6 +146,18 @@ LinkModel fit_link(SumAlgorithm algorithm, int ranks, std::span<const TimedSum> 
       observations, {}, [](const Observation& seen) { return seen.cost.bytes; });
   LinkModel link{.latency = first->seconds / first->cost.messages,
                  .seconds_per_byte = last->seconds / last->cost.bytes};
+  const double smallest = first->cost.bytes;
+  double smallest_count = 0, other_bytes = 0;
+  for (const Observation& seen : observations) {
+    if (seen.cost.bytes == smallest) {
+      ++smallest_count;
+    } else {
+      other_bytes += seen.cost.bytes;
+    }
+  }
+  for (Observation& seen : observations) {
+    seen.weight = seen.cost.bytes == smallest ? 1 / smallest_count : seen.cost.bytes / other_bytes;
+  }
   double best = squares(observations, link);
   double damping = 1e-3;
   for (int round = 0; round < 200 && damping < 1e9; ++round) {
@@ -198,6 +211,19 @@ double StepModel::exposed(int ranks, double samples) const {
   double done = own;
   for (std::size_t i = 0; i < rests.size(); ++i) done = std::max(done, begun[i]) + rests[i];
   return done - own;
+}
+
+bool StepModel::possible() const {
+  const auto within = [](double value, double low, double high) {
+    return value >= low && value <= high;  // false for NaN
+  };
+  constexpr double kMost = 1e12;  // seconds or bytes
+  return within(fixed, 0, kMost) && per_sample > 0 && within(per_sample, 0, kMost) &&
+         within(link.latency, 0, kMost) && link.seconds_per_byte > 0 &&
+         within(link.seconds_per_byte, 0, kMost) &&
+         std::ranges::all_of(buckets, [&](const SentBucket& bucket) {
+           return within(bucket.bytes, 0, kMost) && within(bucket.lead, 0, 1);
+         });
 }
 
 void fit_steps(StepModel& model, std::span<const TimedStep> steps) {

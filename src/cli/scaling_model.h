@@ -41,8 +41,10 @@ struct TimedSum {
   double seconds = 0;
 };
 
-/// Fitted by least squares on the logarithm of calculated over measured, so that small messages
-/// count as much as large ones. At least two sizes, of more than one rank; times are positive.
+/// Fitted by least squares on the logarithm of calculated over measured. The smallest sum says what
+/// a message costs and counts as much as all others together; these count by their bytes, as they
+/// do in a step: a token bucket or an eager protocol makes the small ones of them faster than the
+/// line. At least two sizes, of more than one rank; times are positive.
 LinkModel fit_link(SumAlgorithm algorithm, int ranks, std::span<const TimedSum> sums);
 
 /// How far a fit is from what it was made of: |calculated / measured - 1|.
@@ -85,6 +87,8 @@ struct StepModel {
   double seconds(int ranks, double samples) const {
     return alone(samples) + exposed(ranks, samples);
   }
+  /// Finite, and nothing that takes no time or less: what a file says may be anything.
+  bool possible() const;
 };
 
 /// Sets fixed and per_sample, neither below 0, by least squares on relative differences. With one

@@ -285,6 +285,9 @@ ScalingForecast forecast_of(const Json& record, const std::string& source) {
     for (const Json& bucket : stored.at("buckets")) {
       model.buckets.push_back({bucket.at("bytes"), bucket.at("lead")});
     }
+    if (forecast.global_batch < 1 || !model.possible()) {
+      fail(ExitCode::kBadData, "{}: its forecast has numbers that no training has", source);
+    }
     return forecast;
   } catch (const Json::exception& error) {
     fail(ExitCode::kBadData, "{}: holds no forecast of bench scaling: {}", source, error.what());

@@ -164,6 +164,27 @@ TEST(Report, OtherFilesAreRefused) {
   }
 }
 
+TEST(Report, NumbersThatNoTrainingHasAreRefused) {
+  Json record;
+  add_scaling(record, sample_report());
+  ASSERT_NO_THROW(forecast_of(record, "a file"));
+  for (const auto& [place, value] : std::vector<std::pair<const char*, Json>>{
+           {"global_batch", 0},
+           {"global_batch", -80},
+           {"fixed_ms", -1},
+           {"ms_per_sample", 0},
+           {"ms_per_sample", 1e300},
+           {"latency_us", -2},
+           {"mbit_per_second", 0},
+           {"mbit_per_second", -5},
+           {"buckets", Json::array({{{"bytes", -1}, {"lead", 0.5}}})},
+           {"buckets", Json::array({{{"bytes", 100}, {"lead", 1.5}}})}}) {
+    Json wrong = record;
+    wrong["forecast"][place] = value;
+    EXPECT_THROW(forecast_of(wrong, "a file"), Error) << place << " " << value;
+  }
+}
+
 TEST(Report, ThePictureHasAllOfIt) {
   const ScalingPicture picture = scaling_picture(sample_report());
   EXPECT_EQ(picture.rates.size(), 2u);
