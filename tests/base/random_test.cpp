@@ -72,8 +72,8 @@ TEST(RandomWords, DependOnBothHalvesOfTheSeed) {
 
 TEST(FillRandomWords, GivesTheWordsOfTheBlocksInOrder) {
   const RandomKey key{.seed = 3, .purpose = Purpose::kDropout, .epoch = 2, .sample = 5, .layer = 1};
-  for (const std::uint32_t first : {0u, 1u, 70'000u}) {
-    for (std::size_t size = 0; size <= 33; ++size) {
+  for (const std::uint32_t first : {0u, 1u, 70'000u, 0xfffffff9u}) {
+    for (std::size_t size = 0; size <= 100; ++size) {
       std::vector<std::uint32_t> words(size + 1, 0xabcdef01);
       fill_random_words(key, std::span(words).first(size), first);
       for (std::size_t i = 0; i < size; ++i) {
