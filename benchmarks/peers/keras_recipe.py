@@ -109,7 +109,8 @@ def main():
     rates = windows.rates[options.warmup_windows:]
     print(f"{statistics.median(rates):9.1f} images/s, median of {len(rates)} windows")
     print(json.dumps({
-        "program": "keras", "mode": "best" if options.best else "as-first-written", "keras": keras.__version__, "tensorflow": tensorflow.__version__,
+        "program": "keras", "mode": "best" if options.best else "as-first-written",
+        "keras": keras.__version__, "tensorflow": tensorflow.__version__,
         "threads": options.threads, "batch_size": options.batch_size, "window_steps": options.window_steps,
         "images_per_second": statistics.median(rates), "windows": rates, "last_loss": windows.loss}))
 

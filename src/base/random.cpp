@@ -27,8 +27,8 @@ r123::Philox4x32::ctr_type philox_counter(const RandomKey& key, std::uint32_t bl
 
 #if defined(__x86_64__)
 
-// Eight blocks at once: Random123 has Philox for one, which took a hundredth of a training step for
-// dropout's masks. Lane i of the four registers is the counter of block i.
+// Philox of eight blocks at once: with Random123, which computes one, dropout's masks took a
+// hundredth of a training step. Lane i of the four registers belongs to block i.
 
 struct Philox8 {
   __m256i words[4];
@@ -38,7 +38,7 @@ struct Products {
   __m256i high, low;
 };
 
-// Of each lane with the lowest 32 bits of `factor`'s, 64 bits each.
+// The high and the low 32 bits of each lane times `factor`, which is the same in all lanes.
 __attribute__((target("avx2"))) inline Products products(__m256i lanes, __m256i factor) {
   const __m256i even = _mm256_mul_epu32(lanes, factor);
   const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(lanes, 32), factor);
@@ -47,8 +47,8 @@ __attribute__((target("avx2"))) inline Products products(__m256i lanes, __m256i 
           _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), kOdd)};
 }
 
-__attribute__((target("avx2"))) inline Philox8 encrypted(Philox8 counter,
-                                                         const r123::Philox4x32::key_type& key) {
+__attribute__((target("avx2"))) inline Philox8 philox_of_eight(
+    Philox8 counter, const r123::Philox4x32::key_type& key) {
   const __m256i first = _mm256_set1_epi32(static_cast<int>(PHILOX_M4x32_0));
   const __m256i second = _mm256_set1_epi32(static_cast<int>(PHILOX_M4x32_1));
   auto& [a, b, c, d] = counter.words;
@@ -66,7 +66,8 @@ __attribute__((target("avx2"))) inline Philox8 encrypted(Philox8 counter,
 }
 
 // Block after block, as random_words() has them.
-__attribute__((target("avx2"))) inline void store(const Philox8& blocks, std::uint32_t* out) {
+__attribute__((target("avx2"))) inline void write_blocks(const Philox8& blocks,
+                                                         std::uint32_t* out) {
   const auto& [a, b, c, d] = blocks.words;
   const __m256i ab_low = _mm256_unpacklo_epi32(a, b), ab_high = _mm256_unpackhi_epi32(a, b);
   const __m256i cd_low = _mm256_unpacklo_epi32(c, d), cd_high = _mm256_unpackhi_epi32(c, d);
@@ -81,7 +82,8 @@ __attribute__((target("avx2"))) inline void store(const Philox8& blocks, std::ui
   _mm256_storeu_si256(to + 3, _mm256_permute2x128_si256(pairs[2], pairs[3], 0x31));
 }
 
-constexpr std::size_t kWordsAtOnce = 32;
+constexpr int kBlocksAtOnce = 8;
+constexpr std::size_t kWordsAtOnce = 4 * kBlocksAtOnce;
 
 // As many whole runs of eight blocks as `out` holds; returns the number of words.
 __attribute__((target("avx2"))) std::size_t fill_eight_blocks_at_once(
@@ -94,8 +96,8 @@ __attribute__((target("avx2"))) std::size_t fill_eight_blocks_at_once(
                     _mm256_set1_epi32(static_cast<int>(counter[3]))}};
   std::size_t done = 0;
   for (; done + kWordsAtOnce <= out.size(); done += kWordsAtOnce) {
-    store(encrypted(counters, key), out.data() + done);
-    counters.words[0] = _mm256_add_epi32(counters.words[0], _mm256_set1_epi32(8));
+    write_blocks(philox_of_eight(counters, key), out.data() + done);
+    counters.words[0] = _mm256_add_epi32(counters.words[0], _mm256_set1_epi32(kBlocksAtOnce));
   }
   return done;
 }

@@ -12,7 +12,6 @@ namespace {
 
 constexpr double kPiece = 1 << 20;  // bytes: MessageLimits::all_reduce_bytes
 constexpr double kBackwardShare = 2.0 / 3;
-constexpr std::int64_t kMostSamples = std::int64_t{1} << 40;
 
 struct NamedAlgorithm {
   SumAlgorithm algorithm;
@@ -103,7 +102,7 @@ std::int64_t batch_for(const StepModel& model, int ranks, double target) {
   };
   std::int64_t high = 1;
   while (!reaches(high)) {
-    if (high >= kMostSamples) return 0;
+    if (high >= kMostForecastSamples) return 0;
     high *= 2;
   }
   std::int64_t low = high / 2;  // 0, or too small
@@ -181,8 +180,11 @@ FitError fit_error(SumAlgorithm algorithm, const LinkModel& link, int ranks,
     errors.push_back(std::abs(sum_seconds(algorithm, link, ranks, sum.bytes) / sum.seconds - 1));
   }
   if (errors.empty()) return {};
+  const auto most = std::ranges::max_element(sums, {}, &TimedSum::bytes);
+  const double largest_sum = errors[static_cast<std::size_t>(most - sums.begin())];
   std::ranges::sort(errors);
-  return {.typical = errors[errors.size() / 2], .largest = errors.back()};
+  return {
+      .typical = errors[errors.size() / 2], .largest = errors.back(), .largest_sum = largest_sum};
 }
 
 std::vector<SentBucket> evenly_filled(std::span<const std::int64_t> bytes) {
@@ -214,15 +216,14 @@ double StepModel::exposed(int ranks, double samples) const {
 }
 
 bool StepModel::possible() const {
-  const auto within = [](double value, double low, double high) {
-    return value >= low && value <= high;  // false for NaN
-  };
   constexpr double kMost = 1e12;  // seconds or bytes
-  return within(fixed, 0, kMost) && per_sample > 0 && within(per_sample, 0, kMost) &&
-         within(link.latency, 0, kMost) && link.seconds_per_byte > 0 &&
-         within(link.seconds_per_byte, 0, kMost) &&
+  // Both are false for NaN.
+  const auto not_negative = [](double value) { return value >= 0 && value <= kMost; };
+  const auto positive = [](double value) { return value > 0 && value <= kMost; };
+  return not_negative(fixed) && positive(per_sample) && not_negative(link.latency) &&
+         positive(link.seconds_per_byte) && !buckets.empty() &&
          std::ranges::all_of(buckets, [&](const SentBucket& bucket) {
-           return within(bucket.bytes, 0, kMost) && within(bucket.lead, 0, 1);
+           return positive(bucket.bytes) && bucket.lead >= 0 && bucket.lead <= 1;
          });
 }
 

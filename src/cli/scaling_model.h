@@ -49,8 +49,9 @@ LinkModel fit_link(SumAlgorithm algorithm, int ranks, std::span<const TimedSum> 
 
 /// How far a fit is from what it was made of: |calculated / measured - 1|.
 struct FitError {
-  double typical = 0;  ///< the median
-  double largest = 0;
+  double typical = 0;      ///< the median
+  double largest = 0;      ///< of all, sizes in the middle included, which hardly count
+  double largest_sum = 0;  ///< of the sum with most bytes, which counts most
 };
 FitError fit_error(SumAlgorithm algorithm, const LinkModel& link, int ranks,
                    std::span<const TimedSum> sums);
@@ -87,7 +88,7 @@ struct StepModel {
   double seconds(int ranks, double samples) const {
     return alone(samples) + exposed(ranks, samples);
   }
-  /// Finite, and nothing that takes no time or less: what a file says may be anything.
+  /// Finite, samples and bytes that take time, and at least one message: a file may say anything.
   bool possible() const;
 };
 
@@ -107,5 +108,8 @@ struct Forecast {
   std::int64_t batch_per_rank = 0;
 };
 Forecast forecast(const StepModel& model, int ranks, std::int64_t batch, double target);
+
+/// The largest batch that forecast() takes.
+inline constexpr std::int64_t kMostForecastSamples = std::int64_t{1} << 40;
 
 }  // namespace lockstep

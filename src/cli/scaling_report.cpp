@@ -57,10 +57,10 @@ std::string link_line(const ScalingRow& row) {
   const auto [least, most] = std::ranges::minmax(run.sums, {}, &TimedSum::bytes);
   return fmt::format(
       "links, fitted to {} sums of {:.0f} to {:.0f} bytes over {} ranks ({}, {}): {:.1f} us a "
-      "message, {}; the fit is off by {:.0f} % (median), at most {:.0f} %{}\n",
+      "message, {}; the fit is off by {:.0f} % (median of the sizes), {:.0f} % at the largest{}\n",
       run.sums.size(), least.bytes, most.bytes, run.ranks, run.backend,
       name_of(run.timed_algorithm), microseconds(link.latency),
-      bandwidth_text(link.seconds_per_byte), 100 * error.typical, 100 * error.largest,
+      bandwidth_text(link.seconds_per_byte), 100 * error.typical, 100 * error.largest_sum,
       run.hosts == 1 ? "\n  (all ranks on one machine: its memory, no network)" : "");
 }
 
@@ -137,7 +137,8 @@ Json links_json(const ScalingReport& report) {
                      {"latency_us", microseconds(link.latency)},
                      {"mbit_per_second", megabits(link.seconds_per_byte)},
                      {"median_error", error.typical},
-                     {"largest_error", error.largest}});
+                     {"largest_error", error.largest},
+                     {"error_of_largest_sum", error.largest_sum}});
     if (!report.forecast) continue;
     links.back()["modelled_step_ms"] =
         1e3 * report.forecast->model.seconds(run.ranks, run.own_step().samples);
@@ -272,8 +273,16 @@ ScalingPicture scaling_picture(const ScalingReport& report) {
 ScalingForecast forecast_of(const Json& record, const std::string& source) {
   try {
     const Json& stored = record.at("forecast");
+    const auto impossible = [&] {
+      fail(ExitCode::kBadData, "{}: its forecast has numbers that no training has", source);
+    };
+    const Json& batch = stored.at("global_batch");
+    // Before it is narrowed.
+    if (batch.is_number() && (!batch.is_number_integer() || batch > kMostForecastSamples)) {
+      impossible();
+    }
     ScalingForecast forecast{.model = {},
-                             .global_batch = stored.at("global_batch"),
+                             .global_batch = batch,
                              .source = "from " + source,
                              .ranks = {}};
     StepModel& model = forecast.model;
@@ -285,9 +294,7 @@ ScalingForecast forecast_of(const Json& record, const std::string& source) {
     for (const Json& bucket : stored.at("buckets")) {
       model.buckets.push_back({bucket.at("bytes"), bucket.at("lead")});
     }
-    if (forecast.global_batch < 1 || !model.possible()) {
-      fail(ExitCode::kBadData, "{}: its forecast has numbers that no training has", source);
-    }
+    if (forecast.global_batch < 1 || !model.possible()) impossible();
     return forecast;
   } catch (const Json::exception& error) {
     fail(ExitCode::kBadData, "{}: holds no forecast of bench scaling: {}", source, error.what());

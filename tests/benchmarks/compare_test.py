@@ -27,7 +27,7 @@ class CompareTest(ProgramTest):
         names = [row["program"] for row in found["results"]]
         self.assertEqual(names, ["lockstep", "lockstep, LibTorch's convolutions", "C++ loop, MPI_Allreduce"])
         self.assertEqual(found["missing"], [{"program": name, "reason": "it failed, see above"}
-                                            for name in ("Keras, oneDNN", "Keras, the recipe's stack")])
+                                            for name in ("Keras, oneDNN", "Keras, TensorFlow's defaults")])
         for row in found["results"]:
             self.assertGreater(row["images_per_second"], 0)
             self.assertGreater(row["peak_bytes"], 2**26)
@@ -43,6 +43,35 @@ class CompareTest(ProgramTest):
                 self.assertLess(row["first_step_seconds"], row["one_step_seconds"])
                 self.assertTrue(line.endswith(f" {row['first_step_seconds']:.2f}"))
         self.assertIn("missing: it failed, see above", result.stdout)
+
+    def test_each_python_peer_runs_in_its_two_modes(self):
+        stub = self.directory / "python"
+        stub.write_text(f"#!/bin/sh\necho \"$@\" >> {self.directory}/calls\necho '{{\"images_per_second\": 100.0}}'\n")
+        stub.chmod(0o755)
+        self.expect(run(COMPARE, "--rounds", 1, "--steps", 60, "--peers", "torch,keras", "--keras-python", stub,
+                        "--torch-python", stub, "--lockstep", PROGRAM), 0)
+        calls = [line.split() for line in (self.directory / "calls").read_text().splitlines()]
+        modes = [(Path(call[0]).name, call[1]) for call in calls]
+        each = [(script, mode) for script in ("ddp.py", "keras_recipe.py") for mode in ("--best", "--as-first-written")]
+        self.assertEqual(modes, 2 * each)  # a round, and a start for one step
+        self.assertEqual(calls[2][2:4], ["--threads", "2"])
+
+    def test_the_curves_of_the_recipe_are_named_after_their_runs(self):
+        curves = SOURCE / "benchmarks" / "digits_curves"
+        runs = [self.directory / name / "metrics.jsonl" for name in ("one", "two")]
+        for path, accuracy in zip(runs, (0.5, 0.25)):
+            path.parent.mkdir()
+            path.write_text("".join(json.dumps(record) + "\n" for record in (
+                {"kind": "validation", "accuracy": 0.125}, {"kind": "validation", "accuracy": accuracy},
+                {"kind": "skip", "step": 3}, {"kind": "test", "accuracy": accuracy})))
+        result = self.expect(run(curves, *runs), 0)
+        self.assertIn("best validation 50.000 % in epoch 2, test 50.00 %", result.stdout)
+        self.assertIn("two ", result.stdout)
+        self.assertIn("mean 37.500 %, 25.00 to 50.00 %", result.stdout)
+        runs[1].write_text(json.dumps({"kind": "validation", "accuracy": 1}) + "\n")
+        refused = run(curves, *runs)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn(f"{runs[1]}: no record of kind test", refused.stderr)
 
     def test_wrong_options_are_refused_before_anything_is_built(self):
         for options in (["--rounds", 0], ["--steps", 59], ["--peers", "horovod"], ["--json", "/nonexistent/x"]):

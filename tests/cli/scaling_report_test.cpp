@@ -168,20 +168,39 @@ TEST(Report, NumbersThatNoTrainingHasAreRefused) {
   Json record;
   add_scaling(record, sample_report());
   ASSERT_NO_THROW(forecast_of(record, "a file"));
+  for (const double lead : {0.0, 1.0}) {
+    Json edge = record;
+    edge["forecast"]["buckets"] = Json::array({{{"bytes", 1}, {"lead", lead}}});
+    edge["forecast"]["fixed_ms"] = 0;
+    edge["forecast"]["latency_us"] = 0;
+    EXPECT_NO_THROW(forecast_of(edge, "a file")) << lead;
+  }
   for (const auto& [place, value] : std::vector<std::pair<const char*, Json>>{
            {"global_batch", 0},
            {"global_batch", -80},
+           {"global_batch", 80.7},
+           {"global_batch", 1e30},
+           {"global_batch", 9223372036854775807},
            {"fixed_ms", -1},
            {"ms_per_sample", 0},
            {"ms_per_sample", 1e300},
            {"latency_us", -2},
            {"mbit_per_second", 0},
            {"mbit_per_second", -5},
+           {"mbit_per_second", 1e-320},
+           {"buckets", Json::array()},
+           {"buckets", Json::array({{{"bytes", 0}, {"lead", 0.5}}})},
            {"buckets", Json::array({{{"bytes", -1}, {"lead", 0.5}}})},
            {"buckets", Json::array({{{"bytes", 100}, {"lead", 1.5}}})}}) {
     Json wrong = record;
     wrong["forecast"][place] = value;
-    EXPECT_THROW(forecast_of(wrong, "a file"), Error) << place << " " << value;
+    std::string message;
+    try {
+      forecast_of(wrong, "a file");
+    } catch (const Error& error) {
+      message = error.what();
+    }
+    EXPECT_THAT(message, HasSubstr("numbers that no training has")) << place << " " << value;
   }
 }
 
