@@ -39,7 +39,7 @@ struct Products {
 };
 
 // The high and the low 32 bits of each lane times `factor`, which is the same in all lanes.
-__attribute__((target("avx2"))) inline Products products(__m256i lanes, __m256i factor) {
+[[gnu::target("avx2")]] inline Products products(__m256i lanes, __m256i factor) {
   const __m256i even = _mm256_mul_epu32(lanes, factor);
   const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(lanes, 32), factor);
   constexpr int kOdd = 0b10101010;
@@ -47,8 +47,8 @@ __attribute__((target("avx2"))) inline Products products(__m256i lanes, __m256i 
           _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), kOdd)};
 }
 
-__attribute__((target("avx2"))) inline Philox8 philox_of_eight(
-    Philox8 counter, const r123::Philox4x32::key_type& key) {
+[[gnu::target("avx2")]] inline Philox8 philox_of_eight(Philox8 counter,
+                                                       const r123::Philox4x32::key_type& key) {
   const __m256i first = _mm256_set1_epi32(static_cast<int>(PHILOX_M4x32_0));
   const __m256i second = _mm256_set1_epi32(static_cast<int>(PHILOX_M4x32_1));
   auto& [a, b, c, d] = counter.words;
@@ -66,8 +66,7 @@ __attribute__((target("avx2"))) inline Philox8 philox_of_eight(
 }
 
 // Block after block, as random_words() has them.
-__attribute__((target("avx2"))) inline void write_blocks(const Philox8& blocks,
-                                                         std::uint32_t* out) {
+[[gnu::target("avx2")]] inline void write_blocks(const Philox8& blocks, std::uint32_t* out) {
   const auto& [a, b, c, d] = blocks.words;
   const __m256i ab_low = _mm256_unpacklo_epi32(a, b), ab_high = _mm256_unpackhi_epi32(a, b);
   const __m256i cd_low = _mm256_unpacklo_epi32(c, d), cd_high = _mm256_unpackhi_epi32(c, d);
@@ -86,7 +85,7 @@ constexpr int kBlocksAtOnce = 8;
 constexpr std::size_t kWordsAtOnce = 4 * kBlocksAtOnce;
 
 // As many whole runs of eight blocks as `out` holds; returns the number of words.
-__attribute__((target("avx2"))) std::size_t fill_eight_blocks_at_once(
+[[gnu::target("avx2")]] std::size_t fill_eight_blocks_at_once(
     const r123::Philox4x32::ctr_type& counter, const r123::Philox4x32::key_type& key,
     std::span<std::uint32_t> out) {
   Philox8 counters{{_mm256_add_epi32(_mm256_set1_epi32(static_cast<int>(counter[0])),

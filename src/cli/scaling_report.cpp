@@ -277,14 +277,11 @@ ScalingForecast forecast_of(const Json& record, const std::string& source) {
       fail(ExitCode::kBadData, "{}: its forecast has numbers that no training has", source);
     };
     const Json& batch = stored.at("global_batch");
-    // Before it is narrowed.
-    if (batch.is_number() && (!batch.is_number_integer() || batch > kMostForecastSamples)) {
-      impossible();
-    }
-    ScalingForecast forecast{.model = {},
-                             .global_batch = batch,
-                             .source = "from " + source,
-                             .ranks = {}};
+    // Before it is narrowed; what is no number is none of a forecast's, and found out there.
+    const bool whole = batch.is_number_integer() && batch >= 1 && batch <= kMostForecastSamples;
+    if (batch.is_number() && !whole) impossible();
+    ScalingForecast forecast{
+        .model = {}, .global_batch = batch, .source = "from " + source, .ranks = {}};
     StepModel& model = forecast.model;
     model.fixed = 1e-3 * stored.at("fixed_ms").get<double>();
     model.per_sample = 1e-3 * stored.at("ms_per_sample").get<double>();
@@ -294,7 +291,7 @@ ScalingForecast forecast_of(const Json& record, const std::string& source) {
     for (const Json& bucket : stored.at("buckets")) {
       model.buckets.push_back({bucket.at("bytes"), bucket.at("lead")});
     }
-    if (forecast.global_batch < 1 || !model.possible()) impossible();
+    if (!model.possible()) impossible();
     return forecast;
   } catch (const Json::exception& error) {
     fail(ExitCode::kBadData, "{}: holds no forecast of bench scaling: {}", source, error.what());
