@@ -1,6 +1,7 @@
 #include "lockstep/model/initialisation.h"
 
 #include <cmath>
+#include <string>
 #include <vector>
 
 #include "lockstep/base/cast.h"
@@ -8,14 +9,22 @@
 
 namespace lockstep {
 
+namespace {
+
+// By PyTorch's names: what a normalisation multiplies by is its "weight".
+bool is_scale(const std::string& name) { return name == "weight" || name.ends_with(".weight"); }
+
+}  // namespace
+
 void initialise_glorot_uniform(torch::nn::Module& module, std::uint64_t seed) {
   const at::NoGradGuard no_grad;
   std::uint64_t index = 0;
   std::vector<std::uint32_t> words;
-  for (at::Tensor& parameter : module.parameters()) {
+  for (const auto& item : module.named_parameters()) {
+    at::Tensor parameter = item.value();
     const RandomKey key{.seed = seed, .purpose = Purpose::kInitialisation, .sample = index++};
     if (parameter.dim() < 2) {
-      parameter.zero_();
+      parameter.fill_(is_scale(item.key()) ? 1.0 : 0.0);
       continue;
     }
     const std::int64_t area = parameter[0][0].numel();

@@ -45,5 +45,19 @@ TEST(Initialisation, IsGlorotUniform) {
   }
 }
 
+// With zeros for what a normalisation multiplies by, nothing would reach the layers before it.
+TEST(Initialisation, ScalesOfNormalisationsAreOnes) {
+  auto network = make_network("batchnorm-cnn", {});
+  initialise_glorot_uniform(*network, 3);
+  int scales = 0;
+  for (const auto& item : network->named_parameters()) {
+    if (item.value().dim() > 1) continue;
+    const bool scale = item.key().ends_with(".weight");
+    scales += scale ? 1 : 0;
+    EXPECT_TRUE(item.value().eq(scale ? 1 : 0).all().item<bool>()) << item.key();
+  }
+  EXPECT_EQ(scales, 6);
+}
+
 }  // namespace
 }  // namespace lockstep

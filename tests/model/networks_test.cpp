@@ -24,6 +24,7 @@ std::int64_t count_parameters(Network& network) {
 }
 
 TEST(Networks, HaveTheDocumentedNumberOfParameters) {
+  EXPECT_EQ(count_parameters(*make_network("batchnorm-cnn", {})), 298'858);
   EXPECT_EQ(count_parameters(*make_network("digits-cnn", {})), 887'530);
   EXPECT_EQ(count_parameters(*make_network("lenet", {})), 61'706);
   EXPECT_EQ(count_parameters(*make_network("mlp", {})), 235'146);
@@ -83,6 +84,7 @@ TEST(Networks, RefuseUnknownNamesAndTinyImages) {
     EXPECT_EQ(error.code(), ExitCode::kUsage);
     EXPECT_THAT(error.what(), HasSubstr("did you mean digits-cnn?"));
   }
+  EXPECT_THROW(make_network("batchnorm-cnn", {1, 28, 7, 10}), Error);
   EXPECT_THROW(make_network("digits-cnn", {1, 3, 28, 10}), Error);
   EXPECT_THROW(make_network("lenet", {1, 28, 11, 10}), Error);
   EXPECT_THROW(make_network("small-cnn", {1, 3, 28, 10}), Error);
