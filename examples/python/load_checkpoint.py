@@ -43,6 +43,28 @@ class DigitsCNN(nn.Module):
         return self.dense2(x)
 
 
+class BatchnormCNN(nn.Module):
+    """--model batchnorm-cnn."""
+
+    def __init__(self, channels=1, height=28, width=28, classes=10):
+        super().__init__()
+        widths = (channels, 32, 32, 64, 64, 128, 128)
+        for number in range(1, 7):
+            self.add_module(f"conv{number}", nn.Conv2d(widths[number - 1], widths[number], 3, padding=1))
+            self.add_module(f"norm{number}", nn.BatchNorm2d(widths[number]))
+        self.dense = nn.Linear(128 * (height // 8) * (width // 8), classes)
+
+    def forward(self, x):
+        for number in range(1, 7):
+            x = F.relu(getattr(self, f"conv{number}")(x))
+            if number % 2 == 0:
+                x = F.max_pool2d(x, 2)
+            x = getattr(self, f"norm{number}")(x)
+            if number % 2 == 0:
+                x = F.dropout(x, 0.3, self.training)
+        return self.dense(x.flatten(1))
+
+
 class LeNet(nn.Module):
     """--model lenet."""
 
@@ -91,7 +113,8 @@ class MLP(nn.Module):
         return self.dense3(x)
 
 
-NETWORKS = {"digits-cnn": DigitsCNN, "lenet": LeNet, "mlp": MLP, "small-cnn": SmallCNN}
+NETWORKS = {"batchnorm-cnn": BatchnormCNN, "digits-cnn": DigitsCNN, "lenet": LeNet, "mlp": MLP,
+            "small-cnn": SmallCNN}
 
 
 def checkpoint_directory(path):
@@ -130,7 +153,8 @@ def save(state_dict, model, directory):
     directory = Path(directory)
     temporary = directory.with_name(f".{directory.name}.tmp")
     temporary.mkdir()
-    save_file({name: tensor.float().contiguous() for name, tensor in state_dict.items()},
+    tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state_dict.items()}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()},
               temporary / "model.safetensors", metadata={"format": "pt"})
     nothing = {"loss": 0.0, "correct": 0, "samples": 0}
     state = {"schema": 1, "cursor": {"epoch": 0, "step_in_epoch": 0, "global_step": 0}, "seed": 0,

@@ -23,9 +23,9 @@ constexpr Named<SumAlgorithm> kAlgorithms[] = {
     {SumAlgorithm::kTree, "tree"},
     {SumAlgorithm::kRing, "ring"},
     {SumAlgorithm::kRecursiveDoubling, "recursive doubling"}};
-constexpr Named<Overlap> kOverlaps[] = {{Overlap::kNone, "none"},
-                                        {Overlap::kFirstMessage, "first message"},
-                                        {Overlap::kAll, "all"}};
+constexpr Named<SumOverlap> kSumOverlaps[] = {{SumOverlap::kNone, "none"},
+                                              {SumOverlap::kFirstMessage, "first message"},
+                                              {SumOverlap::kAll, "all"}};
 
 template <typename Value>
 std::string_view name_among(std::span<const Named<Value>> all, Value value) {
@@ -67,11 +67,11 @@ double seconds_of(const Cost& cost, const LinkModel& link) {
 // What of one sum is done behind backward, if there is time for it.
 double hideable(const StepModel& model, int ranks, double sum) {
   switch (model.overlap) {
-    case Overlap::kNone:
+    case SumOverlap::kNone:
       return 0;
-    case Overlap::kFirstMessage:
+    case SumOverlap::kFirstMessage:
       return sum / cost_of(model.algorithm, ranks, 0).messages;
-    case Overlap::kAll:
+    case SumOverlap::kAll:
       break;
   }
   return sum;
@@ -150,15 +150,17 @@ SumAlgorithm sum_algorithm(std::string_view name) {
   return *found;
 }
 
-Overlap overlap_of(SumAlgorithm algorithm, bool over_network) {
-  if (algorithm == SumAlgorithm::kRing) return Overlap::kAll;
-  return over_network ? Overlap::kNone : Overlap::kFirstMessage;
+SumOverlap overlap_of(SumAlgorithm algorithm, bool over_network) {
+  if (algorithm == SumAlgorithm::kRing) return SumOverlap::kAll;
+  return over_network ? SumOverlap::kNone : SumOverlap::kFirstMessage;
 }
 
-std::string_view name_of(Overlap overlap) { return name_among<Overlap>(kOverlaps, overlap); }
+std::string_view name_of(SumOverlap overlap) {
+  return name_among<SumOverlap>(kSumOverlaps, overlap);
+}
 
-Overlap overlap_named(std::string_view name) {
-  const auto found = value_among<Overlap>(kOverlaps, name);
+SumOverlap overlap_named(std::string_view name) {
+  const auto found = value_among<SumOverlap>(kSumOverlaps, name);
   if (!found) fail(ExitCode::kBadData, "'{}' is no overlap of sums and backward", name);
   return *found;
 }

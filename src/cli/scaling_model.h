@@ -34,16 +34,16 @@ std::string_view name_of(SumAlgorithm algorithm);
 SumAlgorithm sum_algorithm(std::string_view name);
 
 /// How much of the sums that leave during backward is done behind it.
-enum class Overlap {
+enum class SumOverlap {
   kNone,  ///< MPI over a network: it sends but for short messages only while both ends call it
   kFirstMessage,  ///< MPI in a machine's memory: a message is fetched, in the receiver's call alone
   kAll,           ///< NCCL, whose sums go on by themselves
 };
-Overlap overlap_of(SumAlgorithm algorithm, bool over_network);
+SumOverlap overlap_of(SumAlgorithm algorithm, bool over_network);
 
-std::string_view name_of(Overlap overlap);
+std::string_view name_of(SumOverlap overlap);
 /// Throws Error{kBadData} for none of them.
-Overlap overlap_named(std::string_view name);
+SumOverlap overlap_named(std::string_view name);
 
 /// Of one sum of `bytes` over `ranks` >= 1.
 double sum_seconds(SumAlgorithm algorithm, const LinkModel& link, int ranks, double bytes);
@@ -89,7 +89,7 @@ struct StepModel {
   double per_sample = 0;            ///< seconds more for each
   std::vector<SentBucket> buckets;  ///< in the order in which they leave
   SumAlgorithm algorithm = SumAlgorithm::kTree;
-  Overlap overlap = Overlap::kNone;
+  SumOverlap overlap = SumOverlap::kNone;
   LinkModel link;
 
   /// Of a rank that waits for nobody.

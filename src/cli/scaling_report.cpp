@@ -71,13 +71,13 @@ std::string check_line(const ScalingRow& row, const StepModel& model) {
                      run.ranks, run.global_batch, 1e3 * modelled, 1e3 * run.parts.step());
 }
 
-std::string_view hidden_text(Overlap overlap) {
+std::string_view hidden_text(SumOverlap overlap) {
   switch (overlap) {
-    case Overlap::kNone:
+    case SumOverlap::kNone:
       return "none of it hidden by backward";
-    case Overlap::kFirstMessage:
+    case SumOverlap::kFirstMessage:
       return "the first message of each sum hidden by backward";
-    case Overlap::kAll:
+    case SumOverlap::kAll:
       break;
   }
   return "hidden by backward as far as there is time";

@@ -94,11 +94,13 @@ Table model_settings() {
   return {
       {.name = "model",
        .field = field<&Settings::model, &ModelOptions::name>(),
-       .meaning = "network: digits-cnn, lenet, mlp, small-cnn, or another one in the registry"},
+       .meaning =
+           "network: batchnorm-cnn, digits-cnn, lenet, mlp, small-cnn, or another one in the "
+           "registry"},
       {.name = "convolution",
        .field = field<&Settings::model, &ModelOptions::convolution>(),
        .choices = {"auto", "direct", "fast"},
-       .meaning = "convolutions of digits-cnn and small-cnn on a CPU: lockstep's own (fast) or "
+       .meaning = "convolutions of the networks called cnn on a CPU: lockstep's own (fast) or "
                   "LibTorch's (direct); auto: fast where CPU and shapes allow",
        .before = "direct"},
       {.name = "device",

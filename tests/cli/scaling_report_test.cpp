@@ -158,9 +158,9 @@ TEST(Report, ItsRecordAddsUpAndIsReadBack) {
 
 TEST(Report, WhatBackwardHidesIsWrittenDownAndReadBack) {
   ScalingReport report = sample_report();
-  for (const auto& [overlap, words] : {std::pair{Overlap::kNone, "none of it hidden"},
-                                       {Overlap::kFirstMessage, "the first message of each"},
-                                       {Overlap::kAll, "as far as there is time"}}) {
+  for (const auto& [overlap, words] : {std::pair{SumOverlap::kNone, "none of it hidden"},
+                                       {SumOverlap::kFirstMessage, "the first message of each"},
+                                       {SumOverlap::kAll, "as far as there is time"}}) {
     report.forecast->model.overlap = overlap;
     Json record;
     add_scaling(record, report);
@@ -172,11 +172,11 @@ TEST(Report, WhatBackwardHidesIsWrittenDownAndReadBack) {
 TEST(Report, RanksOnSeveralHostsHideNothing) {
   ScalingRun run = sample_report().rows[1].typical();
   const std::vector<TimedStep> steps{{10, 0.1}, {20, 0.2}};
-  EXPECT_EQ(step_model(steps, run).overlap, Overlap::kFirstMessage);
+  EXPECT_EQ(step_model(steps, run).overlap, SumOverlap::kFirstMessage);
   run.hosts = 2;
-  EXPECT_EQ(step_model(steps, run).overlap, Overlap::kNone);
+  EXPECT_EQ(step_model(steps, run).overlap, SumOverlap::kNone);
   run.algorithm = SumAlgorithm::kRing;
-  EXPECT_EQ(step_model(steps, run).overlap, Overlap::kAll);
+  EXPECT_EQ(step_model(steps, run).overlap, SumOverlap::kAll);
 }
 
 TEST(Report, OtherFilesAreRefused) {

@@ -25,7 +25,7 @@ class LoadCheckpointTest(harness.ProgramTest):
 
     def test_both_ways(self):
         data = harness.write_small_mnist(self.directory / "data")
-        for model in ("mlp", "lenet", "digits-cnn", "small-cnn"):
+        for model in ("mlp", "lenet", "digits-cnn", "small-cnn", "batchnorm-cnn"):
             out, logits, back = (self.directory / f"{model}-{name}" for name in ("run", "logits", "back"))
             average = ["--ema-decay", "0.9"] if model == "mlp" else []
             self.expect(train(1, out, "--data", data, "--model", model, "--max-steps", 12, *average), 75)

@@ -47,7 +47,7 @@ TEST(FlatParameters, KeepTheValuesAndAreTheNetworksOwn) {
 }
 
 TEST(FlatParameters, BackwardAccumulatesIntoTheViews) {
-  for (const std::string name : {"digits-cnn", "lenet", "mlp", "small-cnn"}) {
+  for (const std::string name : {"batchnorm-cnn", "digits-cnn", "lenet", "mlp", "small-cnn"}) {
     auto plain = network(name);
     auto flattened = network(name);
     FlatParameters flat(flattened, at::kCPU);

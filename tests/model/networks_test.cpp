@@ -84,7 +84,7 @@ TEST(Networks, RefuseUnknownNamesAndTinyImages) {
     EXPECT_EQ(error.code(), ExitCode::kUsage);
     EXPECT_THAT(error.what(), HasSubstr("did you mean digits-cnn?"));
   }
-  EXPECT_THROW(make_network("batchnorm-cnn", {1, 28, 7, 10}), Error);
+  EXPECT_THROW(make_network("batchnorm-cnn", {1, 28, 15, 10}), Error);
   EXPECT_THROW(make_network("digits-cnn", {1, 3, 28, 10}), Error);
   EXPECT_THROW(make_network("lenet", {1, 28, 11, 10}), Error);
   EXPECT_THROW(make_network("small-cnn", {1, 3, 28, 10}), Error);

@@ -141,7 +141,7 @@ class EvaluateTest(ProgramTest):
         coloured = b"".join(3 * pixels[i * image:(i + 1) * image] for i in range(600))
         (data / "train-images-idx3-ubyte").write_bytes(idx_bytes((600, 3, height, width), coloured))
         (data / "train-labels-idx1-ubyte").write_bytes(idx_bytes((600,), labels[:600]))
-        for model in ("digits-cnn", "lenet", "mlp", "small-cnn"):
+        for model in ("batchnorm-cnn", "digits-cnn", "lenet", "mlp", "small-cnn"):
             self.expect(train(2, self.directory / model, "--data", data, "--model", model,
                               "--max-steps", 2), 75)
 

@@ -140,7 +140,7 @@ TEST(Parity, VirtualRanksGiveTheSameBits) {
   config.train.virtual_ranks = 4;
   config.train.ema_decay = 0.9;
   config.train.label_smoothing = 0.1;
-  for (const std::string model : {"mlp", "lenet"}) {
+  for (const std::string model : {"mlp", "lenet", "batchnorm-cnn"}) {
     const Result expected = train(alone, data, config, model);
     const Result run = train(world, data, config, model);
     EXPECT_TRUE(at::equal(run.weights, expected.weights)) << model;

@@ -61,9 +61,10 @@ NetworkEntry batchnorm_cnn_entry() {
   return {"batchnorm-cnn",
           "three blocks of two convolutions with batch normalisation, 298,858 parameters",
           [](const NetworkShape& shape) -> std::shared_ptr<Network> {
-            if (shape.height < 8 || shape.width < 8) {
+            // Two by two are left, so that one image is enough for a variance.
+            if (shape.height < 16 || shape.width < 16) {
               fail(ExitCode::kUsage,
-                   "--model batchnorm-cnn: images of {}x{} are too small (8x8 at least)",
+                   "--model batchnorm-cnn: images of {}x{} are too small (16x16 at least)",
                    shape.height, shape.width);
             }
             return std::make_shared<BatchnormCnn>(shape);
