@@ -163,14 +163,10 @@ std::string title_of(const Plan& plan, const Settings& settings) {
 }
 
 void foresee(ScalingForecast& forecast, const Plan& plan) {
-  StepModel& model = forecast.model;
-  LinkModel& link = model.link;
+  LinkModel& link = forecast.model.link;
   link.latency = plan.given.latency.value_or(link.latency);
   link.seconds_per_byte = plan.given.seconds_per_byte.value_or(link.seconds_per_byte);
-  if (plan.given.latency || plan.given.seconds_per_byte) {
-    model.overlap = overlap_of(model.algorithm, /*over_network=*/true);
-    forecast.source += "; links as given";
-  }
+  if (plan.given.latency || plan.given.seconds_per_byte) forecast.source += "; links as given";
   for (const int ranks : plan.predict) {
     forecast.ranks.push_back(
         lockstep::forecast(forecast.model, ranks, forecast.global_batch, kTargetEfficiency));

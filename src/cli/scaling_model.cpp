@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <optional>
 
 #include "lockstep/base/error.h"
 
@@ -14,30 +13,13 @@ namespace {
 constexpr double kPiece = 1 << 20;  // bytes: MessageLimits::all_reduce_bytes
 constexpr double kBackwardShare = 2.0 / 3;
 
-template <typename Value>
-struct Named {
-  Value value;
+struct NamedAlgorithm {
+  SumAlgorithm algorithm;
   std::string_view name;
 };
-constexpr Named<SumAlgorithm> kAlgorithms[] = {
-    {SumAlgorithm::kTree, "tree"},
-    {SumAlgorithm::kRing, "ring"},
-    {SumAlgorithm::kRecursiveDoubling, "recursive doubling"}};
-constexpr Named<SumOverlap> kSumOverlaps[] = {{SumOverlap::kNone, "none"},
-                                              {SumOverlap::kFirstMessage, "first message"},
-                                              {SumOverlap::kAll, "all"}};
-
-template <typename Value>
-std::string_view name_among(std::span<const Named<Value>> all, Value value) {
-  const auto found = std::ranges::find(all, value, &Named<Value>::value);
-  return found == all.end() ? "unknown" : found->name;
-}
-
-template <typename Value>
-std::optional<Value> value_among(std::span<const Named<Value>> all, std::string_view name) {
-  const auto found = std::ranges::find(all, name, &Named<Value>::name);
-  return found == all.end() ? std::nullopt : std::optional(found->value);
-}
+constexpr NamedAlgorithm kAlgorithms[] = {{SumAlgorithm::kTree, "tree"},
+                                          {SumAlgorithm::kRing, "ring"},
+                                          {SumAlgorithm::kRecursiveDoubling, "recursive doubling"}};
 
 // What follows one another on the way.
 struct Cost {
@@ -64,17 +46,10 @@ double seconds_of(const Cost& cost, const LinkModel& link) {
   return cost.messages * link.latency + cost.bytes * link.seconds_per_byte;
 }
 
-// What of one sum is done behind backward, if there is time for it.
-double hideable(const StepModel& model, int ranks, double sum) {
-  switch (model.overlap) {
-    case SumOverlap::kNone:
-      return 0;
-    case SumOverlap::kFirstMessage:
-      return sum / cost_of(model.algorithm, ranks, 0).messages;
-    case SumOverlap::kAll:
-      break;
-  }
-  return sum;
+// Parts of a sum that each need a rank to do something before they begin.
+double rounds_of(SumAlgorithm algorithm, int ranks) {
+  if (algorithm == SumAlgorithm::kRing) return 1;
+  return cost_of(algorithm, ranks, 0).messages;
 }
 
 struct Observation {
@@ -141,28 +116,17 @@ std::int64_t batch_for(const StepModel& model, int ranks, double target) {
 }  // namespace
 
 std::string_view name_of(SumAlgorithm algorithm) {
-  return name_among<SumAlgorithm>(kAlgorithms, algorithm);
+  for (const NamedAlgorithm& known : kAlgorithms) {
+    if (known.algorithm == algorithm) return known.name;
+  }
+  return "unknown";
 }
 
 SumAlgorithm sum_algorithm(std::string_view name) {
-  const auto found = value_among<SumAlgorithm>(kAlgorithms, name);
-  if (!found) fail(ExitCode::kBadData, "'{}' is no way to sum over ranks", name);
-  return *found;
-}
-
-SumOverlap overlap_of(SumAlgorithm algorithm, bool over_network) {
-  if (algorithm == SumAlgorithm::kRing) return SumOverlap::kAll;
-  return over_network ? SumOverlap::kNone : SumOverlap::kFirstMessage;
-}
-
-std::string_view name_of(SumOverlap overlap) {
-  return name_among<SumOverlap>(kSumOverlaps, overlap);
-}
-
-SumOverlap overlap_named(std::string_view name) {
-  const auto found = value_among<SumOverlap>(kSumOverlaps, name);
-  if (!found) fail(ExitCode::kBadData, "'{}' is no overlap of sums and backward", name);
-  return *found;
+  for (const NamedAlgorithm& known : kAlgorithms) {
+    if (known.name == name) return known.algorithm;
+  }
+  fail(ExitCode::kBadData, "'{}' is no way to sum over ranks", name);
 }
 
 double sum_seconds(SumAlgorithm algorithm, const LinkModel& link, int ranks, double bytes) {
@@ -241,10 +205,10 @@ double StepModel::exposed(int ranks, double samples) const {
   double free = 0;            // the link, from then on
   for (const SentBucket& bucket : buckets) {
     const double all = sum_seconds(algorithm, link, ranks, bucket.bytes);
-    const double behind_backward = hideable(*this, ranks, all);
-    free = std::max(free, own * (1 - bucket.lead)) + behind_backward;
+    const double first = all / rounds_of(algorithm, ranks);
+    free = std::max(free, own * (1 - bucket.lead)) + first;
     begun.push_back(free);
-    rests.push_back(all - behind_backward);
+    rests.push_back(all - first);
   }
   double done = own;
   for (std::size_t i = 0; i < rests.size(); ++i) done = std::max(done, begun[i]) + rests[i];

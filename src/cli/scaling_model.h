@@ -33,18 +33,6 @@ std::string_view name_of(SumAlgorithm algorithm);
 /// Throws Error{kBadData} for none of them.
 SumAlgorithm sum_algorithm(std::string_view name);
 
-/// How much of the sums that leave during backward is done behind it.
-enum class SumOverlap {
-  kNone,  ///< MPI over a network: it sends but for short messages only while both ends call it
-  kFirstMessage,  ///< MPI in a machine's memory: a message is fetched, in the receiver's call alone
-  kAll,           ///< NCCL, whose sums go on by themselves
-};
-SumOverlap overlap_of(SumAlgorithm algorithm, bool over_network);
-
-std::string_view name_of(SumOverlap overlap);
-/// Throws Error{kBadData} for none of them.
-SumOverlap overlap_named(std::string_view name);
-
 /// Of one sum of `bytes` over `ranks` >= 1.
 double sum_seconds(SumAlgorithm algorithm, const LinkModel& link, int ranks, double bytes);
 
@@ -89,13 +77,13 @@ struct StepModel {
   double per_sample = 0;            ///< seconds more for each
   std::vector<SentBucket> buckets;  ///< in the order in which they leave
   SumAlgorithm algorithm = SumAlgorithm::kTree;
-  SumOverlap overlap = SumOverlap::kNone;
   LinkModel link;
 
   /// Of a rank that waits for nobody.
   double alone(double samples) const { return fixed + per_sample * samples; }
   /// What is left of the sums when the step is computed. They go one after the other, none before
-  /// it is filled; `overlap` says how far one that has begun comes meanwhile.
+  /// it is filled. NCCL's go on by themselves; MPI's inside its calls alone, of which backward
+  /// makes few, so that only the first message of each way travels meanwhile.
   double exposed(int ranks, double samples) const;
   double seconds(int ranks, double samples) const {
     return alone(samples) + exposed(ranks, samples);

@@ -71,18 +71,6 @@ std::string check_line(const ScalingRow& row, const StepModel& model) {
                      run.ranks, run.global_batch, 1e3 * modelled, 1e3 * run.parts.step());
 }
 
-std::string_view hidden_text(SumOverlap overlap) {
-  switch (overlap) {
-    case SumOverlap::kNone:
-      return "none of it hidden by backward";
-    case SumOverlap::kFirstMessage:
-      return "the first message of each sum hidden by backward";
-    case SumOverlap::kAll:
-      break;
-  }
-  return "hidden by backward as far as there is time";
-}
-
 std::string forecast_text(const ScalingReport& report) {
   const ScalingForecast& forecast = *report.forecast;
   const StepModel& model = forecast.model;
@@ -91,9 +79,9 @@ std::string forecast_text(const ScalingReport& report) {
   std::string text = fmt::format(
       "\nforecast of the steps alone: {}\none rank's step: {:.2f} ms and {:.4f} ms a sample; "
       "{:.0f} "
-      "bytes in {} message{} by {}, {}; links: {:.1f} us a message, {}\n",
+      "bytes in {} message{} by {}; links: {:.1f} us a message, {}\n",
       forecast.source, 1e3 * model.fixed, 1e3 * model.per_sample, bytes, model.buckets.size(),
-      model.buckets.size() == 1 ? "" : "s", name_of(model.algorithm), hidden_text(model.overlap),
+      model.buckets.size() == 1 ? "" : "s", name_of(model.algorithm),
       microseconds(model.link.latency), bandwidth_text(model.link.seconds_per_byte));
   for (const ScalingRow* row : report.linked()) text += check_line(*row, model);
   text += fmt::format(
@@ -116,7 +104,6 @@ Json forecast_json(const ScalingForecast& forecast) {
               {"fixed_ms", 1e3 * model.fixed},
               {"ms_per_sample", 1e3 * model.per_sample},
               {"algorithm", name_of(model.algorithm)},
-              {"overlap", name_of(model.overlap)},
               {"latency_us", microseconds(model.link.latency)},
               {"mbit_per_second", megabits(model.link.seconds_per_byte)}};
   Json& buckets = record["buckets"] = Json::array();
@@ -210,10 +197,7 @@ std::vector<const ScalingRow*> ScalingReport::linked() const {
 }
 
 StepModel step_model(const std::vector<TimedStep>& own_steps, const ScalingRun& linked) {
-  StepModel model{.buckets = linked.buckets,
-                  .algorithm = linked.algorithm,
-                  .overlap = overlap_of(linked.algorithm, linked.hosts > 1),
-                  .link = {}};
+  StepModel model{.buckets = linked.buckets, .algorithm = linked.algorithm, .link = {}};
   fit_steps(model, own_steps);
   model.link = fit_link(linked.timed_algorithm, linked.ranks, linked.sums);
   return model;
@@ -302,7 +286,6 @@ ScalingForecast forecast_of(const Json& record, const std::string& source) {
     model.fixed = 1e-3 * stored.at("fixed_ms").get<double>();
     model.per_sample = 1e-3 * stored.at("ms_per_sample").get<double>();
     model.algorithm = sum_algorithm(stored.at("algorithm").get<std::string>());
-    model.overlap = overlap_named(stored.at("overlap").get<std::string>());
     model.link = {.latency = 1e-6 * stored.at("latency_us").get<double>(),
                   .seconds_per_byte = 8e-6 / stored.at("mbit_per_second").get<double>()};
     for (const Json& bucket : stored.at("buckets")) {

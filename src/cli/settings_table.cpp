@@ -100,8 +100,8 @@ Table model_settings() {
       {.name = "convolution",
        .field = field<&Settings::model, &ModelOptions::convolution>(),
        .choices = {"auto", "direct", "fast"},
-       .meaning = "convolutions of the networks called cnn on a CPU: lockstep's own (fast) or "
-                  "LibTorch's (direct); auto: fast where CPU and shapes allow",
+       .meaning = "convolutions of batchnorm-cnn, digits-cnn and small-cnn on a CPU: lockstep's "
+                  "own (fast) or LibTorch's (direct); auto: fast where CPU and shapes allow",
        .before = "direct"},
       {.name = "device",
        .field = field<&Settings::model, &ModelOptions::device>(),

@@ -11,7 +11,7 @@ namespace lockstep {
 
 namespace {
 
-// By PyTorch's names: what a normalisation multiplies by is its "weight".
+// By PyTorch's names: what a normalisation multiplies by (1), or the slope of a PReLU.
 bool is_scale(const std::string& name) { return name == "weight" || name.ends_with(".weight"); }
 
 }  // namespace
@@ -24,7 +24,7 @@ void initialise_glorot_uniform(torch::nn::Module& module, std::uint64_t seed) {
     at::Tensor parameter = item.value();
     const RandomKey key{.seed = seed, .purpose = Purpose::kInitialisation, .sample = index++};
     if (parameter.dim() < 2) {
-      parameter.fill_(is_scale(item.key()) ? 1.0 : 0.0);
+      if (!is_scale(item.key())) parameter.zero_();
       continue;
     }
     const std::int64_t area = parameter[0][0].numel();

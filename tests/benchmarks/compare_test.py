@@ -39,13 +39,14 @@ class CompareTest(ProgramTest):
             if row["program"] != "lockstep":
                 self.assertIn(f"{ratio:.2f} times", line)
             self.assertIn(f"{row['program']:<34} {row['versions']}", result.stdout)
-            self.assertRegex(row["versions"], r"lockstep \d.*Open MPI" if row["program"].startswith("lockstep") else r"^torch \d")
+            own = row["program"].startswith("lockstep")
+            self.assertRegex(row["versions"], r"lockstep \d.*Open MPI" if own else r"^torch \d")
             self.assertEqual("first_step_seconds" in row, row["program"].startswith("lockstep"))
             if "first_step_seconds" in row:
                 self.assertLess(row["first_step_seconds"], row["one_step_seconds"])
                 self.assertTrue(line.endswith(f" {row['first_step_seconds']:.2f}"))
         self.assertIn("missing: it failed, see above", result.stdout)
-        self.assertTrue(found["processor"])
+        self.assertEqual((found["ranks"], found["threads"], found["steps"]), (2, 1, 60))
 
     def test_each_python_peer_runs_in_its_two_modes(self):
         stub = self.directory / "python"
@@ -92,6 +93,7 @@ class CompareTest(ProgramTest):
         found = json.loads(figures.read_text())
         runs = found["results"]["lockstep, short.ini"]
         self.assertRegex(found["versions"]["lockstep, short.ini"], "^lockstep .*LibTorch")
+        self.assertEqual((found["ranks"], found["threads"], found["accuracy"]), (2, 1, 0.5))
         self.assertEqual([run["seed"] for run in runs], [1, 2])
         mean = sum(run["accuracy"] for run in runs) / 2
         self.assertIn(f"{100 * mean:.3f} %", result.stdout)

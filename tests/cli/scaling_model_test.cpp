@@ -93,7 +93,6 @@ TEST(StepModel, WhatBackwardHidesAndWhatItLeaves) {
                   .per_sample = 1e-3,
                   .buckets = {{1000, 0.5}, {500, 0}},
                   .algorithm = SumAlgorithm::kRecursiveDoubling,
-                  .overlap = SumOverlap::kFirstMessage,
                   .link = kLink};
   // 12 ms; the first leaves after 6 ms and takes 2, the second leaves at the end and takes 1.5.
   EXPECT_DOUBLE_EQ(model.exposed(2, 10), 1.5e-3);
@@ -104,26 +103,10 @@ TEST(StepModel, WhatBackwardHidesAndWhatItLeaves) {
   EXPECT_DOUBLE_EQ(model.seconds(16, 2), 4e-3 + 10.5e-3);
   // A ring needs nobody: 4 ms from 6 on, then 3.5 from 12 on; or from 2 to 6, and 3.5 from there.
   model.algorithm = SumAlgorithm::kRing;
-  model.overlap = SumOverlap::kAll;
   model.link.latency = 1.5e-3;
   EXPECT_DOUBLE_EQ(model.exposed(2, 10), 3.5e-3);
   EXPECT_DOUBLE_EQ(model.exposed(2, 2), 2e-3 + 3.5e-3);
-  // Over a network MPI does all of it at the end, however long backward takes.
-  model.overlap = SumOverlap::kNone;
-  EXPECT_DOUBLE_EQ(model.exposed(2, 10), 4e-3 + 3.5e-3);
-  EXPECT_NEAR(model.exposed(2, 1e6), 4e-3 + 3.5e-3, 1e-12);
   EXPECT_EQ(model.exposed(1, 10), 0);
-}
-
-TEST(StepModel, WhatIsHiddenDependsOnWhoCarriesTheSums) {
-  EXPECT_EQ(overlap_of(SumAlgorithm::kRing, true), SumOverlap::kAll);
-  EXPECT_EQ(overlap_of(SumAlgorithm::kTree, true), SumOverlap::kNone);
-  EXPECT_EQ(overlap_of(SumAlgorithm::kTree, false), SumOverlap::kFirstMessage);
-  EXPECT_EQ(overlap_of(SumAlgorithm::kRecursiveDoubling, true), SumOverlap::kNone);
-  for (const auto overlap : {SumOverlap::kNone, SumOverlap::kFirstMessage, SumOverlap::kAll}) {
-    EXPECT_EQ(overlap_named(name_of(overlap)), overlap);
-  }
-  EXPECT_THROW(overlap_named("most"), Error);
 }
 
 TEST(StepModel, StepsAreFittedByALineThatIsNotBelowNothing) {
@@ -179,7 +162,6 @@ TEST(ForecastTest, WhatMustHold) {
     StepModel model{
         .fixed = between(1e-6, 1e-1), .per_sample = between(1e-7, 1e-2), .buckets = {}, .link = {}};
     model.algorithm = static_cast<SumAlgorithm>(round % 3);
-    model.overlap = static_cast<SumOverlap>(round / 3 % 3);
     model.link = {between(1e-7, 1e-2), between(1e-11, 1e-5)};
     double lead = 0.7;
     for (int bucket = 0; bucket < 1 + round % 4; ++bucket, lead /= 3) {

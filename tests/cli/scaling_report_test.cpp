@@ -156,29 +156,6 @@ TEST(Report, ItsRecordAddsUpAndIsReadBack) {
   EXPECT_NEAR(record["links"][0]["latency_us"].get<double>(), 10.1, 1e-3);
 }
 
-TEST(Report, WhatBackwardHidesIsWrittenDownAndReadBack) {
-  ScalingReport report = sample_report();
-  for (const auto& [overlap, words] : {std::pair{SumOverlap::kNone, "none of it hidden"},
-                                       {SumOverlap::kFirstMessage, "the first message of each"},
-                                       {SumOverlap::kAll, "as far as there is time"}}) {
-    report.forecast->model.overlap = overlap;
-    Json record;
-    add_scaling(record, report);
-    EXPECT_EQ(forecast_of(record, "a file").model.overlap, overlap);
-    EXPECT_THAT(scaling_text(report), HasSubstr(words));
-  }
-}
-
-TEST(Report, RanksOnSeveralHostsHideNothing) {
-  ScalingRun run = sample_report().rows[1].typical();
-  const std::vector<TimedStep> steps{{10, 0.1}, {20, 0.2}};
-  EXPECT_EQ(step_model(steps, run).overlap, SumOverlap::kFirstMessage);
-  run.hosts = 2;
-  EXPECT_EQ(step_model(steps, run).overlap, SumOverlap::kNone);
-  run.algorithm = SumAlgorithm::kRing;
-  EXPECT_EQ(step_model(steps, run).overlap, SumOverlap::kAll);
-}
-
 TEST(Report, OtherFilesAreRefused) {
   for (const char* text :
        {"{}", "[]", R"({"forecast": 3})", R"({"forecast": {"global_batch": "x"}})"}) {

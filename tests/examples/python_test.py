@@ -27,7 +27,7 @@ class LoadCheckpointTest(harness.ProgramTest):
         data = harness.write_small_mnist(self.directory / "data")
         for model in ("mlp", "lenet", "digits-cnn", "small-cnn", "batchnorm-cnn"):
             out, logits, back = (self.directory / f"{model}-{name}" for name in ("run", "logits", "back"))
-            average = ["--ema-decay", "0.9"] if model == "mlp" else []
+            average = ["--ema-decay", "0.9"] if model in ("mlp", "batchnorm-cnn") else []
             self.expect(train(1, out, "--data", data, "--model", model, "--max-steps", 12, *average), 75)
             checkpoint = out / "checkpoints" / harness.checkpoints(out)[-1]
             evaluated = self.expect(run(1, "evaluate", "--checkpoint", checkpoint, "--logits", logits), 0)

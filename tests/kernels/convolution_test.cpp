@@ -97,14 +97,15 @@ TEST_P(Convolution, IsThatOfDoublePrecision) {
   }
 }
 
-TEST_P(Convolution, TakesTheRecipesLayers) {
+TEST_P(Convolution, TakesTheNetworksLayers) {
   LOCKSTEP_SKIP_IF_MISSING(GetParam());
   std::mt19937_64 random(21);
   Workspace workspace;
   SerialExecutor executor;
   for (const ConvolutionShape& shape :
        {ConvolutionShape{1, 32, 5, 28, 28, false}, ConvolutionShape{32, 32, 5, 28, 28, true},
-        ConvolutionShape{32, 64, 3, 14, 14, false}, ConvolutionShape{64, 64, 3, 14, 14, true}}) {
+        ConvolutionShape{32, 64, 3, 14, 14, false}, ConvolutionShape{64, 64, 3, 14, 14, true},
+        ConvolutionShape{64, 128, 3, 7, 7, false}, ConvolutionShape{128, 128, 3, 7, 7, true}}) {
     const Problem problem(shape, 3, random);
     expect_right(problem, compute(make_layer(GetParam(), shape), problem, workspace, executor));
   }

@@ -161,9 +161,9 @@ TEST(FastConvolution, RefuseASecondDerivative) {
                std::exception);
 }
 
-// One step of the digit recogniser, with dropout.
-at::Tensor gradients_of(const std::string& convolution) {
-  auto network = make_network("digits-cnn", {.convolution = convolution});
+// One step of a network, with dropout.
+at::Tensor gradients_of(const std::string& name, const std::string& convolution) {
+  auto network = make_network(name, {.convolution = convolution});
   initialise_glorot_uniform(*network, 1);
   FlatParameters parameters(network, at::kCPU);
   parameters.zero_gradients();
@@ -177,13 +177,16 @@ at::Tensor gradients_of(const std::string& convolution) {
   return parameters.gradients().clone();
 }
 
-TEST(FastConvolution, TheRecipesGradientIsLibTorchs) {
+TEST(FastConvolution, TheNetworksGradientsAreLibTorchs) {
   LOCKSTEP_SKIP_WITHOUT_KERNELS();
-  const at::Tensor fast = gradients_of("fast");
-  const at::Tensor direct = gradients_of("direct");
-  EXPECT_FALSE(fast.equal(direct));
-  EXPECT_LT(distance(fast, direct), 1e-3);
-  EXPECT_TRUE(gradients_of("auto").equal(fast));
+  for (const NetworkEntry& entry : registered_networks()) {
+    if (!entry.fast_convolutions) continue;
+    const at::Tensor fast = gradients_of(entry.name, "fast");
+    const at::Tensor direct = gradients_of(entry.name, "direct");
+    EXPECT_FALSE(fast.equal(direct)) << entry.name;
+    EXPECT_LT(distance(fast, direct), 1e-3) << entry.name;
+    EXPECT_TRUE(gradients_of(entry.name, "auto").equal(fast)) << entry.name;
+  }
 }
 
 TEST(FastConvolution, ThreadsChangeNoBit) {

@@ -2,8 +2,13 @@
 #include "lockstep/model/network.h"
 
 #include <gtest/gtest.h>
+#include <torch/nn/modules/activation.h>
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/container/sequential.h>
+#include <torch/nn/modules/linear.h>
 
 #include <cmath>
+#include <string>
 
 namespace lockstep {
 namespace {
@@ -46,17 +51,23 @@ TEST(Initialisation, IsGlorotUniform) {
 }
 
 // With zeros for what a normalisation multiplies by, nothing would reach the layers before it.
-TEST(Initialisation, ScalesOfNormalisationsAreOnes) {
+TEST(Initialisation, ScalesAndSlopesStayAsTheirModulesMadeThem) {
+  torch::nn::Sequential layers(torch::nn::Linear(5, 3), torch::nn::BatchNorm1d(3),
+                               torch::nn::PReLU());
+  initialise_glorot_uniform(*layers, 3);
+  const auto parameters = layers->named_parameters();
+  EXPECT_EQ(parameters["0.bias"].abs().max().item<float>(), 0);
+  EXPECT_GT(parameters["0.weight"].abs().min().item<float>(), 0);
+  EXPECT_TRUE(parameters["1.weight"].eq(1).all().item<bool>());
+  EXPECT_EQ(parameters["1.bias"].abs().max().item<float>(), 0);
+  EXPECT_EQ(parameters["2.weight"].item<float>(), 0.25f);
+
   auto network = make_network("batchnorm-cnn", {});
   initialise_glorot_uniform(*network, 3);
-  int scales = 0;
-  for (const auto& item : network->named_parameters()) {
-    if (item.value().dim() > 1) continue;
-    const bool scale = item.key().ends_with(".weight");
-    scales += scale ? 1 : 0;
-    EXPECT_TRUE(item.value().eq(scale ? 1 : 0).all().item<bool>()) << item.key();
+  for (int number = 1; number <= 6; ++number) {
+    const auto name = "norm" + std::to_string(number) + ".weight";
+    EXPECT_TRUE(network->named_parameters()[name].eq(1).all().item<bool>()) << name;
   }
-  EXPECT_EQ(scales, 6);
 }
 
 }  // namespace

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 
-from harness import (TEST_PROGRAM, ProgramTest, checkpoints, command, main, records, train, wait_for,
+from harness import (SOURCE, TEST_PROGRAM, ProgramTest, checkpoints, command, main, records, train, wait_for,
                      weights, write_small_mnist)
 
 
@@ -48,6 +48,11 @@ class ResumeTest(ProgramTest):
         norms = [r["gradient_norm"] for r in records(self.directory / "parts" / "metrics.jsonl") if r["kind"] == "step"]
         self.assertEqual(len(norms), 7)
         self.assertGreater(max(norms), 0.5, "nothing was clipped")
+
+    def test_a_member_of_the_ensemble(self):
+        """Batch normalisation's statistics, averaged weights, one-cycle and virtual ranks together."""
+        self.settings = [*self.settings[:2], "--config", SOURCE / "configs" / "best.ini", "--batch-size", 225]
+        self.stop_and_resume(2, [], [17])
 
     def test_plateau_in_the_middle_of_its_patience(self):
         self.stop_and_resume(1, ["--min-delta", "0.9", "--patience", 2], [12, 24])

@@ -42,6 +42,7 @@ std::shared_ptr<const ImageSamples> blobs(std::int64_t count) {
 struct Result {
   at::Tensor gradient;  // reduced, of the last step
   at::Tensor weights;
+  at::Tensor buffers;
   double loss = 0;                           // sum over all steps
   std::vector<std::optional<double>> norms;  // by step, where gradients are clipped
 };
@@ -82,6 +83,7 @@ Result train(World& world, const std::shared_ptr<const ImageSamples>& data,
   trainer.run();
   run.gradient = trainer.parameters().gradients().clone();
   run.weights = trainer.parameters().weights().clone();
+  run.buffers = trainer.parameters().buffers().values().clone();
   run.loss = trainer.state().window_sums.loss;
   return run;
 }
@@ -144,6 +146,8 @@ TEST(Parity, VirtualRanksGiveTheSameBits) {
     const Result expected = train(alone, data, config, model);
     const Result run = train(world, data, config, model);
     EXPECT_TRUE(at::equal(run.weights, expected.weights)) << model;
+    EXPECT_EQ(run.buffers.numel() > 0, model == "batchnorm-cnn");
+    EXPECT_TRUE(at::equal(run.buffers, expected.buffers)) << model;
     EXPECT_EQ(run.loss, expected.loss);
   }
 }

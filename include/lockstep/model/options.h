@@ -7,7 +7,7 @@
 namespace lockstep {
 
 struct ModelOptions {
-  /// Name in the registry (model/registry.h): digits-cnn, lenet or mlp.
+  /// Of one of registered_networks() (model/network.h).
   std::string name = "digits-cnn";
   /// auto (a GPU if the build and the machine have one), cpu or cuda.
   std::string device = "auto";
