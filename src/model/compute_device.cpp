@@ -3,7 +3,6 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <fmt/ranges.h>
-#include <malloc.h>
 #include <sched.h>
 #include <torch/version.h>
 
@@ -14,22 +13,11 @@
 #include <vector>
 
 #include "fast_convolution.h"
+#include "freed_memory.h"
 #include "gpu.h"
 #include "lockstep/base/error.h"
 
 namespace lockstep {
-
-namespace {
-
-// By default glibc gives large blocks back to the system as soon as they are freed, and a training
-// step, which frees and takes the same ones again, spends 5 % of its time on page faults. 32 MiB is
-// the largest threshold glibc takes.
-void keep_freed_memory() {
-  ::mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
-  ::mallopt(M_TRIM_THRESHOLD, 1024 * 1024 * 1024);
-}
-
-}  // namespace
 
 int available_cores() {
   cpu_set_t set;
