@@ -153,8 +153,8 @@ def save(state_dict, model, directory):
     directory = Path(directory)
     temporary = directory.with_name(f".{directory.name}.tmp")
     temporary.mkdir()
-    tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state_dict.items()}
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()},
+    save_file({name: (tensor.float() if tensor.is_floating_point() else tensor).contiguous()
+               for name, tensor in state_dict.items()},
               temporary / "model.safetensors", metadata={"format": "pt"})
     nothing = {"loss": 0.0, "correct": 0, "samples": 0}
     state = {"schema": 1, "cursor": {"epoch": 0, "step_in_epoch": 0, "global_step": 0}, "seed": 0,

@@ -17,6 +17,8 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(SOURCE / "tests" / "program"))
+sys.path.insert(0, str(SOURCE / "benchmarks"))
+import machine  # noqa: E402
 
 EXIT_FAILED = 76
 LOSS_TOLERANCE = 1e-3  # float32 sums in another order, over 20 steps; TF32 would be off by more
@@ -83,13 +85,6 @@ def first_line(text):
     return text.splitlines()[0] if text else "unknown"
 
 
-def processor():
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return f"{line.split(':', 1)[1].strip()}, {len(os.sched_getaffinity(0))} CPUs usable"
-    return "unknown"
-
-
 def cache_entry(build, name):
     for line in (build / "CMakeCache.txt").read_text().splitlines():
         if line.startswith(f"{name}:"):
@@ -113,7 +108,7 @@ def describe_machine(plan):
     nvcc = cache_entry(plan.build, "CMAKE_CUDA_COMPILER")
     yield "date (UTC)", time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     yield "commit", commit or "unknown"
-    yield "processor", processor()
+    yield "processor", f"{machine.processor()}, {len(os.sched_getaffinity(0))} CPUs usable"
     yield "system", f"{os.uname().sysname} {os.uname().release}"
     yield "GPUs (index, name, memory, driver)", "; ".join(gpus.splitlines()) or "none"
     yield "GPUs used", "none: a dry run on the CPU" if plan.dry else str(plan.ranks)

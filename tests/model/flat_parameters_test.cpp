@@ -47,7 +47,8 @@ TEST(FlatParameters, KeepTheValuesAndAreTheNetworksOwn) {
 }
 
 TEST(FlatParameters, BackwardAccumulatesIntoTheViews) {
-  for (const std::string name : {"batchnorm-cnn", "digits-cnn", "lenet", "mlp", "small-cnn"}) {
+  for (const NetworkEntry& entry : registered_networks()) {
+    const std::string& name = entry.name;
     auto plain = network(name);
     auto flattened = network(name);
     FlatParameters flat(flattened, at::kCPU);
