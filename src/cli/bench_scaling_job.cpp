@@ -183,7 +183,7 @@ int number_of_hosts(World& world) {
 }  // namespace
 
 SumAlgorithm all_reduce_algorithm(std::string_view backend) {
-  return backend == "nccl" ? SumAlgorithm::kRing : SumAlgorithm::kTree;
+  return backend == "nccl" ? SumAlgorithm::kRing : SumAlgorithm::kMpi;
 }
 
 SumAlgorithm step_algorithm(const Settings& settings, std::string_view backend) {

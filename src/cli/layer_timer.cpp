@@ -30,7 +30,8 @@ std::string_view without_namespace(std::string_view name) {
 }
 
 bool is_matrix_product(std::string_view operation) {
-  constexpr std::array<std::string_view, 4> kProducts{"linear", "addmm", "mm", "matmul"};
+  constexpr std::array<std::string_view, 5> kProducts{"linear", "addmm", "mm", "matmul",
+                                                      "lockstep::dense"};
   return std::ranges::find(kProducts, operation) != kProducts.end();
 }
 

@@ -17,7 +17,8 @@ struct NamedAlgorithm {
   SumAlgorithm algorithm;
   std::string_view name;
 };
-constexpr NamedAlgorithm kAlgorithms[] = {{SumAlgorithm::kTree, "tree"},
+constexpr NamedAlgorithm kAlgorithms[] = {{SumAlgorithm::kMpi, "mpi"},
+                                          {SumAlgorithm::kTree, "tree"},
                                           {SumAlgorithm::kRing, "ring"},
                                           {SumAlgorithm::kRecursiveDoubling, "recursive doubling"}};
 
@@ -27,16 +28,23 @@ struct Cost {
   double bytes = 0;
 };
 
+// What stands behind a name that depends on the number of ranks.
+SumAlgorithm chosen(SumAlgorithm algorithm, int ranks) {
+  if (algorithm != SumAlgorithm::kMpi) return algorithm;
+  return ranks == 2 ? SumAlgorithm::kRing : SumAlgorithm::kTree;
+}
+
 Cost cost_of(SumAlgorithm algorithm, int ranks, double bytes) {
   if (ranks <= 1) return {};
   const double levels = std::bit_width(static_cast<unsigned>(ranks) - 1);
   const double others = ranks - 1;
-  switch (algorithm) {
+  switch (chosen(algorithm, ranks)) {
     case SumAlgorithm::kTree:
       return {2 * levels, levels * (bytes + std::min(bytes, kPiece))};
     case SumAlgorithm::kRing:
       return {2 * others, 2 * others / ranks * bytes};
     case SumAlgorithm::kRecursiveDoubling:
+    case SumAlgorithm::kMpi:
       break;
   }
   return {levels, levels * bytes};
@@ -46,7 +54,8 @@ double seconds_of(const Cost& cost, const LinkModel& link) {
   return cost.messages * link.latency + cost.bytes * link.seconds_per_byte;
 }
 
-// Parts of a sum that each need a rank to do something before they begin.
+// Parts of a sum that each need a rank to do something before they begin: NCCL's go on by
+// themselves.
 double rounds_of(SumAlgorithm algorithm, int ranks) {
   if (algorithm == SumAlgorithm::kRing) return 1;
   return cost_of(algorithm, ranks, 0).messages;

@@ -19,10 +19,13 @@ struct LinkModel {
 /// The way of one sum over W ranks; L = ceil(log2 W). What each costs: Thakur, Rabenseifner and
 /// Gropp, "Optimization of collective communication operations in MPICH", 2005.
 enum class SumAlgorithm {
-  /// MPI_Iallreduce in place of Open MPI 4.1 (nbc_iallreduce.c: whatever the size, a binomial tree
-  /// to rank 0 and back), in pieces of 1 MiB that are under way together: one comes while another
-  /// goes back. 2 L messages and L (n + min(n, 1 MiB)) bytes, one after the other.
+  /// A binomial tree to rank 0 and back, in pieces of 1 MiB that are under way together: one comes
+  /// while another goes back. 2 L messages and L (n + min(n, 1 MiB)) bytes, one after the other.
   kTree,
+  /// MPI_Iallreduce in place of Open MPI 4.1 (nbc_iallreduce.c), as lockstep starts it
+  /// (launcher.h):
+  /// kRing between two ranks, kTree among more, whatever the size.
+  kMpi,
   /// NCCL's for large messages: 2 (W-1) messages and 2 (W-1)/W n bytes.
   kRing,
   /// --virtual-ranks: L messages, L n bytes.
@@ -76,7 +79,7 @@ struct StepModel {
   double fixed = 0;                 ///< seconds of a step of no sample
   double per_sample = 0;            ///< seconds more for each
   std::vector<SentBucket> buckets;  ///< in the order in which they leave
-  SumAlgorithm algorithm = SumAlgorithm::kTree;
+  SumAlgorithm algorithm = SumAlgorithm::kMpi;
   LinkModel link;
 
   /// Of a rank that waits for nobody.

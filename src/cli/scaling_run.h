@@ -47,8 +47,8 @@ struct ScalingRun {
   double samples = 0;  ///< of a mean step
   StepParts parts;
   std::string backend;
-  SumAlgorithm algorithm = SumAlgorithm::kTree;        ///< of the steps
-  SumAlgorithm timed_algorithm = SumAlgorithm::kTree;  ///< of `sums`, which are all-reduces
+  SumAlgorithm algorithm = SumAlgorithm::kMpi;        ///< of the steps
+  SumAlgorithm timed_algorithm = SumAlgorithm::kMpi;  ///< of `sums`, which are all-reduces
   int hosts = 1;
   std::vector<SentBucket> buckets;  ///< none of one rank
   std::vector<TimedSum> sums;       ///< likewise

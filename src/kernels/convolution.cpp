@@ -23,6 +23,9 @@ constexpr int kBlockTiles = 18;
 // Weight rows that one part transforms.
 constexpr int kWeightRows = 8;
 
+// Output channels are a multiple of this, and so are input channels above four.
+constexpr int kChannelStep = 8;
+
 bool is_direct(const ConvolutionShape& shape) { return shape.in_channels <= 4; }
 
 // What the parts of a weight gradient are: runs of samples, whose sums are added in order. Their
@@ -68,6 +71,12 @@ void copy_padded(const Geometry& g, const float* image, float* padded) {
   }
 }
 
+kernels::Dropout dropout_of(const Geometry& g, const FusedConvolution::Layer& layer,
+                            std::int64_t sample) {
+  if (layer.keep == nullptr) return {.keep = nullptr, .scale = 1};
+  return {.keep = layer.keep + sample * g.out_floats(), .scale = layer.scale};
+}
+
 void forward_tiles(const Geometry& g, const KernelTable& table, std::int64_t batch,
                    const float* input, const FusedConvolution::Layer& layer, float* output,
                    std::uint8_t* winners, Workspace& workspace, Executor& executor) {
@@ -109,8 +118,8 @@ void forward_tiles(const Geometry& g, const KernelTable& table, std::int64_t bat
       table.finish_output(g, run, products, layer.bias, full);
     });
     for (std::int64_t i = 0; g.pool && i < samples; ++i) {
-      table.pool(g, full + i * g.full_floats(), output + (first + i) * g.out_floats(),
-                 winners + (first + i) * g.out_floats());
+      table.pool(g, full + i * g.full_floats(), dropout_of(g, layer, first + i),
+                 output + (first + i) * g.out_floats(), winners + (first + i) * g.out_floats());
     }
   };
   executor.run((batch + per_part - 1) / per_part, PartialTask(compute));
@@ -145,7 +154,8 @@ void forward_direct(const Geometry& g, const KernelTable& table, std::int64_t ba
     copy_padded(g, input + sample * g.in_floats(), padded);
     table.direct_output(g, padded, weights, layer.bias, full);
     if (g.pool) {
-      table.pool(g, full, output + sample * g.out_floats(), winners + sample * g.out_floats());
+      table.pool(g, full, dropout_of(g, layer, sample), output + sample * g.out_floats(),
+                 winners + sample * g.out_floats());
     }
   };
   executor.run(batch, PartialTask(compute));
@@ -156,13 +166,19 @@ void forward_direct(const Geometry& g, const KernelTable& table, std::int64_t ba
 void add_parts(const Geometry& g, std::int64_t parts, const float* partial, long part_floats,
                long bias_at, const FusedConvolution::Result& result, Executor& executor) {
   const int area = g.kernel * g.kernel;
+  // Channels side by side, for the compiler to make vectors of.
   const auto add = [&](std::int64_t in, int) {
     for (int tap = 0; tap < area; ++tap) {
       const float* first = partial + (tap * g.in_channels + in) * g.out_channels;
-      for (int out = 0; out < g.out_channels; ++out) {
-        float sum = 0;
-        for (std::int64_t part = 0; part < parts; ++part) sum += first[part * part_floats + out];
-        result.weight[(static_cast<long>(out) * g.in_channels + in) * area + tap] = sum;
+      for (int out = 0; out < g.out_channels; out += kChannelStep) {
+        float sums[kChannelStep] = {};
+        for (std::int64_t part = 0; part < parts; ++part) {
+          const float* from = first + part * part_floats + out;
+          for (int i = 0; i < kChannelStep; ++i) sums[i] += from[i];
+        }
+        float* to = result.weight + (static_cast<long>(out) * g.in_channels + in) * area + tap;
+        for (int i = 0; i < kChannelStep; ++i)
+          to[static_cast<long>(i) * g.in_channels * area] = sums[i];
       }
     }
   };
@@ -192,7 +208,8 @@ OutputGradient from_sample(const Geometry& g, const FusedConvolution::Gradient& 
   return {.gradient = gradient.output_gradient + at,
           .output = g.pool ? nullptr : gradient.output + at,
           .winners = g.pool ? gradient.winners + at : nullptr,
-          .zeros = zeros};
+          .zeros = zeros,
+          .scale = gradient.scale};
 }
 
 void backward_tiles(const Geometry& g, const KernelTable& table, std::int64_t batch,
@@ -316,9 +333,10 @@ bool supports(const ConvolutionShape& shape) {
   const int least = shape.pool ? 2 : 1;
   // Sizes of one sample are computed in long, strides within it in int.
   constexpr int kMostChannels = 1 << 14, kMostSide = 1 << 14;
-  const bool channels = (shape.in_channels >= 1 && shape.in_channels <= 4) ||
-                        (shape.in_channels >= 8 && shape.in_channels % 8 == 0);
-  return channels && shape.out_channels >= 8 && shape.out_channels % 8 == 0 &&
+  const bool channels =
+      (shape.in_channels >= 1 && shape.in_channels <= 4) ||
+      (shape.in_channels >= kChannelStep && shape.in_channels % kChannelStep == 0);
+  return channels && shape.out_channels >= kChannelStep && shape.out_channels % kChannelStep == 0 &&
          shape.in_channels <= kMostChannels && shape.out_channels <= kMostChannels &&
          (shape.kernel == 3 || shape.kernel == 5) && shape.height >= least &&
          shape.height <= kMostSide && shape.width >= least && shape.width <= kMostSide;
@@ -358,6 +376,7 @@ void FusedConvolution::forward(std::int64_t batch, const float* input, const Lay
                                float* output, std::uint8_t* winners, Workspace& workspace,
                                Executor& executor) const {
   LOCKSTEP_CHECK(batch >= 0, "a batch of {}", batch);
+  LOCKSTEP_CHECK(layer.keep == nullptr || shape_.pool, "dropout without pooling");
   const auto pass = is_direct(shape_) ? forward_direct : forward_tiles;
   pass(geometry(), *table_, batch, input, layer, output, winners, workspace, executor);
 }

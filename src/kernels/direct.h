@@ -6,10 +6,12 @@
 
 namespace lockstep::kernels {
 
-template <class V>
-void pool(const Geometry& g, const float* full, float* output, std::uint8_t* winners) {
+template <class V, bool kDrops>
+LOCKSTEP_INLINE void pool_sample(const Geometry& g, const float* full, const Dropout& dropout,
+                                 float* output, std::uint8_t* winners) {
   const int channels = g.out_channels;
   const long row_stride = static_cast<long>(g.width) * channels;
+  [[maybe_unused]] const std::uint8_t* keep = dropout.keep;
   for (int y = 0; y < g.height / 2; ++y) {
     for (int x = 0; x < g.width / 2; ++x) {
       const float* corner = full + 2 * y * row_stride + 2L * x * channels;
@@ -19,13 +21,24 @@ void pool(const Geometry& g, const float* full, float* output, std::uint8_t* win
         V::take_greater(V::load(corner + channels + c), 1, best, winner);
         V::take_greater(V::load(corner + row_stride + c), 2, best, winner);
         V::take_greater(V::load(corner + row_stride + channels + c), 3, best, winner);
+        if constexpr (kDrops) {
+          best = V::where_byte_is(V::multiply(best, V::fill(dropout.scale)), keep + c, 1);
+        }
         V::store(output + c, best);
         V::store_bytes(winners + c, V::replace_where_not_positive(winner, 4, best));
       }
       output += channels;
       winners += channels;
+      if constexpr (kDrops) keep += channels;
     }
   }
+}
+
+template <class V>
+void pool(const Geometry& g, const float* full, const Dropout& dropout, float* output,
+          std::uint8_t* winners) {
+  dropout.keep != nullptr ? pool_sample<V, true>(g, full, dropout, output, winners)
+                          : pool_sample<V, false>(g, full, dropout, output, winners);
 }
 
 /// Where tap number `tap` of a pixel's window lies in the padded image, from the window's corner.

@@ -34,6 +34,12 @@ struct Geometry {
   long padded_floats() const { return padded_row() * (height + kernel - 1); }
 };
 
+/// Dropout of a pooled layer's output.
+struct Dropout {
+  const std::uint8_t* keep;  ///< like the output, 1 or 0; null: everything is kept as it is
+  float scale;               ///< of what is kept
+};
+
 /// The gradient of a layer's output, and what tells where it passes: winners of a pooled layer,
 /// else its output. All of the first sample that tiles count from.
 struct OutputGradient {
@@ -41,6 +47,7 @@ struct OutputGradient {
   const float* output;
   const std::uint8_t* winners;
   const float* zeros;  ///< as many as the layer has output channels
+  float scale;         ///< of a pooled layer's gradient: its dropout's
 };
 
 /// A run of tiles: numbers first, ..., first + count - 1, counted from the sample that the pointers
@@ -79,9 +86,10 @@ struct KernelTable {
   void (*accumulate_planes)(int planes, int count, int in_channels, int out_channels,
                             const float* in, const float* gradient, float* matrix);
 
-  /// 2x2 max-pooling of one sample with the winner's number, 0 to 3, or 4 where nothing is
-  /// positive.
-  void (*pool)(const Geometry&, const float* full, float* output, std::uint8_t* winners);
+  /// 2x2 max-pooling and dropout of one sample with the winner's number, 0 to 3, or 4 where nothing
+  /// is positive or kept.
+  void (*pool)(const Geometry&, const float* full, const Dropout&, float* output,
+               std::uint8_t* winners);
 
   /// Direct: relu(convolution + bias) of one padded sample. weights: [taps][out_channels].
   void (*direct_output)(const Geometry&, const float* padded, const float* weights,

@@ -92,6 +92,7 @@ struct PassedGradient {
   const float* gradient;
   const void* by;  ///< what tells whether it passes: winners of a pooled layer, else its output
   int number;      ///< the winner that lets it pass
+  float scale;     ///< of a pooled layer
 
   template <class V>
   LOCKSTEP_INLINE typename V::Vector load(int c) const {
@@ -99,8 +100,8 @@ struct PassedGradient {
   }
   template <class V>
   LOCKSTEP_INLINE typename V::Vector load_pooled(int c) const {
-    return V::where_byte_is(V::load(gradient + c), static_cast<const std::uint8_t*>(by) + c,
-                            number);
+    return V::where_byte_is(V::multiply(V::load(gradient + c), V::fill(scale)),
+                            static_cast<const std::uint8_t*>(by) + c, number);
   }
 };
 
@@ -109,10 +110,10 @@ LOCKSTEP_INLINE PassedGradient passed_gradient(const Geometry& g, const OutputGr
                                                long sample, int y, int x) {
   const int size = g.pool ? 2 : 1;
   const int rows = g.height / size, columns = g.width / size;
-  if (y / size >= rows || x / size >= columns) return {from.zeros, from.zeros, 0};
+  if (y / size >= rows || x / size >= columns) return {from.zeros, from.zeros, 0, 1};
   const long at = ((sample * rows + y / size) * columns + x / size) * g.out_channels;
-  if (g.pool) return {from.gradient + at, from.winners + at, y % 2 * 2 + x % 2};
-  return {from.gradient + at, from.output + at, 0};
+  if (g.pool) return {from.gradient + at, from.winners + at, y % 2 * 2 + x % 2, from.scale};
+  return {from.gradient + at, from.output + at, 0, 1};
 }
 
 /// Asks for the gradient of `rows` x `columns` pixels from (y, x) on.

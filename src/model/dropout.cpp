@@ -1,5 +1,6 @@
 #include "lockstep/model/dropout.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -15,6 +16,7 @@
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
 #include "lockstep/base/random.h"
+#include "model/dropout_mask.h"
 
 namespace lockstep {
 
@@ -23,13 +25,18 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+// For those who watch operators: it is none of LibTorch's.
+constexpr const char* kOperator = "lockstep::dropout";
+
 // The order in which a mask's elements are numbered, on every device.
-at::MemoryFormat element_order(const at::Tensor& x) {
-  return x.dim() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+at::MemoryFormat element_order(std::size_t dimensions) {
+  return dimensions == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
 }
 
 // The host walks x and its mask side by side; on a GPU they may lie in different orders.
-at::Tensor ordered(const at::Tensor& x) { return x.is_cuda() ? x : x.contiguous(element_order(x)); }
+at::Tensor ordered(const at::Tensor& x) {
+  return x.is_cuda() ? x : x.contiguous(element_order(x.sizes().size()));
+}
 
 // Two elements a random word: the low half first. Whole numbers: the same on every instruction set.
 __attribute__((target_clones("avx2", "default"))) void keep_halves(const std::uint32_t* words,
@@ -99,29 +106,34 @@ class DropoutFunction : public torch::autograd::Function<DropoutFunction> {
 
 }  // namespace
 
-at::Tensor dropout(const at::Tensor& x, double p, const StepContext& context, std::uint8_t layer) {
-  if (!context.training || x.size(0) == 0) return x;
+DropoutMask draw_dropout_mask(at::IntArrayRef sizes, double p, const StepContext& context,
+                              std::uint8_t layer) {
+  const std::int64_t batch = sizes[0];
   LOCKSTEP_CHECK(p >= 0.0 && p < 1.0, "dropout with probability {}", p);
-  LOCKSTEP_CHECK(context.samples.defined() && context.samples.size(0) == x.size(0),
-                 "dropout needs the sample keys of its batch of {}", x.size(0));
-  // For those who watch operators: it is none of LibTorch's.
-  RECORD_FUNCTION("lockstep::dropout", std::vector<c10::IValue>{x});
+  LOCKSTEP_CHECK(context.samples.defined() && context.samples.size(0) == batch,
+                 "dropout needs the sample keys of its batch of {}", batch);
+  RECORD_FUNCTION(kOperator, std::vector<c10::IValue>());
   const auto threshold = static_cast<std::uint32_t>(std::lround(p * 65536.0));
-  const double scale = 65536.0 / (65536.0 - static_cast<double>(threshold));
-  const at::Tensor input = ordered(x);
-  at::Tensor keep = at::empty_like(input, input.options().dtype(at::kByte), element_order(x));
-  const std::int64_t per_sample = x.numel() / x.size(0);
+  const at::Tensor keep =
+      at::empty(sizes, context.samples.options().dtype(at::kByte), element_order(sizes.size()));
+  const std::int64_t per_sample = keep.numel() / batch;
   const RandomKey key{
       .seed = context.seed, .purpose = Purpose::kDropout, .epoch = context.epoch, .layer = layer};
   const auto* samples = context.samples.const_data_ptr<std::int64_t>();
   auto* mask = keep.mutable_data_ptr<std::uint8_t>();
-  if (x.is_cuda()) {
-    device_dropout_mask(mask, samples, x.size(0), per_sample, key, threshold,
-                        gpu::current_stream());
+  if (keep.is_cuda()) {
+    device_dropout_mask(mask, samples, batch, per_sample, key, threshold, gpu::current_stream());
   } else {
-    host_mask(mask, samples, x.size(0), checked_cast<std::size_t>(per_sample), key, threshold);
+    host_mask(mask, samples, batch, checked_cast<std::size_t>(per_sample), key, threshold);
   }
-  return DropoutFunction::apply(input, keep, scale);
+  return {.keep = keep, .scale = 65536.0 / (65536.0 - static_cast<double>(threshold))};
+}
+
+at::Tensor dropout(const at::Tensor& x, double p, const StepContext& context, std::uint8_t layer) {
+  if (!drops(context, x.size(0))) return x;
+  RECORD_FUNCTION(kOperator, std::vector<c10::IValue>{x});
+  const DropoutMask mask = draw_dropout_mask(x.sizes(), p, context, layer);
+  return DropoutFunction::apply(ordered(x), mask.keep, mask.scale);
 }
 
 }  // namespace lockstep

@@ -15,6 +15,7 @@
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
 #include "lockstep/kernels/convolution.h"
+#include "lockstep/model/dropout.h"
 #include "model/memory_format.h"
 
 namespace lockstep {
@@ -50,6 +51,7 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
                             const at::Tensor& weight, const at::Tensor& bias, bool pool,
+                            const DropoutMask& dropout,
                             const c10::intrusive_ptr<ConvolutionKernels>& kernels) {
     const FusedConvolution layer(shape_of(input, weight, pool), kernels->set);
     // A copy only where the order of elements is another one: with one channel both are the same.
@@ -60,13 +62,18 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
     const at::Tensor y = at::empty(size, x.options(), kImages);
     const at::Tensor winners = pool ? at::empty(size, x.options().dtype(at::kByte), kImages) : y;
     LibTorchExecutor executor;
+    const at::Tensor& keep = dropout.keep;
     layer.forward(x.size(0), x.const_data_ptr<float>(),
-                  {w.const_data_ptr<float>(), bias.contiguous().const_data_ptr<float>()},
+                  {.weight = w.const_data_ptr<float>(),
+                   .bias = bias.contiguous().const_data_ptr<float>(),
+                   .keep = keep.defined() ? keep.const_data_ptr<std::uint8_t>() : nullptr,
+                   .scale = static_cast<float>(dropout.scale)},
                   y.mutable_data_ptr<float>(),
                   pool ? winners.mutable_data_ptr<std::uint8_t>() : nullptr, kernels->workspace,
                   executor);
     context->save_for_backward({x, w, winners});
     context->saved_data["pool"] = pool;
+    context->saved_data["scale"] = dropout.scale;
     context->saved_data["kernels"] = c10::IValue::make_capsule(kernels);
     return y;
   }
@@ -89,6 +96,7 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
     FusedConvolution::Gradient from{.output_gradient = gradient.const_data_ptr<float>()};
     if (pool) {
       from.winners = saved[2].const_data_ptr<std::uint8_t>();
+      from.scale = static_cast<float>(context->saved_data["scale"].toDouble());
     } else {
       from.output = saved[2].const_data_ptr<float>();
     }
@@ -98,7 +106,7 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
                     .weight = dw.mutable_data_ptr<float>(),
                     .bias = db.mutable_data_ptr<float>()},
                    kernels->workspace, executor);
-    return {dx, dw, db, at::Tensor(), at::Tensor()};
+    return {dx, dw, db, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -162,16 +170,35 @@ void check_convolution(const std::string& choice, const std::string& name) {
 Convolutions::Convolutions(const std::string& choice)
     : kernels_(c10::make_intrusive<ConvolutionKernels>(convolution_set(choice))) {}
 
+bool Convolutions::are_fast(const torch::nn::Conv2dImpl& layer, const at::Tensor& x,
+                            bool pool) const {
+  return kernels_->set != InstructionSet::kNone && fits(layer, x, pool);
+}
+
+at::Tensor Convolutions::apply_fast(const torch::nn::Conv2dImpl& layer, const at::Tensor& x,
+                                    bool pool, const DropoutMask& dropout) const {
+  // For those who watch operators, a profiler or a benchmark: it is none of LibTorch's.
+  RECORD_FUNCTION("lockstep::convolution", (std::vector<c10::IValue>{x, layer.weight}));
+  return FusedFunction::apply(x, layer.weight, layer.bias, pool, dropout, kernels_);
+}
+
 at::Tensor Convolutions::apply(torch::nn::Conv2d layer, const at::Tensor& x, bool pool) const {
-  if (kernels_->set != InstructionSet::kNone && fits(*layer, x, pool)) {
-    // For those who watch operators, a profiler or a benchmark: it is none of LibTorch's.
-    RECORD_FUNCTION("lockstep::convolution", (std::vector<c10::IValue>{x, layer->weight}));
-    return FusedFunction::apply(x, layer->weight, layer->bias, pool, kernels_);
-  }
+  if (are_fast(*layer, x, pool)) return apply_fast(*layer, x, pool, {});
   // One input channel makes NCHW and NHWC the same strides: only the output can be converted then.
   at::Tensor y = layer->forward(x);
   y = y.contiguous(convolution_format(y)).relu_();
   return pool ? at::max_pool2d(y, 2) : y;
+}
+
+at::Tensor Convolutions::relu_pool_dropout(torch::nn::Conv2d layer, const at::Tensor& x, double p,
+                                           const StepContext& context,
+                                           std::uint8_t dropout_layer) const {
+  constexpr bool kPool = true;
+  if (!drops(context, x.size(0)) || !are_fast(*layer, x, kPool)) {
+    return dropout(apply(std::move(layer), x, kPool), p, context, dropout_layer);
+  }
+  const auto size = {x.size(0), layer->weight.size(0), x.size(2) / 2, x.size(3) / 2};
+  return apply_fast(*layer, x, kPool, draw_dropout_mask(size, p, context, dropout_layer));
 }
 
 }  // namespace lockstep

@@ -1,5 +1,5 @@
-// Convolution, bias, ReLU and pooling as one operator on CPUs (module kernels), with its gradient;
-// elsewhere LibTorch's operators.
+// Convolution, bias, ReLU, pooling and dropout as one operator on CPUs (module kernels), with its
+// gradient; elsewhere LibTorch's operators.
 #pragma once
 
 #include <torch/nn/modules/conv.h>
@@ -10,6 +10,7 @@
 #include "lockstep/kernels/instruction_set.h"
 #include "lockstep/kernels/workspace.h"
 #include "lockstep/model/network.h"
+#include "model/dropout_mask.h"
 
 namespace lockstep {
 
@@ -44,8 +45,16 @@ class Convolutions {
     return apply(std::move(layer), x, /*pool=*/true);
   }
 
+  /// dropout(relu_pool(layer, x), p, context, dropout_layer), the same bits without its passes over
+  /// memory.
+  at::Tensor relu_pool_dropout(torch::nn::Conv2d layer, const at::Tensor& x, double p,
+                               const StepContext& context, std::uint8_t dropout_layer) const;
+
  private:
+  bool are_fast(const torch::nn::Conv2dImpl& layer, const at::Tensor& x, bool pool) const;
   at::Tensor apply(torch::nn::Conv2d layer, const at::Tensor& x, bool pool) const;
+  at::Tensor apply_fast(const torch::nn::Conv2dImpl& layer, const at::Tensor& x, bool pool,
+                        const DropoutMask& dropout) const;
 
   c10::intrusive_ptr<ConvolutionKernels> kernels_;
 };

@@ -17,6 +17,10 @@ std::unique_ptr<Optimizer> optim::make_host_optimizer(const OptimizerOptions& op
   return make_with(options, n, HostEngine(set));
 }
 
+// Fewer instructions than memory needs time only with wider vectors than every x86-64 has.
+#if defined(__x86_64__)
+[[gnu::target_clones("avx2", "default")]]
+#endif
 bool all_finite(const float* values, std::size_t n) {
   // An exponent of ones is an infinity or a NaN; integers, so that the loop vectorises and no
   // option for floating point can remove it.

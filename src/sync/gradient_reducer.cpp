@@ -12,6 +12,7 @@
 
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
+#include "lockstep/model/direct_gradient.h"
 
 namespace lockstep {
 
@@ -20,6 +21,28 @@ namespace lockstep {
 struct GradientReducer::Hooks {
   GradientReducer* reducer = nullptr;
   std::vector<std::shared_ptr<torch::autograd::Node>> accumulators;
+};
+
+// A parameter's first gradient of a pass is copied to where it belongs, or written there by its
+// operator: autograd would add it to zeros, which takes three more passes over the memory.
+class GradientReducer::FirstGradient final : public DirectGradient {
+ public:
+  FirstGradient(std::weak_ptr<Hooks> hooks, std::size_t parameter)
+      : hooks_(std::move(hooks)), parameter_(parameter) {}
+
+  at::Tensor claim() override {
+    const auto alive = hooks_.lock();
+    return alive ? alive->reducer->claim_gradient(parameter_) : at::Tensor();
+  }
+  torch::autograd::variable_list operator()(
+      const torch::autograd::variable_list& gradients) override {
+    const auto alive = hooks_.lock();
+    return alive ? alive->reducer->take_gradient(parameter_, gradients) : gradients;
+  }
+
+ private:
+  std::weak_ptr<Hooks> hooks_;
+  std::size_t parameter_;
 };
 
 namespace {
@@ -89,9 +112,11 @@ GradientReducer::GradientReducer(World& world, Collectives& collectives, FlatPar
                           rounded_ ? options.reduce_type : DataType::kFloat32);
   number_buckets();
   hooks_->reducer = this;
+  stale_.assign(parameters_.views().size(), false);
   for (std::size_t i = 0; i < parameters_.views().size(); ++i) {
     auto accumulator = torch::autograd::impl::grad_accumulator(parameters_.parameter(i));
     LOCKSTEP_CHECK(accumulator != nullptr, "{} takes no gradient", parameters_.views()[i].name);
+    accumulator->add_pre_hook(std::make_unique<FirstGradient>(hooks_, i));
     accumulator->add_post_hook(std::make_unique<torch::autograd::utils::LambdaPostHook>(
         [hooks = std::weak_ptr<Hooks>(hooks_), i](const torch::autograd::variable_list& outputs,
                                                   const torch::autograd::variable_list&) {
@@ -144,7 +169,7 @@ void GradientReducer::begin_step(std::int64_t step) {
   local_ = false;
   more_to_come_ = false;
   finished_shards_ = 0;
-  parameters_.zero_gradients();
+  clear_gradients();
   next_bucket_ = 0;
   missing_.clear();
   for (const Bucket& bucket : buckets_) missing_.push_back(bucket.parameters);
@@ -154,6 +179,44 @@ void GradientReducer::begin_local() {
   LOCKSTEP_CHECK(pending_.empty(), "step {} has not ended", step_);
   local_ = true;
   parameters_.zero_gradients();
+  stale_.assign(stale_.size(), false);
+}
+
+void GradientReducer::clear_gradients() {
+  if (!parameters_.gradients().is_cpu()) return parameters_.zero_gradients();
+  const at::NoGradGuard no_grad;
+  const at::Tensor& gradients = parameters_.gradients();
+  gradients.narrow(0, parameters_.size(), gradients.numel() - parameters_.size()).zero_();
+  stale_.assign(stale_.size(), true);
+}
+
+at::Tensor GradientReducer::claim_gradient(std::size_t parameter) {
+  if (!stale_[parameter]) return {};
+  stale_[parameter] = false;
+  return parameters_.parameter(parameter).grad();
+}
+
+torch::autograd::variable_list GradientReducer::take_gradient(
+    std::size_t parameter, const torch::autograd::variable_list& gradients) {
+  const at::Tensor own = claim_gradient(parameter);
+  if (!own.defined()) return gradients;
+  const bool graph = at::GradMode::is_enabled();
+  const at::NoGradGuard no_grad;
+  const at::Tensor& gradient = gradients[0];
+  if (!gradient.defined() || gradient.layout() != at::kStrided || graph ||
+      torch::autograd::impl::post_acc_grad_hooks(parameters_.parameter(parameter)) != nullptr) {
+    own.zero_();
+    return gradients;
+  }
+  own.copy_(gradient);
+  return {at::Tensor()};
+}
+
+void GradientReducer::clear_unreached_gradients() {
+  const at::NoGradGuard no_grad;
+  for (std::size_t i = 0; i < stale_.size(); ++i) {
+    if (const at::Tensor own = claim_gradient(i); own.defined()) own.zero_();
+  }
 }
 
 void GradientReducer::on_gradient(std::size_t parameter) {
@@ -218,6 +281,7 @@ void GradientReducer::launch_ready_buckets(bool all) {
 
 void GradientReducer::finish_shard(int local_shard) {
   parameters_.check_gradient_views();
+  clear_unreached_gradients();
   finished_shards_ = local_shard + 1;
   if (!tree_) return;
   const bool last = finished_shards_ == local_shards_;
@@ -227,7 +291,7 @@ void GradientReducer::finish_shard(int local_shard) {
   for (const Bucket& bucket : buckets_) level = add_subtree(local_shard, bucket);
   if (last) return;
   subtree_sums_[level].copy_(parameters_.gradients());
-  parameters_.zero_gradients();
+  clear_gradients();
 }
 
 // Like a carry in binary counting: two finished subtrees of one size become the next larger one.

@@ -23,6 +23,12 @@ TEST(SumSeconds, OfATreeThatGoesThereAndBack) {
   EXPECT_DOUBLE_EQ(sum_seconds(SumAlgorithm::kTree, kLink, 2, 3 * kMiB), 2e-3 + 4 * kMiB * 1e-6);
 }
 
+TEST(SumSeconds, OfMpiIsByHalvesBetweenTwoRanks) {
+  EXPECT_DOUBLE_EQ(sum_seconds(SumAlgorithm::kMpi, kLink, 2, 3 * kMiB), 2e-3 + 3 * kMiB * 1e-6);
+  EXPECT_EQ(sum_seconds(SumAlgorithm::kMpi, kLink, 3, 1000),
+            sum_seconds(SumAlgorithm::kTree, kLink, 3, 1000));
+}
+
 TEST(SumSeconds, OfARingAndOfRecursiveDoubling) {
   // 2 * 3 messages, 1.5 times the bytes.
   EXPECT_DOUBLE_EQ(sum_seconds(SumAlgorithm::kRing, kLink, 4, 1000), 7.5e-3);
@@ -30,8 +36,8 @@ TEST(SumSeconds, OfARingAndOfRecursiveDoubling) {
 }
 
 TEST(SumSeconds, OfOneRankAreNone) {
-  for (const auto algorithm :
-       {SumAlgorithm::kTree, SumAlgorithm::kRing, SumAlgorithm::kRecursiveDoubling}) {
+  for (const auto algorithm : {SumAlgorithm::kMpi, SumAlgorithm::kTree, SumAlgorithm::kRing,
+                               SumAlgorithm::kRecursiveDoubling}) {
     EXPECT_EQ(sum_seconds(algorithm, kLink, 1, 1e9), 0);
     EXPECT_EQ(sum_algorithm(name_of(algorithm)), algorithm);
   }
@@ -39,8 +45,8 @@ TEST(SumSeconds, OfOneRankAreNone) {
 }
 
 TEST(FitLink, FindsTheLinkThatTheTimesWereMadeOf) {
-  for (const auto algorithm :
-       {SumAlgorithm::kTree, SumAlgorithm::kRing, SumAlgorithm::kRecursiveDoubling}) {
+  for (const auto algorithm : {SumAlgorithm::kMpi, SumAlgorithm::kTree, SumAlgorithm::kRing,
+                               SumAlgorithm::kRecursiveDoubling}) {
     for (const int ranks : {2, 4, 7}) {
       for (const LinkModel& link : {LinkModel{20e-6, 8e-9}, LinkModel{1e-6, 1e-10}, kLink}) {
         std::vector<TimedSum> sums;

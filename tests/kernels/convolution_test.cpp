@@ -81,7 +81,7 @@ void expect_right(const Problem& problem, const Computed& computed) {
     const std::size_t pixel =
         (sample * height + 2 * y + static_cast<std::size_t>(winner / 2)) * width + 2 * x +
         static_cast<std::size_t>(winner % 2);
-    EXPECT_NEAR(full[pixel * channels + i % channels], computed.output[i], 1e-3);
+    EXPECT_NEAR(full[pixel * channels + i % channels] * problem.scale, computed.output[i], 1e-3);
   }
 }
 
@@ -156,6 +156,8 @@ TEST_P(Convolution, EqualPixelsHaveOneWinner) {
   SerialExecutor executor;
   Problem problem({1, 16, 3, 4, 4, true}, 1, random);
   std::ranges::fill(problem.input, 0.0f);
+  problem.keep.clear();
+  problem.scale = 1;
   for (std::size_t o = 0; o < 16; ++o) problem.bias[o] = o % 2 == 0 ? 1.0f : -1.0f;
   const FusedConvolution layer = make_layer(GetParam(), problem.shape);
   const Computed computed = compute(layer, problem, workspace, executor);
@@ -188,7 +190,9 @@ TEST(Reference, GradientIsTheSlope) {
         std::uint8_t winner = 4;
         for (std::uint8_t k = 0; k < 4 && computed.output[i] > 0; ++k) {
           const std::size_t pixel = (b * 5 + 2 * y + k / 2) * 4 + 2 * x + k % 2;
-          if (static_cast<float>(full[pixel * 8 + o]) == computed.output[i]) winner = k;
+          if (static_cast<float>(full[pixel * 8 + o] * problem.scale) == computed.output[i]) {
+            winner = k;
+          }
         }
         computed.winners.push_back(winner);
       }

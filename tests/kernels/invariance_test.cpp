@@ -68,12 +68,15 @@ TEST_P(Invariance, OtherSamplesChangeNoBit) {
       other.weight = one.weight;
       other.bias = one.bias;
       const auto at = std::uniform_int_distribution<std::int64_t>(0, other.batch - 1)(random);
-      const auto put = [&](const std::vector<float>& from, std::vector<float>& to) {
+      other.scale = one.scale;
+      other.keep.assign(one.keep.empty() ? 0 : other.output_gradient.size(), 1);
+      const auto put = [&]<class T>(const std::vector<T>& from, std::vector<T>& to) {
         const auto sample = sample_of(from, one.batch, i);
         std::ranges::copy(sample, to.begin() + at * std::ssize(sample));
       };
       put(one.input, other.input);
       put(one.output_gradient, other.output_gradient);
+      put(one.keep, other.keep);
       const Computed second = compute(layer, other, workspace, executor);
       EXPECT_TRUE(same_bits(sample_of(first.output, one.batch, i),
                             sample_of(second.output, other.batch, at)))

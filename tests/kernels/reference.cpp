@@ -82,6 +82,10 @@ Problem::Problem(const ConvolutionShape& layer, std::int64_t samples, std::mt199
       random);
   bias = random_floats(size(layer.out_channels), random);
   output_gradient = random_floats(size(out_pixels * layer.out_channels), random);
+  if (!layer.pool || random() % 2 == 0) return;
+  keep.resize(output_gradient.size());
+  for (std::uint8_t& byte : keep) byte = random() % 4 != 0 ? 1 : 0;
+  scale = std::uniform_real_distribution<float>(0.5, 2)(random);
 }
 
 std::size_t Problem::full_size() const {
@@ -89,9 +93,9 @@ std::size_t Problem::full_size() const {
 }
 
 std::string Problem::text() const {
-  return fmt::format("{} samples {}x{}, {} to {} channels, kernel {}{}", batch, shape.height,
+  return fmt::format("{} samples {}x{}, {} to {} channels, kernel {}{}{}", batch, shape.height,
                      shape.width, shape.in_channels, shape.out_channels, shape.kernel,
-                     shape.pool ? ", pooled" : "");
+                     shape.pool ? ", pooled" : "", keep.empty() ? "" : ", with dropout");
 }
 
 std::vector<double> reference_full(const Problem& p) {
@@ -110,6 +114,7 @@ std::vector<double> reference_output(const Problem& p, const std::vector<double>
   std::vector<double> output(p.output_gradient.size());
   for_windows(p, [&](std::size_t at, const std::size_t* window) {
     output[at] = std::max({full[window[0]], full[window[1]], full[window[2]], full[window[3]]});
+    if (!p.keep.empty()) output[at] *= p.keep[at] * p.scale;
   });
   return output;
 }
@@ -119,7 +124,7 @@ ReferenceGradient reference_gradient(const Problem& p, const Computed& computed)
   if (p.shape.pool) {
     for_windows(p, [&](std::size_t at, const std::size_t* window) {
       const auto winner = computed.winners[at];
-      if (winner < 4) full[window[winner]] = p.output_gradient[at];
+      if (winner < 4) full[window[winner]] = static_cast<double>(p.output_gradient[at]) * p.scale;
     });
   } else {
     for (std::size_t i = 0; i < full.size(); ++i) {

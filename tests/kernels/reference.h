@@ -11,13 +11,15 @@
 namespace lockstep {
 
 /// Everything one forward and backward pass reads, at random in [-1, 1); input is relu of that for
-/// every second problem, as behind another layer.
+/// every second problem, as behind another layer. Every second pooled layer has dropout.
 struct Problem {
   Problem(const ConvolutionShape& layer, std::int64_t samples, std::mt19937_64& random);
 
   ConvolutionShape shape;
   std::int64_t batch;
   std::vector<float> input, weight, bias, output_gradient;
+  std::vector<std::uint8_t> keep;  ///< empty: no dropout
+  float scale = 1;
 
   std::size_t full_size() const;
   std::string text() const;
@@ -34,7 +36,7 @@ struct Computed {
 
 /// relu(convolution + bias), before pooling.
 std::vector<double> reference_full(const Problem& problem);
-/// Its 2x2 maxima where the layer pools.
+/// Its 2x2 maxima where the layer pools, with dropout where the problem has it.
 std::vector<double> reference_output(const Problem& problem, const std::vector<double>& full);
 
 struct ReferenceGradient {

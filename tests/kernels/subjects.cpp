@@ -53,10 +53,11 @@ Computed compute(const FusedConvolution& layer, const Problem& p, Workspace& wor
   if (layer.gives_input_gradient()) result.input_gradient.assign(p.input.size(), 1e30f);
   result.weight_gradient.assign(p.weight.size(), 1e30f);
   result.bias_gradient.assign(p.bias.size(), 1e30f);
-  layer.forward(p.batch, p.input.data(), {p.weight.data(), p.bias.data()}, result.output.data(),
-                result.winners.data(), workspace, executor);
+  layer.forward(p.batch, p.input.data(),
+                {p.weight.data(), p.bias.data(), p.keep.empty() ? nullptr : p.keep.data(), p.scale},
+                result.output.data(), result.winners.data(), workspace, executor);
   layer.backward(p.batch, p.input.data(), p.weight.data(),
-                 {p.output_gradient.data(), result.output.data(), result.winners.data()},
+                 {p.output_gradient.data(), result.output.data(), result.winners.data(), p.scale},
                  {layer.gives_input_gradient() ? result.input_gradient.data() : nullptr,
                   result.weight_gradient.data(), result.bias_gradient.data()},
                  workspace, executor);

@@ -6,6 +6,7 @@
 
 #include "lockstep/base/error.h"
 #include "lockstep/model/compute_device.h"
+#include "lockstep/model/dropout.h"
 #include "lockstep/model/flat_parameters.h"
 #include "lockstep/model/initialisation.h"
 #include "lockstep/model/loss.h"
@@ -66,6 +67,42 @@ TEST(FastConvolution, ComputesWhatLibTorchDoes) {
         EXPECT_LT(distance(fast.input, direct.input), 1e-2);
       }
     }
+  }
+}
+
+TEST(FastConvolution, DropoutInTheSameOperatorChangesNoBit) {
+  at::manual_seed(9);
+  const StepContext training{
+      .training = true, .seed = 3, .epoch = 2, .samples = at::tensor({4, 9, 2, 7, 5}, at::kLong)};
+  for (const std::string choice : {"auto", "direct"}) {
+    for (const double p : {0.0, 0.25, 0.9}) {
+      torch::nn::Conv2d layer = same_convolution(8, 16, 3);
+      const Convolutions convolutions(choice);
+      const at::Tensor images = at::rand({5, 8, 9, 12});
+      const at::Tensor factor = at::rand({5, 16, 4, 6}).sub(0.5);
+      const auto run = [&](bool fused, const StepContext& context) {
+        layer->zero_grad();
+        const at::Tensor x = images.clone().set_requires_grad(true);
+        const at::Tensor y = fused ? convolutions.relu_pool_dropout(layer, x, p, context, 1)
+                                   : dropout(convolutions.relu_pool(layer, x), p, context, 1);
+        (y * factor).sum().backward();
+        return std::vector{y.detach(), x.grad(), layer->weight.grad(), layer->bias.grad()};
+      };
+      for (const StepContext& context : {training, StepContext{}}) {
+        const auto fused = run(true, context), apart = run(false, context);
+        for (std::size_t i = 0; i < fused.size(); ++i) {
+          EXPECT_TRUE(fused[i].equal(apart[i])) << choice << " " << p << " tensor " << i;
+        }
+        EXPECT_TRUE(fused[0].is_contiguous(at::MemoryFormat::ChannelsLast));
+      }
+    }
+    const torch::nn::Conv2d layer = same_convolution(8, 8, 3);
+    StepContext empty = training;
+    empty.samples = at::empty({0}, at::kLong);
+    EXPECT_EQ(Convolutions(choice)
+                  .relu_pool_dropout(layer, at::empty({0, 8, 4, 4}), 0.5, empty, 0)
+                  .sizes(),
+              (std::vector<std::int64_t>{0, 8, 2, 2}));
   }
 }
 

@@ -130,8 +130,8 @@ class ScalingTest(BenchTest):
         link = ["--link-latency", 50, "--link-bandwidth", 1000, "--step-time", 60, "--predict", "1,2,1024"]
         one, two, many = self.forecast("--model", "mlp", "--bucket-mb", 100, *link)["ranks"]
         self.assertEqual((one["strong_efficiency"], one["weak_efficiency"], one["batch_per_rank"]), (1, 1, 1))
-        # One message there and back in a tree, 1 MiB and less at once: 2 * (50 us + 8 ns a byte).
-        exposed = 2 * (0.05 + 8e-6 * 4 * (235146 + 6 + 16))
+        # A half each way, then the sums of both: two messages of 50 us, with 8 ns a byte of all.
+        exposed = 2 * 0.05 + 8e-6 * 4 * (235146 + 6 + 16)
         self.assertAlmostEqual(two["weak_step_ms"], 60 + exposed, places=6)
         self.assertAlmostEqual(two["strong_step_ms"], 30 + exposed, places=6)
         self.assertAlmostEqual(two["strong_efficiency"], 30 / (30 + exposed), places=6)

@@ -4,7 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/nn/modules/linear.h>
+
 #include <bit>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -15,6 +19,7 @@
 #include "lockstep/base/hash.h"
 #include "lockstep/comm/options.h"
 #include "lockstep/model/network.h"
+#include "model/dense.h"
 #include "small_world.h"
 
 namespace lockstep {
@@ -179,6 +184,84 @@ TEST(GradientReducer, LocalPassesStayOnTheirRank) {
   reducer.finish_shard(0);
   reducer.finish_step();
   EXPECT_EQ(own.equal(parameters.gradients()), world.size() == 1);
+}
+
+// Two weights and what a pass may do with them.
+struct Pair : torch::nn::Module {
+  Pair()
+      : first(register_module("first", torch::nn::Linear(4, 3))),
+        second(register_module("second", torch::nn::Linear(4, 3))) {}
+  torch::nn::Linear first, second;
+};
+
+// Gradients of earlier steps lie where the next ones go, and must count nowhere.
+TEST(GradientReducer, AStepTakesNothingFromTheOneBefore) {
+  World world = start_world();
+  for (const int virtual_ranks : {0, 8}) {
+    at::manual_seed(11);
+    const auto network = std::make_shared<Pair>();
+    FlatParameters parameters(network, at::kCPU);
+    const auto collectives = make_collectives(world, test_options(), false, nullptr);
+    GradientReducer reducer(world, *collectives, parameters, {.virtual_ranks = virtual_ranks});
+    const auto step = [&](const std::function<at::Tensor()>& loss) {
+      reducer.begin_step(1);
+      for (int local = 0; local < reducer.local_shards(); ++local) {
+        if (const at::Tensor value = loss(); value.defined()) value.backward();
+        reducer.finish_shard(local);
+      }
+      reducer.finish_step();
+      const double shards = reducer.total_shards();
+      return std::pair(network->first->weight.grad() / shards,
+                       network->second->weight.grad() / shards);
+    };
+    const at::Tensor x = at::rand({5, 4}), by_hand = at::ones({3, 5}).mm(x);
+    const auto near = [](const at::Tensor& a, const at::Tensor& b) { return a.allclose(b, 1e-5); };
+    const at::Tensor zero = at::zeros({3, 4});
+    // By the layer's own operator and by lockstep's, which writes its gradient itself.
+    for (const auto& apply :
+         {+[](torch::nn::Linear l, const at::Tensor&in) { return l(in); },
+          +[](torch::nn::Linear l, const at::Tensor&in) { return dense(l, in); }}) {
+      const auto both = [&] {
+        return (apply(network->first, x) + apply(network->second, x)).sum();
+      };
+      const auto all = step(both);
+      EXPECT_TRUE(near(all.first, by_hand));
+      EXPECT_TRUE(near(all.second, by_hand));
+      const auto one = step([&] { return apply(network->second, x).sum(); });
+      EXPECT_TRUE(one.first.equal(zero)) << "a layer that a pass leaves out";
+      EXPECT_TRUE(near(one.second, by_hand));
+      const auto none = step([] { return at::Tensor(); });
+      EXPECT_TRUE(none.first.equal(zero)) << "no sample";
+      EXPECT_TRUE(none.second.equal(zero));
+      const auto twice =
+          step([&] { return (apply(network->first, x) + apply(network->first, x)).sum(); });
+      EXPECT_TRUE(near(twice.first, 2 * by_hand)) << "one layer twice";
+      const auto mixed =
+          step([&] { return (apply(network->first, x)).sum() + network->first->weight.sum(); });
+      EXPECT_TRUE(near(mixed.first, by_hand + 1)) << "a weight with a term of its own";
+      const auto inner = step([&] {
+        const at::Tensor loss = both();
+        EXPECT_TRUE(
+            near(torch::autograd::grad({loss}, {network->first->weight}, {}, true)[0], by_hand));
+        return loss;
+      });
+      EXPECT_TRUE(near(inner.first, by_hand)) << "after a gradient that was asked for";
+    }
+    // A sparse gradient, which only autograd can add.
+    const auto rows = step([&] {
+      return at::embedding(network->first->weight, at::tensor({2, 0, 2}, at::kLong), -1, false,
+                           /*sparse=*/true)
+          .sum();
+    });
+    const at::Tensor uses = at::tensor({1.0f, 0.0f, 2.0f}).view({3, 1}).expand({3, 4});
+    EXPECT_TRUE(near(rows.first, uses));
+    network->first->weight.register_hook([](const at::Tensor& gradient) { return 3 * gradient; });
+    for (const bool own : {false, true}) {
+      const auto hooked =
+          step([&] { return (own ? dense(network->first, x) : network->first(x)).sum(); });
+      EXPECT_TRUE(near(hooked.first, 3 * by_hand)) << "with a hook of the user's";
+    }
+  }
 }
 
 TEST(GradientReducer, MoreRanksThanSamples) {

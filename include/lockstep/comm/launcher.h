@@ -16,6 +16,12 @@ int launched_rank();
 /// looking for a network adapter that is not there takes a fifth of a second.
 void leave_out_networks();
 
+/// Has Open MPI sum between two ranks, before MPI starts, by halves that one of them each adds up
+/// (what it calls a ring): half the time of its own choice, all of it to rank 0 and all of it back,
+/// and the same bits. Not where OMPI_MCA_coll_libnbc_iallreduce_algorithm chooses. Among more ranks
+/// the order of additions would be another one.
+void sum_by_halves();
+
 /// Seconds since this process was started, before its libraries were loaded: to a hundredth, which
 /// is all that the system tells.
 std::optional<double> seconds_since_start();

@@ -3,7 +3,8 @@
 //
 //   full[b][y][x][o]  = max(0, bias[o] + sum over i, u, v of
 //                              weight[o][i][u][v] input[b][y + u - r/2][x + v - r/2][i])
-//   output            = full, or with pooling the greatest of each 2x2 window of it
+//   output            = full, or with pooling the greatest of each 2x2 window of it, which dropout
+//                       may follow
 //
 // with kernels of r = 3 or 5, stride 1, and zeros around the image ("same" padding). Images lie in
 // NHWC ([batch][height][width][channels], LibTorch's channels_last), weights in PyTorch's
@@ -66,12 +67,16 @@ class FusedConvolution {
   struct Layer {
     const float* weight = nullptr;  ///< [out][in][kernel][kernel]
     const float* bias = nullptr;    ///< [out]
+    /// Only with pooling: dropout of the output, whose elements are multiplied by `scale` where the
+    /// byte here is 1, and zero where it is 0. Like output; null: none.
+    const std::uint8_t* keep = nullptr;
+    float scale = 1;
   };
 
   /// batch >= 0 images: input [batch][height][width][in] -> output
   /// [batch][out_height][out_width][out], and with pooling winners, of the same shape: which of its
   /// window's pixels (0 to 3, by rows, the first of equals) each output is, or 4 where it is not
-  /// positive. Arrays need no alignment and must not overlap.
+  /// positive or was dropped. Arrays need no alignment and must not overlap.
   void forward(std::int64_t batch, const float* input, const Layer& layer, float* output,
                std::uint8_t* winners, Workspace& workspace, Executor& executor) const;
 
@@ -80,6 +85,7 @@ class FusedConvolution {
     const float* output_gradient = nullptr;  ///< like output
     const float* output = nullptr;           ///< without pooling: tells where ReLU let through
     const std::uint8_t* winners = nullptr;   ///< with pooling
+    float scale = 1;                         ///< with dropout: the forward pass's
   };
   /// What it fills, overwriting what was there.
   struct Result {

@@ -68,13 +68,15 @@ class GradientReducer {
   /// The number of this rank's first shard; the others follow it.
   int first_shard() const { return first_shard_; }
 
-  /// Zeroes gradients and control words. `step` is for messages.
+  /// Zeroes control words, and gradients but for their memory: a parameter's first gradient
+  /// overwrites what lies there. `step` is for messages.
   void begin_step(std::int64_t step);
   /// Zeroes them for backward passes whose gradients stay on this rank, until the next begin_step.
   void begin_local();
   /// Whether the shard's next backward pass is followed by another one: then no bucket leaves.
   /// False when a step begins.
   void expect_more(bool more) { more_to_come_ = more; }
+  /// From here on gradients() holds this rank's, unless they have left already.
   void finish_shard(int local_shard);
   /// Waits until all sums are there, with the collective deadline.
   void finish_step();
@@ -95,7 +97,13 @@ class GradientReducer {
 
  private:
   struct Hooks;
+  class FirstGradient;
   void number_buckets();
+  void clear_gradients();
+  void clear_unreached_gradients();
+  at::Tensor claim_gradient(std::size_t parameter);
+  std::vector<at::Tensor> take_gradient(std::size_t parameter,
+                                        const std::vector<at::Tensor>& gradients);
   void on_gradient(std::size_t parameter);
   void launch_ready_buckets(bool all);
   bool is_rounded(const Bucket& bucket) const { return rounded_ && bucket.parameters > 0; }
@@ -117,6 +125,7 @@ class GradientReducer {
   bool tree_ = false;
   bool local_ = false;  // between begin_local and begin_step
   std::int64_t step_ = 0;
+  std::vector<bool> stale_;  // per parameter: its gradient is zero, whatever lies there
   int finished_shards_ = 0;  // of this rank, in this step
   bool more_to_come_ = false;
   std::vector<Bucket> buckets_;

@@ -10,6 +10,7 @@
 #include "lockstep/base/error.h"
 #include "lockstep/model/dropout.h"
 #include "lockstep/model/network.h"
+#include "model/dense.h"
 #include "model/fast_convolution.h"
 
 namespace lockstep {
@@ -41,7 +42,7 @@ class BatchnormCnn : public Network {
       x = layers_[i].normalisation->forward(x);
       if (last_of_block) x = dropout(x, 0.3, context, static_cast<std::uint8_t>(i / 2));
     }
-    return dense_(x.contiguous().flatten(1));
+    return dense(dense_, x.contiguous().flatten(1));
   }
 
  private:

@@ -6,6 +6,7 @@
 #include "lockstep/base/error.h"
 #include "lockstep/model/dropout.h"
 #include "lockstep/model/network.h"
+#include "model/dense.h"
 #include "model/fast_convolution.h"
 
 namespace lockstep {
@@ -26,14 +27,12 @@ class DigitsCnn : public Network {
 
   at::Tensor forward(const at::Tensor& images, const StepContext& context) override {
     at::Tensor x = convolutions_.relu(conv1_, images);
-    x = convolutions_.relu_pool(conv2_, x);
-    x = dropout(x, 0.25, context, 0);
+    x = convolutions_.relu_pool_dropout(conv2_, x, 0.25, context, 0);
     x = convolutions_.relu(conv3_, x);
-    x = convolutions_.relu_pool(conv4_, x);
-    x = dropout(x, 0.25, context, 1);
-    x = dense1_(x.contiguous().flatten(1)).relu_();
+    x = convolutions_.relu_pool_dropout(conv4_, x, 0.25, context, 1);
+    x = dense(dense1_, x.contiguous().flatten(1)).relu_();
     x = dropout(x, 0.5, context, 2);
-    return dense2_(x);
+    return dense(dense2_, x);
   }
 
  private:

@@ -5,6 +5,7 @@
 
 #include "lockstep/base/error.h"
 #include "lockstep/model/network.h"
+#include "model/dense.h"
 #include "model/memory_format.h"
 
 namespace lockstep {
@@ -31,8 +32,8 @@ class Lenet : public Network {
     x = x.contiguous(convolution_format(x)).relu_();
     x = at::max_pool2d(x, 2);
     x = at::max_pool2d(conv2_(x).relu_(), 2);
-    x = dense1_(x.contiguous().flatten(1)).relu_();
-    return dense3_(dense2_(x).relu_());
+    x = dense(dense1_, x.contiguous().flatten(1)).relu_();
+    return dense(dense3_, dense(dense2_, x).relu_());
   }
 
  private:

@@ -3,6 +3,7 @@
 
 #include "lockstep/model/dropout.h"
 #include "lockstep/model/network.h"
+#include "model/dense.h"
 
 namespace lockstep {
 
@@ -17,11 +18,11 @@ class Mlp : public Network {
         dense3_(register_module("dense3", torch::nn::Linear(128, shape.classes))) {}
 
   at::Tensor forward(const at::Tensor& images, const StepContext& context) override {
-    at::Tensor x = dense1_(images.flatten(1)).relu_();
+    at::Tensor x = dense(dense1_, images.flatten(1)).relu_();
     x = dropout(x, 0.2, context, 0);
-    x = dense2_(x).relu_();
+    x = dense(dense2_, x).relu_();
     x = dropout(x, 0.2, context, 1);
-    return dense3_(x);
+    return dense(dense3_, x);
   }
 
  private:

@@ -6,6 +6,7 @@
 
 #include "lockstep/base/error.h"
 #include "lockstep/model/network.h"
+#include "model/dense.h"
 #include "model/fast_convolution.h"
 
 namespace lockstep {
@@ -27,7 +28,7 @@ class SmallCnn : public Network {
   at::Tensor forward(const at::Tensor& images, const StepContext&) override {
     at::Tensor x = convolutions_.relu_pool(conv1_, images);
     x = convolutions_.relu_pool(conv2_, x);
-    return dense1_(x.contiguous().flatten(1));
+    return dense(dense1_, x.contiguous().flatten(1));
   }
 
  private:

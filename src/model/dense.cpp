@@ -1,0 +1,54 @@
+#include "model/dense.h"
+
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/mm.h>
+#include <ATen/record_function.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <vector>
+
+#include "lockstep/model/direct_gradient.h"
+
+namespace lockstep {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// The products are those of LibTorch's own layer.
+class DenseFunction : public torch::autograd::Function<DenseFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+                            const at::Tensor& bias) {
+    context->save_for_backward({x, weight});
+    return at::addmm(bias, x, weight.t());
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &weight = saved[1];
+    const at::Tensor& gradient = gradients[0];
+    at::Tensor dx, dw, db;
+    if (context->needs_input_grad(0)) dx = gradient.mm(weight);
+    if (context->needs_input_grad(1)) {
+      if (at::Tensor own = claim_gradient(weight); own.defined()) {
+        at::mm_out(own, gradient.t(), x);
+      } else {
+        dw = gradient.t().mm(x);
+      }
+    }
+    if (context->needs_input_grad(2)) db = gradient.sum(0);
+    return {dx, dw, db};
+  }
+};
+
+}  // namespace
+
+at::Tensor dense(const torch::nn::Linear& layer, const at::Tensor& x) {
+  // For those who watch operators: it is none of LibTorch's.
+  RECORD_FUNCTION("lockstep::dense", (std::vector<c10::IValue>{x, layer->weight}));
+  return DenseFunction::apply(x, layer->weight, layer->bias);
+}
+
+}  // namespace lockstep
