@@ -209,7 +209,7 @@ ScalingForecast forecast_by_hand(const Plan& plan, const Settings& settings) {
   StepModel& model = forecast.model;
   model.per_sample = *plan.given.step_seconds / static_cast<double>(settings.train.batch_size);
   model.buckets = planned_buckets(settings);
-  model.algorithm = step_algorithm(settings, backend_of(settings));
+  model.algorithm = step_algorithm(settings, backend_of(settings), /*ranks=*/0);
   return forecast;
 }
 
@@ -330,7 +330,7 @@ std::optional<ScalingForecast> forecast_from(const ScalingReport& report, const 
   } else if (plan.given.latency && plan.given.seconds_per_byte) {
     fit_steps(forecast.model, own_steps);
     forecast.model.buckets = planned_buckets(settings);
-    forecast.model.algorithm = step_algorithm(settings, backend_of(settings));
+    forecast.model.algorithm = step_algorithm(settings, backend_of(settings), /*ranks=*/0);
   } else {
     return std::nullopt;
   }

@@ -8,6 +8,7 @@
 
 #include "lockstep/base/clock.h"
 #include "lockstep/checkpoint/store.h"
+#include "lockstep/comm/launcher.h"
 #include "lockstep/comm/together.h"
 #include "lockstep/records/run_directory.h"
 #include "lockstep/train/run_records.h"
@@ -182,13 +183,14 @@ int number_of_hosts(World& world) {
 
 }  // namespace
 
-SumAlgorithm all_reduce_algorithm(std::string_view backend) {
-  return backend == "nccl" ? SumAlgorithm::kRing : SumAlgorithm::kMpi;
+SumAlgorithm all_reduce_algorithm(std::string_view backend, int ranks) {
+  if (backend == "nccl") return SumAlgorithm::kRing;
+  return ranks == 2 && !sums_by_halves() ? SumAlgorithm::kTree : SumAlgorithm::kMpi;
 }
 
-SumAlgorithm step_algorithm(const Settings& settings, std::string_view backend) {
+SumAlgorithm step_algorithm(const Settings& settings, std::string_view backend, int ranks) {
   const bool doubling = settings.train.virtual_ranks > 0;
-  return doubling ? SumAlgorithm::kRecursiveDoubling : all_reduce_algorithm(backend);
+  return doubling ? SumAlgorithm::kRecursiveDoubling : all_reduce_algorithm(backend, ranks);
 }
 
 ScalingRun measure_scaling(Session& session, int steps) {
@@ -240,8 +242,8 @@ ScalingRun measure_scaling(Session& session, int steps) {
                  .samples = listener.mean_samples(),
                  .parts = {},
                  .backend = std::string(collectives.backend()),
-                 .algorithm = step_algorithm(settings, collectives.backend()),
-                 .timed_algorithm = all_reduce_algorithm(collectives.backend()),
+                 .algorithm = step_algorithm(settings, collectives.backend(), world.size()),
+                 .timed_algorithm = all_reduce_algorithm(collectives.backend(), world.size()),
                  .hosts = number_of_hosts(world),
                  .buckets = collectives.mean_step(),
                  .sums = {}};

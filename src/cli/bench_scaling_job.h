@@ -15,8 +15,8 @@ namespace lockstep {
 ScalingRun measure_scaling(Session& session, int steps);
 
 /// How a backend of this name sums over ranks.
-SumAlgorithm all_reduce_algorithm(std::string_view backend);
+SumAlgorithm all_reduce_algorithm(std::string_view backend, int ranks);
 /// How the steps of a training with these settings do.
-SumAlgorithm step_algorithm(const Settings& settings, std::string_view backend);
+SumAlgorithm step_algorithm(const Settings& settings, std::string_view backend, int ranks);
 
 }  // namespace lockstep

@@ -134,8 +134,8 @@ std::string step_text(const StepFacts& facts, const Settings& settings) {
       "{:.1f} GFLOP/s.\n"
       "GFLOP are those of the direct algorithm, two a multiply-add; fast convolutions do with "
       "fewer, and may\nexceed 100 %. Layers of other operators than convolutions and dense "
-      "products have times only.\nbackward is without the accumulation of gradients, which is in "
-      "the rest.\n",
+      "products have times only.\nbackward is without taking gradients to where they are summed, "
+      "which is in the rest; dense\nlayers write their weights' there themselves.\n",
       facts.threads, facts.threads == 1 ? "" : "s", facts.sgemm_gflops);
   return text;
 }

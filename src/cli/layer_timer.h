@@ -16,9 +16,9 @@ namespace lockstep {
 /// What belongs to one layer, or to all operators of one kind that have no parameters.
 struct LayerTime {
   std::string layer;         ///< "conv1": of its first parameter; empty: none has any
-  std::string operators;     ///< "conv2d", "addmm", "lockstep::convolution", "relu_", ...
+  std::string operators;     ///< "conv2d", "lockstep::dense", "relu_", ...
   double forward = 0;        ///< seconds
-  double backward = 0;       ///< seconds, without the accumulation of gradients
+  double backward = 0;       ///< seconds, without what adds gradients to others
   double forward_flop = 0;   ///< floating-point operations of the direct algorithm
   double backward_flop = 0;  ///< the same
   /// Whether it is a convolution or a product with a weight, whose operations are known: two a

@@ -44,10 +44,11 @@ Cost cost_of(SumAlgorithm algorithm, int ranks, double bytes) {
     case SumAlgorithm::kRing:
       return {2 * others, 2 * others / ranks * bytes};
     case SumAlgorithm::kRecursiveDoubling:
+      return {levels, levels * bytes};
     case SumAlgorithm::kMpi:
       break;
   }
-  return {levels, levels * bytes};
+  LOCKSTEP_CHECK(false, "{} ranks have no way to sum", ranks);
 }
 
 double seconds_of(const Cost& cost, const LinkModel& link) {

@@ -22,9 +22,9 @@ enum class SumAlgorithm {
   /// A binomial tree to rank 0 and back, in pieces of 1 MiB that are under way together: one comes
   /// while another goes back. 2 L messages and L (n + min(n, 1 MiB)) bytes, one after the other.
   kTree,
-  /// MPI_Iallreduce in place of Open MPI 4.1 (nbc_iallreduce.c), as lockstep starts it
-  /// (launcher.h):
-  /// kRing between two ranks, kTree among more, whatever the size.
+  /// MPI_Iallreduce in place of Open MPI 4.1 (nbc_iallreduce.c) as lockstep asks for it, see
+  /// launcher.h: among more than two ranks kTree, whatever the size; between two, halves that each
+  /// adds up one of: 2 messages and n bytes.
   kMpi,
   /// NCCL's for large messages: 2 (W-1) messages and 2 (W-1)/W n bytes.
   kRing,

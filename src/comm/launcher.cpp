@@ -5,12 +5,15 @@
 
 #include <cstdlib>
 #include <initializer_list>
+#include <string_view>
 
 #include "comm/process_state.h"
 
 namespace lockstep {
 
 namespace {
+
+constexpr const char* kSumAlgorithm = "OMPI_MCA_coll_libnbc_iallreduce_algorithm";
 
 int first_number(std::initializer_list<const char*> variables) {
   for (const char* name : variables) {
@@ -39,9 +42,15 @@ void leave_out_networks() {
   ::setenv("OMPI_MCA_btl", "^openib,ofi", 0);
 }
 
-void sum_by_halves() {
+void ask_for_sums_by_halves() {
   if (first_number({"OMPI_COMM_WORLD_SIZE"}) != 2) return;
-  ::setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "ring", /*overwrite=*/0);
+  ::setenv(kSumAlgorithm, "ring", /*overwrite=*/0);
+}
+
+bool sums_by_halves() {
+  const char* chosen = std::getenv(kSumAlgorithm);
+  return chosen != nullptr &&
+         (std::string_view(chosen) == "ring" || std::string_view(chosen) == "1");
 }
 
 std::optional<double> seconds_since_start() {

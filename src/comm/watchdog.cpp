@@ -86,19 +86,14 @@ void Watchdog::State::run() {
   std::unique_lock lock(mutex);
   std::uint64_t seen = signs.load(std::memory_order_relaxed);
   double quiet = 0;
-  bool script_is_gone = false;
   while (!stop) {
-    const double tick = limit() > 0 && !script_is_gone ? std::clamp(limit() / 20, 0.01, 1.0) : 1.0;
+    const double tick = limit() > 0 ? std::clamp(limit() / 20, 0.01, 1.0) : 1.0;
     const Stopwatch slept;
     lock.unlock();
     sleep(tick);
     lock.lock();
     if (const int signal = pending_termination(); !stop && signal != 0) end_by_signal(signal);
-    if (!stop && launcher != 0 && ::getppid() != launcher) {
-      // mpirun ends a script in between together with this process, whose signal may come later.
-      if (launcher_end.valid() || script_is_gone) end_as_orphan();
-      script_is_gone = true;
-    }
+    if (!stop && launcher != 0 && ::getppid() != launcher) end_as_orphan();
     const std::uint64_t now = signs.load(std::memory_order_relaxed);
     if (now != seen || seconds <= 0) {
       seen = now;

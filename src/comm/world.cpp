@@ -133,7 +133,7 @@ void start_mpi(int& argc, char**& argv, Process& process) {
     check_mpi(MPI_Query_thread(&provided), "MPI_Query_thread");
   } else {
     leave_out_networks();
-    sum_by_halves();
+    ask_for_sums_by_halves();
     process.watchdog.starts_mpi();
     check_mpi(MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
     process.owns_mpi = true;

@@ -177,8 +177,8 @@ void add_parts(const Geometry& g, std::int64_t parts, const float* partial, long
           for (int i = 0; i < kChannelStep; ++i) sums[i] += from[i];
         }
         float* to = result.weight + (static_cast<long>(out) * g.in_channels + in) * area + tap;
-        for (int i = 0; i < kChannelStep; ++i)
-          to[static_cast<long>(i) * g.in_channels * area] = sums[i];
+        const long stride = static_cast<long>(g.in_channels) * area;
+        for (int i = 0; i < kChannelStep; ++i) to[i * stride] = sums[i];
       }
     }
   };
@@ -385,6 +385,7 @@ void FusedConvolution::backward(std::int64_t batch, const float* input, const fl
                                 const Gradient& gradient, const Result& result,
                                 Workspace& workspace, Executor& executor) const {
   LOCKSTEP_CHECK(batch >= 0, "a batch of {}", batch);
+  LOCKSTEP_CHECK(gradient.scale == 1 || shape_.pool, "dropout without pooling");
   if (!is_direct(shape_)) {
     backward_tiles(geometry(), *table_, batch, input, weight, gradient, result, workspace,
                    executor);

@@ -7,7 +7,8 @@
 
 #include <vector>
 
-#include "lockstep/model/direct_gradient.h"
+#include "lockstep/base/error.h"
+#include "lockstep/model/gradient_owner.h"
 
 namespace lockstep {
 
@@ -46,6 +47,7 @@ class DenseFunction : public torch::autograd::Function<DenseFunction> {
 }  // namespace
 
 at::Tensor dense(const torch::nn::Linear& layer, const at::Tensor& x) {
+  LOCKSTEP_CHECK(layer->bias.defined() && x.dim() == 2, "a dense layer has a bias and takes rows");
   // For those who watch operators: it is none of LibTorch's.
   RECORD_FUNCTION("lockstep::dense", (std::vector<c10::IValue>{x, layer->weight}));
   return DenseFunction::apply(x, layer->weight, layer->bias);

@@ -7,7 +7,7 @@ namespace lockstep {
 
 /// layer(x) for x float32 [B, in], with the same bits forward and backward; in backward the
 /// weight's gradient goes to where it belongs without a copy, where that can be
-/// (direct_gradient.h).
+/// (gradient_owner.h).
 at::Tensor dense(const torch::nn::Linear& layer, const at::Tensor& x);
 
 }  // namespace lockstep

@@ -4,6 +4,7 @@
 
 #include <torch/nn/modules/conv.h>
 
+#include <cstdint>
 #include <string>
 #include <utility>
 

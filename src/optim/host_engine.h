@@ -76,6 +76,8 @@ std::unique_ptr<Optimizer> make_host_optimizer(const OptimizerOptions& options, 
 /// update_average likewise.
 void update_average_with(InstructionSet set, float* average, const float* weights, std::size_t n,
                          double decay);
+/// all_finite likewise.
+bool all_finite_with(InstructionSet set, const float* values, std::size_t n);
 /// The sum of squares in the order of square_sum.h.
 double square_sum_with(InstructionSet set, const float* values, std::size_t n);
 

@@ -17,11 +17,11 @@ std::unique_ptr<Optimizer> optim::make_host_optimizer(const OptimizerOptions& op
   return make_with(options, n, HostEngine(set));
 }
 
-// Fewer instructions than memory needs time only with wider vectors than every x86-64 has.
-#if defined(__x86_64__)
-[[gnu::target_clones("avx2", "default")]]
-#endif
-bool all_finite(const float* values, std::size_t n) {
+namespace optim {
+
+namespace {
+
+[[gnu::always_inline]] inline bool look_at_all(const float* values, std::size_t n) {
   // An exponent of ones is an infinity or a NaN; integers, so that the loop vectorises and no
   // option for floating point can remove it.
   constexpr std::uint32_t kExponent = 0x7f800000;
@@ -31,6 +31,28 @@ bool all_finite(const float* values, std::size_t n) {
                                       kExponent);
   }
   return bad == 0;
+}
+
+#if defined(__x86_64__)
+[[gnu::target("avx2")]] bool look_at_all_avx2(const float* values, std::size_t n) {
+  return look_at_all(values, n);
+}
+#endif
+
+}  // namespace
+
+bool all_finite_with([[maybe_unused]] InstructionSet set, const float* values, std::size_t n) {
+#if defined(__x86_64__)
+  // With the vectors of any x86-64 this would be slower than the memory. AVX2's are enough.
+  if (set != InstructionSet::kBaseline) return look_at_all_avx2(values, n);
+#endif
+  return look_at_all(values, n);
+}
+
+}  // namespace optim
+
+bool all_finite(const float* values, std::size_t n) {
+  return optim::all_finite_with(optim::best_instruction_set(), values, n);
 }
 
 void update_average(float* average, const float* weights, std::size_t n, double decay) {

@@ -12,7 +12,7 @@
 
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
-#include "lockstep/model/direct_gradient.h"
+#include "lockstep/model/gradient_owner.h"
 
 namespace lockstep {
 
@@ -25,14 +25,15 @@ struct GradientReducer::Hooks {
 
 // A parameter's first gradient of a pass is copied to where it belongs, or written there by its
 // operator: autograd would add it to zeros, which takes three more passes over the memory.
-class GradientReducer::FirstGradient final : public DirectGradient {
+class GradientReducer::FirstGradient final : public GradientOwner {
  public:
   FirstGradient(std::weak_ptr<Hooks> hooks, std::size_t parameter)
       : hooks_(std::move(hooks)), parameter_(parameter) {}
 
+  bool is_in_use() const { return !hooks_.expired(); }
   at::Tensor claim() override {
     const auto alive = hooks_.lock();
-    return alive ? alive->reducer->claim_gradient(parameter_) : at::Tensor();
+    return alive ? alive->reducer->claim(parameter_) : at::Tensor();
   }
   torch::autograd::variable_list operator()(
       const torch::autograd::variable_list& gradients) override {
@@ -112,10 +113,15 @@ GradientReducer::GradientReducer(World& world, Collectives& collectives, FlatPar
                           rounded_ ? options.reduce_type : DataType::kFloat32);
   number_buckets();
   hooks_->reducer = this;
-  stale_.assign(parameters_.views().size(), false);
+  unwritten_.assign(parameters_.views().size(), false);
   for (std::size_t i = 0; i < parameters_.views().size(); ++i) {
     auto accumulator = torch::autograd::impl::grad_accumulator(parameters_.parameter(i));
     LOCKSTEP_CHECK(accumulator != nullptr, "{} takes no gradient", parameters_.views()[i].name);
+    for (const auto& hook : accumulator->pre_hooks()) {
+      const auto* other = dynamic_cast<const FirstGradient*>(hook.get());
+      LOCKSTEP_CHECK(other == nullptr || !other->is_in_use(), "{} has two reducers",
+                     parameters_.views()[i].name);
+    }
     accumulator->add_pre_hook(std::make_unique<FirstGradient>(hooks_, i));
     accumulator->add_post_hook(std::make_unique<torch::autograd::utils::LambdaPostHook>(
         [hooks = std::weak_ptr<Hooks>(hooks_), i](const torch::autograd::variable_list& outputs,
@@ -169,7 +175,7 @@ void GradientReducer::begin_step(std::int64_t step) {
   local_ = false;
   more_to_come_ = false;
   finished_shards_ = 0;
-  clear_gradients();
+  forget_gradients();
   next_bucket_ = 0;
   missing_.clear();
   for (const Bucket& bucket : buckets_) missing_.push_back(bucket.parameters);
@@ -178,27 +184,26 @@ void GradientReducer::begin_step(std::int64_t step) {
 void GradientReducer::begin_local() {
   LOCKSTEP_CHECK(pending_.empty(), "step {} has not ended", step_);
   local_ = true;
-  parameters_.zero_gradients();
-  stale_.assign(stale_.size(), false);
+  forget_gradients();
 }
 
-void GradientReducer::clear_gradients() {
+void GradientReducer::forget_gradients() {
   if (!parameters_.gradients().is_cpu()) return parameters_.zero_gradients();
   const at::NoGradGuard no_grad;
   const at::Tensor& gradients = parameters_.gradients();
   gradients.narrow(0, parameters_.size(), gradients.numel() - parameters_.size()).zero_();
-  stale_.assign(stale_.size(), true);
+  unwritten_.assign(unwritten_.size(), true);
 }
 
-at::Tensor GradientReducer::claim_gradient(std::size_t parameter) {
-  if (!stale_[parameter]) return {};
-  stale_[parameter] = false;
+at::Tensor GradientReducer::claim(std::size_t parameter) {
+  if (!unwritten_[parameter]) return {};
+  unwritten_[parameter] = false;
   return parameters_.parameter(parameter).grad();
 }
 
 torch::autograd::variable_list GradientReducer::take_gradient(
     std::size_t parameter, const torch::autograd::variable_list& gradients) {
-  const at::Tensor own = claim_gradient(parameter);
+  const at::Tensor own = claim(parameter);
   if (!own.defined()) return gradients;
   const bool graph = at::GradMode::is_enabled();
   const at::NoGradGuard no_grad;
@@ -212,10 +217,10 @@ torch::autograd::variable_list GradientReducer::take_gradient(
   return {at::Tensor()};
 }
 
-void GradientReducer::clear_unreached_gradients() {
+void GradientReducer::zero_unwritten_gradients() {
   const at::NoGradGuard no_grad;
-  for (std::size_t i = 0; i < stale_.size(); ++i) {
-    if (const at::Tensor own = claim_gradient(i); own.defined()) own.zero_();
+  for (std::size_t i = 0; i < unwritten_.size(); ++i) {
+    if (const at::Tensor own = claim(i); own.defined()) own.zero_();
   }
 }
 
@@ -251,7 +256,8 @@ void GradientReducer::pack(const Bucket& bucket) {
   if (is_rounded(bucket)) outgoing(bucket).copy_(gradient(bucket));
 }
 
-at::Tensor GradientReducer::as_sent() const {
+at::Tensor GradientReducer::as_sent() {
+  zero_unwritten_gradients();
   if (!rounded_) return parameters_.gradients();
   const at::NoGradGuard no_grad;
   at::Tensor sent = parameters_.gradients().clone();
@@ -281,7 +287,7 @@ void GradientReducer::launch_ready_buckets(bool all) {
 
 void GradientReducer::finish_shard(int local_shard) {
   parameters_.check_gradient_views();
-  clear_unreached_gradients();
+  zero_unwritten_gradients();
   finished_shards_ = local_shard + 1;
   if (!tree_) return;
   const bool last = finished_shards_ == local_shards_;
@@ -291,7 +297,7 @@ void GradientReducer::finish_shard(int local_shard) {
   for (const Bucket& bucket : buckets_) level = add_subtree(local_shard, bucket);
   if (last) return;
   subtree_sums_[level].copy_(parameters_.gradients());
-  clear_gradients();
+  forget_gradients();
 }
 
 // Like a carry in binary counting: two finished subtrees of one size become the next larger one.
@@ -329,6 +335,8 @@ void GradientReducer::sum_over_ranks() {
 }
 
 void GradientReducer::finish_step() {
+  LOCKSTEP_CHECK(finished_shards_ == local_shards_, "{} of {} shards are finished",
+                 finished_shards_, local_shards_);
   if (world_.size() == 1) {
     // Nothing else tells the watchdog that steps go on.
     world_.publish_progress();

@@ -14,6 +14,9 @@ namespace {
 constexpr double kMiB = 1 << 20;
 constexpr LinkModel kLink{.latency = 1e-3, .seconds_per_byte = 1e-6};
 
+constexpr SumAlgorithm kAlgorithms[] = {SumAlgorithm::kMpi, SumAlgorithm::kTree,
+                                        SumAlgorithm::kRing, SumAlgorithm::kRecursiveDoubling};
+
 TEST(SumSeconds, OfATreeThatGoesThereAndBack) {
   // Two levels, there and back: 4 ms; 1000 bytes four times: 4 ms.
   EXPECT_DOUBLE_EQ(sum_seconds(SumAlgorithm::kTree, kLink, 4, 1000), 8e-3);
@@ -167,7 +170,7 @@ TEST(ForecastTest, WhatMustHold) {
   for (int round = 0; round < 300; ++round) {
     StepModel model{
         .fixed = between(1e-6, 1e-1), .per_sample = between(1e-7, 1e-2), .buckets = {}, .link = {}};
-    model.algorithm = static_cast<SumAlgorithm>(round % 3);
+    model.algorithm = kAlgorithms[round % std::size(kAlgorithms)];
     model.link = {between(1e-7, 1e-2), between(1e-11, 1e-5)};
     double lead = 0.7;
     for (int bucket = 0; bucket < 1 + round % 4; ++bucket, lead /= 3) {

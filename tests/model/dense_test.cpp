@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "lockstep/model/direct_gradient.h"
+#include "lockstep/model/gradient_owner.h"
 
 namespace lockstep {
 namespace {
@@ -18,9 +18,9 @@ namespace {
 using torch::autograd::variable_list;
 
 // A hook that gives its tensor away once.
-class Owner final : public DirectGradient {
+class Giver final : public GradientOwner {
  public:
-  explicit Owner(at::Tensor gradient) : gradient_(std::move(gradient)) {}
+  explicit Giver(at::Tensor gradient) : gradient_(std::move(gradient)) {}
   at::Tensor claim() override { return std::exchange(gradient_, at::Tensor()); }
   variable_list operator()(const variable_list& gradients) override { return gradients; }
 
@@ -55,7 +55,7 @@ class Dense : public ::testing::Test {
   // Until the accumulator is gone.
   std::shared_ptr<torch::autograd::Node> give(const at::Tensor& gradient) {
     auto accumulator = torch::autograd::impl::grad_accumulator(layer->weight);
-    accumulator->add_pre_hook(std::make_unique<Owner>(gradient));
+    accumulator->add_pre_hook(std::make_unique<Giver>(gradient));
     return accumulator;
   }
 
@@ -65,7 +65,10 @@ class Dense : public ::testing::Test {
 
 TEST_F(Dense, HasTheBitsOfLibTorchs) {
   expect_own(run([&](const at::Tensor& x) { return dense(layer, x); }));
-  images = at::rand({37, 11}).t();  // not contiguous
+  // The recipe's.
+  layer = torch::nn::Linear(3136, 256);
+  images = at::rand({86, 3136});
+  factor = at::rand({86, 256}).sub(0.5);
   expect_own(run([&](const at::Tensor& x) { return dense(layer, x); }));
 }
 

@@ -298,15 +298,18 @@ TEST(AllFiniteTest, FindsOneBadValueAnywhere) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   const float nan = std::numeric_limits<float>::quiet_NaN();
   EXPECT_TRUE(all_finite(nullptr, 0));
-  for (std::size_t n = 1; n <= 70; ++n) {
-    std::vector<float> values(n, std::numeric_limits<float>::max());
-    values[n / 2] = -std::numeric_limits<float>::denorm_min();
-    ASSERT_TRUE(all_finite(values.data(), n)) << n;
-    for (std::size_t i = 0; i < n; ++i) {
-      for (const float bad : {kInf, -kInf, nan, -nan}) {
-        const float good = std::exchange(values[i], bad);
-        ASSERT_FALSE(all_finite(values.data(), n)) << n << " " << i;
-        values[i] = good;
+  for (const auto set : {InstructionSet::kBaseline, InstructionSet::kAvx2}) {
+    if (!optim::is_supported(set)) continue;
+    for (std::size_t n = 1; n <= 70; ++n) {
+      std::vector<float> values(n, std::numeric_limits<float>::max());
+      values[n / 2] = -std::numeric_limits<float>::denorm_min();
+      ASSERT_TRUE(optim::all_finite_with(set, values.data(), n)) << n;
+      for (std::size_t i = 0; i < n; ++i) {
+        for (const float bad : {kInf, -kInf, nan, -nan}) {
+          const float good = std::exchange(values[i], bad);
+          ASSERT_FALSE(optim::all_finite_with(set, values.data(), n)) << n << " " << i;
+          values[i] = good;
+        }
       }
     }
   }

@@ -10,7 +10,8 @@ import unittest
 import xml.etree.ElementTree
 from pathlib import Path
 
-from harness import MPIRUN, PROGRAM, SCRATCH, ProgramTest, main, read_idx, run, write_csv, write_small_mnist
+from harness import (MPIRUN, PROGRAM, SCRATCH, ProgramTest, command, main, read_idx, run, write_csv,
+                     write_small_mnist)
 
 PHASES = {"data", "forward", "backward", "communication", "optimizer", "other"}
 MACHINE = {"benchmark", "started", "versions", "cores", "gpus"}
@@ -122,7 +123,14 @@ class ScalingTest(BenchTest):
             report = json.loads(result.stdout)
             self.assertEqual([(row["ranks"], row["alone"]) for row in report["results"]], [(ranks, False)])
             self.check_rows(report["results"])
-            self.assertEqual([link["ranks"] for link in report["links"]], [ranks] if ranks > 1 else [])
+            self.assertEqual([(link["ranks"], link["algorithm"]) for link in report["links"]],
+                             [(ranks, "mpi")] if ranks > 1 else [])
+        # What Open MPI would do by itself.
+        mpirun, *words = command(2, "bench", "scaling", *self.words, "--json")
+        result = subprocess.run([mpirun, "--mca", "coll_libnbc_iallreduce_algorithm", "binomial", *words],
+                                capture_output=True, text=True)
+        [link] = json.loads(self.expect(result, 0).stdout)["links"]
+        self.assertEqual(link["algorithm"], "tree")
         self.assertIn("--picture: not in the ranks",
                       self.expect(run(2, "bench", "scaling", *self.words, "--picture", "x.svg"), 64).stderr)
 
@@ -340,7 +348,7 @@ class StepTest(BenchTest):
         self.assertEqual(set(shares), PHASES)
         self.assertAlmostEqual(sum(shares.values()), 100, delta=0.5)
         self.assertEqual([row[:2] for row in rows if row and row[0].startswith("dense")],
-                         [["dense1", "addmm"], ["dense2", "addmm"], ["dense3", "addmm"]])
+                         [[f"dense{number}", "lockstep::dense"] for number in (1, 2, 3)])
 
     def test_wrong_use(self):
         self.expect_refusals((["step", "--steps", "1"], "--steps"), (["step", "--rounds", "2"], "--rounds"),

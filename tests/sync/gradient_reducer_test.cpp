@@ -9,6 +9,7 @@
 
 #include <bit>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -204,6 +205,10 @@ TEST(GradientReducer, AStepTakesNothingFromTheOneBefore) {
     const auto collectives = make_collectives(world, test_options(), false, nullptr);
     GradientReducer reducer(world, *collectives, parameters, {.virtual_ranks = virtual_ranks});
     const auto step = [&](const std::function<at::Tensor()>& loss) {
+      // What is read before it is written shows.
+      for (const auto& layer : {network->first, network->second}) {
+        layer->weight.mutable_grad().fill_(std::numeric_limits<float>::quiet_NaN());
+      }
       reducer.begin_step(1);
       for (int local = 0; local < reducer.local_shards(); ++local) {
         if (const at::Tensor value = loss(); value.defined()) value.backward();
@@ -262,6 +267,26 @@ TEST(GradientReducer, AStepTakesNothingFromTheOneBefore) {
       EXPECT_TRUE(near(hooked.first, 3 * by_hand)) << "with a hook of the user's";
     }
   }
+}
+
+TEST(GradientReducer, IsTheOnlyOneOfItsParametersAndLeavesThemAsTheyWere) {
+  World world = start_world();
+  const auto network = small_network();
+  FlatParameters parameters(network, at::kCPU);
+  const auto collectives = make_collectives(world, test_options(), false, nullptr);
+  const at::Tensor loss = network->forward(at::ones({1, 1, 5, 4}), {}).sum();
+  {
+    GradientReducer reducer(world, *collectives, parameters, {});
+    EXPECT_THROW(GradientReducer(world, *collectives, parameters, {}), Error);
+    reducer.begin_step(1);
+    EXPECT_THROW(reducer.finish_step(), Error) << "no shard is finished";
+  }
+  parameters.zero_gradients();
+  loss.backward({}, /*retain_graph=*/true);
+  const at::Tensor once = parameters.gradients().clone();
+  loss.backward();
+  EXPECT_TRUE(parameters.gradients().allclose(2 * once)) << "autograd adds again";
+  EXPECT_GT(once.norm().item<double>(), 0);
 }
 
 TEST(GradientReducer, MoreRanksThanSamples) {
@@ -415,18 +440,19 @@ TEST(GradientReducer, BucketsCoverTheBufferAndStartSmall) {
   auto network = make_network("digits-cnn", {});
   FlatParameters parameters(network, at::kCPU);
   const auto collectives = make_collectives(world, {}, false, nullptr);
-  const GradientReducer reducer(world, *collectives, parameters, {.bucket_mb = 0.25});
+  const auto buckets =
+      GradientReducer(world, *collectives, parameters, {.bucket_mb = 0.25}).buckets();
   std::int64_t next = 0;
-  for (const auto& bucket : reducer.buckets()) {
+  for (const auto& bucket : buckets) {
     EXPECT_EQ(bucket.offset, next);
     next += bucket.count;
   }
   EXPECT_EQ(next, parameters.gradients().numel());
-  EXPECT_GT(reducer.buckets().size(), 2u);
+  EXPECT_GT(buckets.size(), 2u);
   const GradientReducer narrow(
       world, *collectives, parameters,
       {.bucket_mb = 0.25, .virtual_ranks = world.size(), .reduce_type = DataType::kBfloat16});
-  EXPECT_EQ(narrow.buckets().size(), reducer.buckets().size() + 1);
+  EXPECT_EQ(narrow.buckets().size(), buckets.size() + 1);
   EXPECT_EQ(narrow.buckets().back().offset, parameters.size());
 }
 

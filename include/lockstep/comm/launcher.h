@@ -16,11 +16,14 @@ int launched_rank();
 /// looking for a network adapter that is not there takes a fifth of a second.
 void leave_out_networks();
 
-/// Has Open MPI sum between two ranks, before MPI starts, by halves that one of them each adds up
-/// (what it calls a ring): half the time of its own choice, all of it to rank 0 and all of it back,
-/// and the same bits. Not where OMPI_MCA_coll_libnbc_iallreduce_algorithm chooses. Among more ranks
-/// the order of additions would be another one.
-void sum_by_halves();
+/// Asks Open MPI, before MPI starts, for sums by halves in a job of two ranks: each adds up one
+/// half and sends it back. Open MPI calls that a ring. Its own choice sends everything to rank 0
+/// and everything back, which takes twice as long and gives the same bits. Does nothing where the
+/// environment has OMPI_MCA_coll_libnbc_iallreduce_algorithm. Among more ranks a ring would add in
+/// another order.
+void ask_for_sums_by_halves();
+/// Whether that is asked for, by lockstep or by the user.
+bool sums_by_halves();
 
 /// Seconds since this process was started, before its libraries were loaded: to a hundredth, which
 /// is all that the system tells.

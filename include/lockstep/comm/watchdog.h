@@ -16,11 +16,10 @@ namespace lockstep {
 /// second (polled waits fail first, with a better message): writes with write(2) who this is, its
 /// last ledger entry and what the ledgers of this host tell of the others, and ends the process
 /// with _exit(69). Time during which the process itself could not run (stopped, suspended, starved)
-/// does not count. Also ends the process, with 69 and within about a second (two, where a script is
-/// its parent), when the launcher that started it (mpirun or its daemon) is gone. Both ends are
-/// marked in the ledger. Thread-safe. Started before MPI, which may hang too. A SIGTERM ends the
-/// process through it: when the ledgers of this host tell of a rank that died without a word, the
-/// first of the others says so.
+/// does not count. Also ends the process, with 69 and within about a second, when the launcher that
+/// started it (mpirun or its daemon) is gone. Both ends are marked in the ledger. Thread-safe.
+/// Started before MPI, which may hang too. A SIGTERM ends the process through it: when the ledgers
+/// of this host tell of a rank that died without a word, the first of the others says so.
 class Watchdog {
  public:
   /// Watches the start-up phase at once. seconds <= 0: this phase has no deadline.
@@ -29,8 +28,7 @@ class Watchdog {
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
-  /// MPI's start follows, which waits for every rank: until there is a ledger, the margin is 3 s
-  /// more.
+  /// MPI's start follows, which waits for every rank: until there is a ledger, the margin is 3 s more.
   void starts_mpi() noexcept;
   /// From now on messages name this rank and read the ledgers beside `ledger`.
   void identify(const LedgerIdentity& identity, const std::filesystem::path& ledger);

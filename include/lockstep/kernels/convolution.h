@@ -70,7 +70,7 @@ class FusedConvolution {
     /// Only with pooling: dropout of the output, whose elements are multiplied by `scale` where the
     /// byte here is 1, and zero where it is 0. Like output; null: none.
     const std::uint8_t* keep = nullptr;
-    float scale = 1;
+    float scale = 1;  ///< > 0; counts with `keep` alone
   };
 
   /// batch >= 0 images: input [batch][height][width][in] -> output
@@ -85,7 +85,7 @@ class FusedConvolution {
     const float* output_gradient = nullptr;  ///< like output
     const float* output = nullptr;           ///< without pooling: tells where ReLU let through
     const std::uint8_t* winners = nullptr;   ///< with pooling
-    float scale = 1;                         ///< with dropout: the forward pass's
+    float scale = 1;                         ///< the forward pass's where it had `keep`, else 1
   };
   /// What it fills, overwriting what was there.
   struct Result {

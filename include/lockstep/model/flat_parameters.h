@@ -40,7 +40,8 @@ class FlatParameters {
   std::int64_t parameter_count() const;
 
   const at::Tensor& weights() const { return weights_; }  ///< float32 [size()]
-  /// float32 [size() + kControlWords + buffers().change_count()]
+  /// float32 [size() + kControlWords + buffers().change_count()]; a GradientReducer defers zeroing
+  /// it
   const at::Tensor& gradients() const { return gradients_; }
   at::Tensor control_words() const { return gradients_.narrow(0, size_, kControlWords); }
   ModuleBuffers& buffers() { return buffers_; }

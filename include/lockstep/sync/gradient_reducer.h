@@ -54,7 +54,8 @@ DataType reduce_type_of(const std::string& name);
 /// it. Not thread-safe; backward's thread calls into it.
 class GradientReducer {
  public:
-  /// Throws Error{kUsage} when virtual_ranks does not fit the world size.
+  /// Throws Error{kUsage} when virtual_ranks does not fit the world size. Parameters have one
+  /// reducer at a time.
   GradientReducer(World& world, Collectives& collectives, FlatParameters& parameters,
                   const ReducerOptions& options);
   ~GradientReducer();
@@ -68,22 +69,24 @@ class GradientReducer {
   /// The number of this rank's first shard; the others follow it.
   int first_shard() const { return first_shard_; }
 
-  /// Zeroes control words, and gradients but for their memory: a parameter's first gradient
-  /// overwrites what lies there. `step` is for messages.
+  /// Zeroes control words and changes of buffers. Gradients count as zero from here on, but on a
+  /// CPU their memory holds those of the step before until backward or finish_shard writes there:
+  /// until then nothing else may. `step` is for messages.
   void begin_step(std::int64_t step);
-  /// Zeroes them for backward passes whose gradients stay on this rank, until the next begin_step.
+  /// The same for backward passes whose gradients stay on this rank, until the next begin_step.
   void begin_local();
   /// Whether the shard's next backward pass is followed by another one: then no bucket leaves.
   /// False when a step begins.
   void expect_more(bool more) { more_to_come_ = more; }
-  /// From here on gradients() holds this rank's, unless they have left already.
+  /// Once for each shard, also for one without samples. Zeroes gradients that backward did not
+  /// reach.
   void finish_shard(int local_shard);
   /// Waits until all sums are there, with the collective deadline.
   void finish_step();
 
   /// The gradient buffer as it is, but with gradients rounded as they travel; not a copy where
   /// nothing is rounded.
-  at::Tensor as_sent() const;
+  at::Tensor as_sent();
 
   struct Bucket {
     std::int64_t offset = 0;  ///< floats from the buffer's start
@@ -99,9 +102,9 @@ class GradientReducer {
   struct Hooks;
   class FirstGradient;
   void number_buckets();
-  void clear_gradients();
-  void clear_unreached_gradients();
-  at::Tensor claim_gradient(std::size_t parameter);
+  void forget_gradients();
+  void zero_unwritten_gradients();
+  at::Tensor claim(std::size_t parameter);
   std::vector<at::Tensor> take_gradient(std::size_t parameter,
                                         const std::vector<at::Tensor>& gradients);
   void on_gradient(std::size_t parameter);
@@ -125,8 +128,8 @@ class GradientReducer {
   bool tree_ = false;
   bool local_ = false;  // between begin_local and begin_step
   std::int64_t step_ = 0;
-  std::vector<bool> stale_;  // per parameter: its gradient is zero, whatever lies there
-  int finished_shards_ = 0;  // of this rank, in this step
+  std::vector<bool> unwritten_;  // per parameter: what lies there is of the step before
+  int finished_shards_ = 0;      // of this rank, in this step
   bool more_to_come_ = false;
   std::vector<Bucket> buckets_;
   std::vector<int> bucket_of_parameter_;
