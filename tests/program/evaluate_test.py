@@ -48,8 +48,9 @@ class EvaluateTest(ProgramTest):
         recorded = {r["kind"]: r for r in records(out / "metrics.jsonl")}
         texts = {}
         for split in ("test", "validation"):
-            texts[split] = {self.expect(run(ranks, "evaluate", "--checkpoint", out, "--data",
-                                            self.data, "--split", split, "--json"), 0).stdout
+            # MKL cuts products of few rows among threads, and with AVX-512 what is left of them takes other roundings.
+            texts[split] = {self.expect(run(ranks, "evaluate", "--checkpoint", out, "--data", self.data,
+                                            "--split", split, "--threads", 1, "--json"), 0).stdout
                             for ranks in (1, 2, 4)}
             self.assertEqual(len(texts[split]), 1)
         best = (out / "checkpoints/BEST").read_text().strip()
