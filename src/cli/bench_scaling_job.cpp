@@ -181,12 +181,13 @@ int number_of_hosts(World& world) {
   return static_cast<int>(std::unique(hosts.begin(), hosts.end()) - hosts.begin());
 }
 
-}  // namespace
-
+// How one sum does.
 SumAlgorithm all_reduce_algorithm(std::string_view backend, int ranks) {
   if (backend == "nccl") return SumAlgorithm::kRing;
   return ranks == 2 && !sums_by_halves() ? SumAlgorithm::kTree : SumAlgorithm::kMpi;
 }
+
+}  // namespace
 
 SumAlgorithm step_algorithm(const Settings& settings, std::string_view backend, int ranks) {
   const bool doubling = settings.train.virtual_ranks > 0;

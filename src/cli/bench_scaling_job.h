@@ -14,9 +14,8 @@ namespace lockstep {
 /// AgreedError, kUsage when an epoch has too few steps to measure one.
 ScalingRun measure_scaling(Session& session, int steps);
 
-/// How a backend of this name sums over ranks.
-SumAlgorithm all_reduce_algorithm(std::string_view backend, int ranks);
-/// How the steps of a training with these settings do.
+/// How the steps of a training with these settings sum over ranks, on a backend of this name and in
+/// this job of `ranks`; 0: in none yet.
 SumAlgorithm step_algorithm(const Settings& settings, std::string_view backend, int ranks);
 
 }  // namespace lockstep

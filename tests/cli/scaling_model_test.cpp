@@ -39,8 +39,7 @@ TEST(SumSeconds, OfARingAndOfRecursiveDoubling) {
 }
 
 TEST(SumSeconds, OfOneRankAreNone) {
-  for (const auto algorithm : {SumAlgorithm::kMpi, SumAlgorithm::kTree, SumAlgorithm::kRing,
-                               SumAlgorithm::kRecursiveDoubling}) {
+  for (const SumAlgorithm algorithm : kAlgorithms) {
     EXPECT_EQ(sum_seconds(algorithm, kLink, 1, 1e9), 0);
     EXPECT_EQ(sum_algorithm(name_of(algorithm)), algorithm);
   }
@@ -48,8 +47,7 @@ TEST(SumSeconds, OfOneRankAreNone) {
 }
 
 TEST(FitLink, FindsTheLinkThatTheTimesWereMadeOf) {
-  for (const auto algorithm : {SumAlgorithm::kMpi, SumAlgorithm::kTree, SumAlgorithm::kRing,
-                               SumAlgorithm::kRecursiveDoubling}) {
+  for (const SumAlgorithm algorithm : kAlgorithms) {
     for (const int ranks : {2, 4, 7}) {
       for (const LinkModel& link : {LinkModel{20e-6, 8e-9}, LinkModel{1e-6, 1e-10}, kLink}) {
         std::vector<TimedSum> sums;
