@@ -14,9 +14,11 @@
 #include <mutex>
 #include <string_view>
 #include <thread>
+#include <utility>
 
 #include "comm/diagnosis.h"
 #include "comm/ending.h"
+#include "comm/process_state.h"
 #include "comm/siblings.h"
 #include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
@@ -26,6 +28,10 @@
 namespace lockstep {
 
 namespace {
+
+// What is left of the second between mpirun's SIGTERM and its SIGKILL when messages are written.
+constexpr double kFinishSeconds = 0.8;
+constexpr int kFinishTick = 5;  // milliseconds
 
 constexpr int kExitCode = static_cast<int>(ExitCode::kUnavailable);
 
@@ -54,6 +60,7 @@ struct Watchdog::State {
   // Readable when the launcher is gone; -1: the next tick finds out. Open MPI ends a process that
   // has lost its launcher, too, but without a word: this must be faster.
   FileDescriptor launcher_end;
+  std::function<bool()> others_busy;
   std::thread thread;
 
   // Seconds without a sign of life after which it fires; 0: never.
@@ -68,6 +75,8 @@ struct Watchdog::State {
   [[noreturn]] void fire(double quiet);
   [[noreturn]] void end_as_orphan();
   [[noreturn]] void end_by_signal(int signal);
+  void tell_of_the_dead(const std::vector<LedgerReading>& readings) const;
+  void let_others_finish(double seconds) const noexcept;
 };
 
 void Watchdog::State::wake() const noexcept {
@@ -117,34 +126,56 @@ void Watchdog::State::end_as_orphan() {
   const std::string_view text{line, static_cast<std::size_t>(std::max(length, 1))};
   mark_end(ExitCode::kUnavailable, text.substr(0, text.size() - 1));
   write_stderr(text);
+  let_others_finish(kFinishSeconds);
   ::_exit(kExitCode);
 }
 
 void Watchdog::State::end_by_signal(int signal) {
-  // Mostly mpirun has ended the survivors of a rank that died without a word: the first of them on
-  // this host says so.
+  const Stopwatch since_signal;
   try {
     std::vector<std::string> problems;
     std::vector<LedgerReading> readings;
     if (!ledger.empty()) readings = read_ledgers(ledger.parent_path(), problems, identity.job);
-    const Explanation explanation = examine(readings, unix_nanoseconds());
-    std::string text;
-    std::string dead;
-    for (std::size_t i = 0; i < readings.size(); ++i) {
-      const int rank = readings[i].identity.rank;
-      const auto& suspects = explanation.suspects;
-      const bool suspect = std::find(suspects.begin(), suspects.end(), rank) != suspects.end();
-      if (suspect && !readings[i].exit_code) dead += "\n  " + explanation.lines[i];
-      if (!suspect && text.empty()) {
-        if (rank != identity.rank) die_of(signal);
-        text = explanation.lines[i];
-      }
+    tell_of_the_dead(readings);
+    // At the first end mpirun kills the rest at once, and rank 0 may have work to finish.
+    const bool root_is_here =
+        !readings.empty() && readings[0].identity.rank == 0 && readings[0].alive();
+    if (identity.rank != 0 && root_is_here) {
+      others_busy = [root = readings[0].pid] {
+        return look_at_process(root).state != ProcessState::kGone;
+      };
     }
-    if (!dead.empty() && !text.empty()) write_stderr(text + dead + "\n");
   } catch (const std::exception&) {
     // The end matters more.
   }
+  let_others_finish(kFinishSeconds - since_signal.seconds());
   die_of(signal);
+}
+
+// Mostly mpirun has ended the survivors of a rank that died without a word: the first of them on
+// this host says so.
+void Watchdog::State::tell_of_the_dead(const std::vector<LedgerReading>& readings) const {
+  const Explanation explanation = examine(readings, unix_nanoseconds());
+  std::string text;
+  std::string dead;
+  for (std::size_t i = 0; i < readings.size(); ++i) {
+    const int rank = readings[i].identity.rank;
+    const auto& suspects = explanation.suspects;
+    const bool suspect = std::find(suspects.begin(), suspects.end(), rank) != suspects.end();
+    if (suspect && !readings[i].exit_code) dead += "\n  " + explanation.lines[i];
+    if (!suspect && text.empty()) {
+      if (rank != identity.rank) return;
+      text = explanation.lines[i];
+    }
+  }
+  if (!dead.empty() && !text.empty()) write_stderr(text + dead + "\n");
+}
+
+void Watchdog::State::let_others_finish(double seconds) const noexcept {
+  const Stopwatch waited;
+  while (others_busy && others_busy() && waited.seconds() < seconds) {
+    ::poll(nullptr, 0, kFinishTick);
+  }
 }
 
 void Watchdog::State::fire(double quiet) {
@@ -247,6 +278,11 @@ void Watchdog::starts_mpi() noexcept {
 }
 
 void Watchdog::at_step(std::int64_t step) noexcept { state_->step.store(step); }
+
+void Watchdog::let_finish(std::function<bool()> busy) {
+  const std::lock_guard lock(state_->mutex);
+  state_->others_busy = std::move(busy);
+}
 
 void Watchdog::feed() noexcept { state_->signs.fetch_add(1, std::memory_order_relaxed); }
 

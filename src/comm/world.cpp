@@ -396,6 +396,10 @@ void World::publish_progress() {
 
 double World::collective_timeout() const { return impl_->process->timeout; }
 
+void World::let_finish(std::function<bool()> busy) {
+  impl_->process->watchdog.let_finish(std::move(busy));
+}
+
 void World::enter_phase(Phase phase, double deadline_seconds) {
   const double seconds = deadline_seconds > 0 ? deadline_seconds : impl_->process->timeout;
   if (impl_->process->ledger) impl_->process->ledger->enter_phase(phase);

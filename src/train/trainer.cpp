@@ -102,6 +102,8 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
   task_.model.module()->train();
 }
 
+Trainer::~Trainer() { world_.let_finish({}); }
+
 void Trainer::prove_equal_start() {
   check_replicas(world_, parameters_.views(), replicas(), "start");
   if (!collectives_->on_device() || world_.size() == 1) return;

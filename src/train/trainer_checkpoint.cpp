@@ -30,6 +30,7 @@ HostBuffers host_copies(const FlatParameters& parameters, Optimizer& optimizer,
 }  // namespace
 
 void Trainer::attach(RunRecords* records, CheckpointStore* store) {
+  world_.let_finish({});
   writer_.reset();
   records_ = records;
   store_ = store;
@@ -42,6 +43,8 @@ void Trainer::attach(RunRecords* records, CheckpointStore* store) {
     store_->mark_best(state_.best->global_step);
   }
   writer_ = std::make_unique<CheckpointWriter>(*store_);
+  // A rank that fails has mpirun end this one.
+  world_.let_finish([writer = writer_.get()] { return writer->busy(); });
 }
 
 TrainingState Trainer::check_state(const CheckpointStore::Loaded& loaded) const {

@@ -5,11 +5,14 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -80,6 +83,30 @@ void suspend_all(World& world, double seconds) {
   }
 }
 
+// A thread of the root's has work that takes until after the launcher's signal.
+void finish_when_ended(World& world, Collectives& collectives, const std::filesystem::path& ledgers,
+                       bool chosen) {
+  std::atomic<bool> busy{world.is_root()};
+  std::thread thread;
+  if (world.is_root()) {
+    world.let_finish([&] { return busy.load(); });
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    thread = std::thread([&, path = world.ledger().path()] {
+      constexpr std::chrono::milliseconds kTick{20};
+      while (!read_ledger(path).signal) std::this_thread::sleep_for(kTick);
+      std::this_thread::sleep_for(15 * kTick);
+      std::ofstream(ledgers.parent_path() / "finished") << "yes";
+      busy = false;
+    });
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+  if (chosen) raise(SIGKILL);
+  all_reduce(collectives, 8);
+  thread.join();
+}
+
 int run(int& argc, char**& argv) {
   const std::string how = argv[1];
   CommOptions options;
@@ -129,6 +156,8 @@ int run(int& argc, char**& argv) {
     volatile int depth = 0;
     if (chosen) overflow_the_stack(&depth);
     all_reduce(*collectives, 8);
+  } else if (how == "finishes") {
+    finish_when_ended(world, *collectives, options.ledger_dir, chosen);
   } else if (how == "stopped") {
     if (chosen) raise(SIGSTOP);
     all_reduce(*collectives, 8);

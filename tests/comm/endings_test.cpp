@@ -331,6 +331,19 @@ TEST_F(Endings, ABackendThatFailsOnOneRankEndsInOrderWithOneMessage) {
   EXPECT_THAT(ledgers(), SizeIs(0));
 }
 
+// At 2 ranks the root is the only one that mpirun ends, at 4 it is one of three.
+TEST_F(Endings, AnEndByTheLauncherLetsTheRootFinish) {
+  for (const int ranks : {2, 4}) {
+    SCOPED_TRACE(ranks);
+    const Ending ending = run("finishes", ranks);
+    EXPECT_EQ(ending.code, 137) << ending.output;
+    EXPECT_TRUE(std::filesystem::remove(directory_ / "finished")) << ending.output;
+    EXPECT_THAT(ending.output, HasSubstr("rank 0 ("));
+    expect_ended_by_mpirun(ledgers()[0]);
+    std::filesystem::remove_all(directory_ / "ledgers");
+  }
+}
+
 TEST_F(Endings, TheWatchdogEndsARankThatHangsAlone) {
   const Ending ending = run("hang-alone", 1);
   EXPECT_EQ(ending.code, 69) << ending.output;

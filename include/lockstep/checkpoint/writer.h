@@ -16,8 +16,8 @@
 
 namespace lockstep {
 
-/// One thread, which saves one checkpoint at a time. All members are for one other thread, the
-/// owner's. From start() until wait() has returned the store is the writer's alone.
+/// One thread, which saves one checkpoint at a time. All members but busy() are for one other
+/// thread, the owner's. From start() until wait() has returned the store is the writer's alone.
 class CheckpointWriter {
  public:
   /// What to save besides files(). The functions are called in the writer's thread.
@@ -43,6 +43,9 @@ class CheckpointWriter {
   /// Begins to save files() and returns at once. Not while a save is under way (Error{kInternal}).
   void start(Save save);
 
+  /// A save is under way. Thread-safe.
+  bool busy() const noexcept { return busy_.load(std::memory_order_acquire); }
+
   /// A save has failed, and wait() will throw why, at once.
   bool failed() const noexcept { return failed_.load(std::memory_order_acquire); }
 
@@ -64,7 +67,7 @@ class CheckpointWriter {
   Save save_;                          // likewise
   mutable std::mutex mutex_;           // of what follows
   std::condition_variable changed_;
-  bool busy_ = false;
+  std::atomic<bool> busy_{false};  // set under the mutex, too
   bool stop_ = false;
   std::optional<Error> error_;
   std::atomic<bool> failed_{false};   // error_ is set

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -28,7 +29,8 @@ class Watchdog {
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
-  /// MPI's start follows, which waits for every rank: until there is a ledger, the margin is 3 s more.
+  /// MPI's start follows, which waits for every rank: until there is a ledger, the margin is 3 s
+  /// more.
   void starts_mpi() noexcept;
   /// From now on messages name this rank and read the ledgers beside `ledger`.
   void identify(const LedgerIdentity& identity, const std::filesystem::path& ledger);
@@ -37,6 +39,12 @@ class Watchdog {
   void at_step(std::int64_t step) noexcept;
   /// A sign of life.
   void feed() noexcept;
+  /// When a SIGTERM or the end of the launcher ends this process, it first gives other threads up
+  /// to 0.8 s (mpirun kills a second after its SIGTERM) while this says that they have work to
+  /// finish. Other ranks of rank 0's host end after it (mpirun kills all others once the first has
+  /// ended). Called in the watchdog's thread, while others may hold any lock: must take none, nor
+  /// throw. Replaces an earlier one; empty: none.
+  void let_finish(std::function<bool()> busy);
 
  private:
   struct State;

@@ -129,6 +129,9 @@ class World {
   /// thread while this one uses the world.
   void publish_progress();
 
+  /// See Watchdog::let_finish: for a thread whose work a failure of another rank shall not cost.
+  void let_finish(std::function<bool()> busy);
+
   /// Seconds, as in CommOptions.
   double collective_timeout() const;
 

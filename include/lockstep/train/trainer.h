@@ -65,6 +65,9 @@ class Trainer {
   /// fit the data, the model or the world.
   Trainer(World& world, Collectives& collectives, const ComputeDevice& device, Task task,
           const TrainerConfig& config);
+  ~Trainer();
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
 
   /// Throws AgreedError{kDiverged} unless all ranks begin with the same weights.
   void prove_equal_start();
