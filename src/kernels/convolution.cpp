@@ -71,10 +71,24 @@ void copy_padded(const Geometry& g, const float* image, float* padded) {
   }
 }
 
-kernels::Dropout dropout_of(const Geometry& g, const FusedConvolution::Layer& layer,
-                            std::int64_t sample) {
-  if (layer.keep == nullptr) return {.keep = nullptr, .scale = 1};
-  return {.keep = layer.keep + sample * g.out_floats(), .scale = layer.scale};
+// [rows][columns] into [columns][rows].
+void transpose(const float* in, long rows, long columns, float* out) {
+  for (long column = 0; column < columns; ++column) {
+    for (long row = 0; row < rows; ++row) out[column * rows + row] = in[row * columns + column];
+  }
+}
+
+// Sample `sample` of the output from `full`. space: out_floats() where the output is planar, which
+// it is made while it is in the cache.
+void pool_sample(const Geometry& g, const KernelTable& table, const float* full,
+                 const FusedConvolution::Layer& layer, std::int64_t sample, float* space,
+                 float* output, std::uint8_t* winners) {
+  const kernels::Dropout dropout = {
+      .keep = layer.keep == nullptr ? nullptr : layer.keep + sample * g.out_floats(),
+      .scale = layer.keep == nullptr ? 1 : layer.scale};
+  float* to = output + sample * g.out_floats();
+  table.pool(g, full, dropout, g.planar ? space : to, winners + sample * g.out_floats());
+  if (g.planar) transpose(space, g.out_pixels(), g.out_channels, to);
 }
 
 void forward_tiles(const Geometry& g, const KernelTable& table, std::int64_t batch,
@@ -87,6 +101,7 @@ void forward_tiles(const Geometry& g, const KernelTable& table, std::int64_t bat
   const long tiles_at = own.add(block_floats(g, g.in_channels));
   const long products_at = own.add(block_floats(g, g.out_channels));
   const long full_at = own.add(g.pool ? per_part * g.full_floats() : 0);
+  const long pooled_at = own.add(g.planar ? g.out_floats() : 0);
   const long space_at = own.add(static_cast<long>(g.kernel) * g.kernel * g.out_channels);
   float* memory =
       workspace.floats(checked_cast<std::size_t>(shared.size() + executor.workers() * own.size()));
@@ -118,8 +133,8 @@ void forward_tiles(const Geometry& g, const KernelTable& table, std::int64_t bat
       table.finish_output(g, run, products, layer.bias, full);
     });
     for (std::int64_t i = 0; g.pool && i < samples; ++i) {
-      table.pool(g, full + i * g.full_floats(), dropout_of(g, layer, first + i),
-                 output + (first + i) * g.out_floats(), winners + (first + i) * g.out_floats());
+      pool_sample(g, table, full + i * g.full_floats(), layer, first + i, own_memory + pooled_at,
+                  output, winners);
     }
   };
   executor.run((batch + per_part - 1) / per_part, PartialTask(compute));
@@ -132,6 +147,7 @@ void forward_direct(const Geometry& g, const KernelTable& table, std::int64_t ba
   const long weights_at = shared.add(g.weights());
   const long padded_at = own.add(g.padded_floats());
   const long full_at = own.add(g.pool ? g.full_floats() : 0);
+  const long pooled_at = own.add(g.planar ? g.out_floats() : 0);
   float* memory =
       workspace.floats(checked_cast<std::size_t>(shared.size() + executor.workers() * own.size()));
   float* weights = memory + weights_at;
@@ -154,8 +170,7 @@ void forward_direct(const Geometry& g, const KernelTable& table, std::int64_t ba
     copy_padded(g, input + sample * g.in_floats(), padded);
     table.direct_output(g, padded, weights, layer.bias, full);
     if (g.pool) {
-      table.pool(g, full, dropout_of(g, layer, sample), output + sample * g.out_floats(),
-                 winners + sample * g.out_floats());
+      pool_sample(g, table, full, layer, sample, own_memory + pooled_at, output, winners);
     }
   };
   executor.run(batch, PartialTask(compute));
@@ -202,10 +217,16 @@ Samples samples_of_part(std::int64_t batch, std::int64_t parts, std::int64_t par
   return {first, batch * (part + 1) / parts - first};
 }
 
-OutputGradient from_sample(const Geometry& g, const FusedConvolution::Gradient& gradient,
-                           const float* zeros, std::int64_t sample) {
-  const std::int64_t at = sample * g.out_floats();
-  return {.gradient = gradient.output_gradient + at,
+// Of the samples from the first on. space: out_floats() of each where the gradient is planar.
+OutputGradient of_samples(const Geometry& g, const FusedConvolution::Gradient& gradient,
+                          const float* zeros, const Samples& samples, float* space) {
+  const std::int64_t at = samples.first * g.out_floats();
+  const float* in_nhwc = g.planar ? space : gradient.output_gradient + at;
+  for (std::int64_t i = 0; g.planar && i < samples.count; ++i) {
+    transpose(gradient.output_gradient + at + i * g.out_floats(), g.out_channels, g.out_pixels(),
+              space + i * g.out_floats());
+  }
+  return {.gradient = in_nhwc,
           .output = g.pool ? nullptr : gradient.output + at,
           .winners = g.pool ? gradient.winners + at : nullptr,
           .zeros = zeros,
@@ -230,6 +251,8 @@ void backward_tiles(const Geometry& g, const KernelTable& table, std::int64_t ba
   const long tiles_at = own.add(block_floats(g, g.in_channels));
   const long gradient_at = own.add(block_floats(g, g.out_channels));
   const long sums_at = own.add(matrix);
+  const long most_samples = g.planar && batch > 0 ? (batch + parts - 1) / parts : 0;
+  const long planes_at = own.add(most_samples * g.out_floats());
   const long space_at = own.add(static_cast<long>(g.kernel) * g.kernel * most_channels);
   float* memory =
       workspace.floats(checked_cast<std::size_t>(shared.size() + executor.workers() * own.size()));
@@ -256,8 +279,9 @@ void backward_tiles(const Geometry& g, const KernelTable& table, std::int64_t ba
     float* gradient_tiles = own_memory + gradient_at;
     float* sums = own_memory + sums_at;
     float* bias = partial + part * partial_pieces.size() + bias_at;
-    const auto [first, samples] = samples_of_part(batch, parts, part);
-    const OutputGradient from = from_sample(g, gradient, zeros, first);
+    const Samples range = samples_of_part(batch, parts, part);
+    const auto& [first, samples] = range;
+    const OutputGradient from = of_samples(g, gradient, zeros, range, own_memory + planes_at);
     const float* images = input + first * g.in_floats();
     float* image_gradient =
         result.input == nullptr ? nullptr : result.input + first * g.in_floats();
@@ -292,6 +316,7 @@ void backward_direct(const Geometry& g, const KernelTable& table, std::int64_t b
   const long zeros_at = shared.add(g.out_channels);
   const long padded_at = own.add(g.padded_floats());
   const long row_at = own.add(static_cast<long>(g.width) * g.out_channels);
+  const long planes_at = own.add(g.planar ? g.out_floats() : 0);
   float* memory =
       workspace.floats(checked_cast<std::size_t>(shared.size() + executor.workers() * own.size()));
   float* partial = memory + partial_at;
@@ -308,8 +333,10 @@ void backward_direct(const Geometry& g, const KernelTable& table, std::int64_t b
     const auto [first, samples] = samples_of_part(batch, parts, part);
     for (std::int64_t sample = first; sample < first + samples; ++sample) {
       copy_padded(g, input + sample * g.in_floats(), padded);
-      table.direct_weight_gradient(g, padded, from_sample(g, gradient, zeros, sample), weights,
-                                   weights + bias_at, own_memory + row_at);
+      const OutputGradient from =
+          of_samples(g, gradient, zeros, {sample, 1}, own_memory + planes_at);
+      table.direct_weight_gradient(g, padded, from, weights, weights + bias_at,
+                                   own_memory + row_at);
     }
   };
   executor.run(parts, PartialTask(compute));
@@ -336,19 +363,20 @@ bool supports(const ConvolutionShape& shape) {
   const bool channels =
       (shape.in_channels >= 1 && shape.in_channels <= 4) ||
       (shape.in_channels >= kChannelStep && shape.in_channels % kChannelStep == 0);
-  return channels && shape.out_channels >= kChannelStep && shape.out_channels % kChannelStep == 0 &&
-         shape.in_channels <= kMostChannels && shape.out_channels <= kMostChannels &&
-         (shape.kernel == 3 || shape.kernel == 5) && shape.height >= least &&
-         shape.height <= kMostSide && shape.width >= least && shape.width <= kMostSide;
+  return channels && (shape.pool || !shape.planar) && shape.out_channels >= kChannelStep &&
+         shape.out_channels % kChannelStep == 0 && shape.in_channels <= kMostChannels &&
+         shape.out_channels <= kMostChannels && (shape.kernel == 3 || shape.kernel == 5) &&
+         shape.height >= least && shape.height <= kMostSide && shape.width >= least &&
+         shape.width <= kMostSide;
 }
 
 FusedConvolution::FusedConvolution(const ConvolutionShape& shape, InstructionSet set)
     : shape_(shape), table_(nullptr) {
   if (!supports(shape)) {
     fail(ExitCode::kUsage,
-         "no fast convolution for {} to {} channels, {}x{} kernels and {}x{} images",
+         "no fast convolution for {} to {} channels, {}x{} kernels and {}x{} images{}",
          shape.in_channels, shape.out_channels, shape.kernel, shape.kernel, shape.height,
-         shape.width);
+         shape.width, shape.planar && !shape.pool ? " that are planar and not pooled" : "");
   }
   table_ = &table_for(shape, set);
 }
@@ -362,7 +390,8 @@ Geometry FusedConvolution::geometry() const {
              .kernel = shape_.kernel,
              .height = shape_.height,
              .width = shape_.width,
-             .pool = shape_.pool};
+             .pool = shape_.pool,
+             .planar = shape_.planar};
   if (is_direct(shape_)) return g;
   const int outputs = shape_.kernel == 5 ? 4 : 5;
   const int inputs = outputs + shape_.kernel - 1;

@@ -14,7 +14,8 @@ struct Geometry {
   int height = 0;
   int width = 0;
   bool pool = false;
-  int tile_rows = 0;  ///< of one sample
+  bool planar = false;  ///< of the callers: kernels have output and gradient in NHWC
+  int tile_rows = 0;    ///< of one sample
   int tile_columns = 0;
   int planes = 0;  ///< products a tile; 0: the direct kernels
 
@@ -24,9 +25,10 @@ struct Geometry {
   /// Of the convolution's output, before pooling.
   long full_floats() const { return in_pixels() * out_channels; }
   /// Of the layer's output.
-  long out_floats() const {
-    return pool ? static_cast<long>(height / 2) * (width / 2) * out_channels : full_floats();
+  long out_pixels() const {
+    return pool ? static_cast<long>(height / 2) * (width / 2) : in_pixels();
   }
+  long out_floats() const { return out_pixels() * out_channels; }
   int taps() const { return kernel * kernel * in_channels; }
   long weights() const { return static_cast<long>(taps()) * out_channels; }
   /// Direct kernels: floats of a sample with its border of zeros.

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/threshold_backward.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -21,15 +22,18 @@ using torch::autograd::variable_list;
 class DenseFunction : public torch::autograd::Function<DenseFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
-                            const at::Tensor& bias) {
-    context->save_for_backward({x, weight});
-    return at::addmm(bias, x, weight.t());
+                            const at::Tensor& bias, bool relu) {
+    at::Tensor y = at::addmm(bias, x, weight.t());
+    if (relu) y.relu_();
+    context->save_for_backward({x, weight, relu ? y : at::Tensor()});
+    return y;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &weight = saved[1];
-    const at::Tensor& gradient = gradients[0];
+    const at::Tensor &x = saved[0], &weight = saved[1], &y = saved[2];
+    const at::Tensor gradient =
+        y.defined() ? at::threshold_backward(gradients[0], y, 0) : gradients[0];
     at::Tensor dx, dw, db;
     if (context->needs_input_grad(0)) dx = gradient.mm(weight);
     if (context->needs_input_grad(1)) {
@@ -40,17 +44,25 @@ class DenseFunction : public torch::autograd::Function<DenseFunction> {
       }
     }
     if (context->needs_input_grad(2)) db = gradient.sum(0);
-    return {dx, dw, db};
+    return {dx, dw, db, at::Tensor()};
   }
 };
+
+at::Tensor apply(const torch::nn::Linear& layer, const at::Tensor& x, bool relu) {
+  LOCKSTEP_CHECK(layer->bias.defined() && x.dim() == 2, "a dense layer has a bias and takes rows");
+  // For those who watch operators: it is none of LibTorch's.
+  RECORD_FUNCTION("lockstep::dense", (std::vector<c10::IValue>{x, layer->weight}));
+  return DenseFunction::apply(x, layer->weight, layer->bias, relu);
+}
 
 }  // namespace
 
 at::Tensor dense(const torch::nn::Linear& layer, const at::Tensor& x) {
-  LOCKSTEP_CHECK(layer->bias.defined() && x.dim() == 2, "a dense layer has a bias and takes rows");
-  // For those who watch operators: it is none of LibTorch's.
-  RECORD_FUNCTION("lockstep::dense", (std::vector<c10::IValue>{x, layer->weight}));
-  return DenseFunction::apply(x, layer->weight, layer->bias);
+  return apply(layer, x, /*relu=*/false);
+}
+
+at::Tensor dense_relu(const torch::nn::Linear& layer, const at::Tensor& x) {
+  return apply(layer, x, /*relu=*/true);
 }
 
 }  // namespace lockstep

@@ -10,4 +10,7 @@ namespace lockstep {
 /// (gradient_owner.h).
 at::Tensor dense(const torch::nn::Linear& layer, const at::Tensor& x);
 
+/// relu(dense(layer, x)), likewise.
+at::Tensor dense_relu(const torch::nn::Linear& layer, const at::Tensor& x);
+
 }  // namespace lockstep

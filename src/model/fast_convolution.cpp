@@ -38,28 +38,33 @@ class LibTorchExecutor final : public Executor {
   }
 };
 
-ConvolutionShape shape_of(const at::Tensor& x, const at::Tensor& weight, bool pool) {
+ConvolutionShape shape_of(const at::Tensor& x, const at::Tensor& weight, bool pool,
+                          bool planar = false) {
   return {.in_channels = checked_cast<int>(weight.size(1)),
           .out_channels = checked_cast<int>(weight.size(0)),
           .kernel = checked_cast<int>(weight.size(2)),
           .height = checked_cast<int>(x.size(2)),
           .width = checked_cast<int>(x.size(3)),
-          .pool = pool};
+          .pool = pool,
+          .planar = planar};
 }
 
 class FusedFunction : public torch::autograd::Function<FusedFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
-                            const at::Tensor& weight, const at::Tensor& bias, bool pool,
+                            const at::Tensor& weight, const at::Tensor& bias, bool pool, bool rows,
                             const DropoutMask& dropout,
                             const c10::intrusive_ptr<ConvolutionKernels>& kernels) {
-    const FusedConvolution layer(shape_of(input, weight, pool), kernels->set);
+    const FusedConvolution layer(shape_of(input, weight, pool, rows), kernels->set);
     // A copy only where the order of elements is another one: with one channel both are the same.
     const at::Tensor x = input.contiguous(kImages);
     const at::Tensor w = weight.contiguous();
     const auto size = {x.size(0), w.size(0), static_cast<std::int64_t>(layer.out_height()),
                        static_cast<std::int64_t>(layer.out_width())};
-    const at::Tensor y = at::empty(size, x.options(), kImages);
+    const at::Tensor y =
+        rows ? at::empty({x.size(0), w.size(0) * layer.out_height() * layer.out_width()},
+                         x.options())
+             : at::empty(size, x.options(), kImages);
     const at::Tensor winners = pool ? at::empty(size, x.options().dtype(at::kByte), kImages) : y;
     LibTorchExecutor executor;
     const at::Tensor& keep = dropout.keep;
@@ -73,6 +78,7 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
                   executor);
     context->save_for_backward({x, w, winners});
     context->saved_data["pool"] = pool;
+    context->saved_data["rows"] = rows;
     context->saved_data["scale"] = dropout.scale;
     context->saved_data["kernels"] = c10::IValue::make_capsule(kernels);
     return y;
@@ -85,10 +91,12 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
     const auto saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &w = saved[1];
     const bool pool = context->saved_data["pool"].toBool();
+    const bool rows = context->saved_data["rows"].toBool();
     const auto kernels = c10::static_intrusive_pointer_cast<ConvolutionKernels>(
         context->saved_data["kernels"].toCapsule());
-    const FusedConvolution layer(shape_of(x, w, pool), kernels->set);
-    const at::Tensor gradient = gradients[0].contiguous(kImages);
+    const FusedConvolution layer(shape_of(x, w, pool, rows), kernels->set);
+    const at::Tensor gradient =
+        gradients[0].contiguous(rows ? at::MemoryFormat::Contiguous : kImages);
     at::Tensor dx;
     if (context->needs_input_grad(0)) dx = at::empty(x.sizes(), x.options(), kImages);
     const at::Tensor dw = at::empty_like(w);
@@ -106,7 +114,7 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
                     .weight = dw.mutable_data_ptr<float>(),
                     .bias = db.mutable_data_ptr<float>()},
                    kernels->workspace, executor);
-    return {dx, dw, db, at::Tensor(), at::Tensor(), at::Tensor()};
+    return {dx, dw, db, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -121,6 +129,17 @@ bool is_same_convolution(const torch::nn::Conv2dImpl& layer) {
       padding != nullptr && layer.weight.dim() == 4 && all(*padding, layer.weight.size(2) / 2);
   return same && all(options.stride(), 1) && all(options.dilation(), 1) && options.groups() == 1 &&
          std::holds_alternative<torch::enumtype::kZeros>(options.padding_mode());
+}
+
+// The layer by LibTorch's operators.
+at::Tensor apply_direct(torch::nn::Conv2d layer, const at::Tensor& x) {
+  // One input channel makes NCHW and NHWC the same strides: only the output can be converted then.
+  const at::Tensor y = layer->forward(x);
+  return y.contiguous(convolution_format(y)).relu_();
+}
+
+at::Tensor in_form(const at::Tensor& images, Pooled form) {
+  return form == Pooled::kRows ? images.contiguous().flatten(1) : images;
 }
 
 // Whether the kernels can stand in for this call.
@@ -176,29 +195,36 @@ bool Convolutions::are_fast(const torch::nn::Conv2dImpl& layer, const at::Tensor
 }
 
 at::Tensor Convolutions::apply_fast(const torch::nn::Conv2dImpl& layer, const at::Tensor& x,
-                                    bool pool, const DropoutMask& dropout) const {
+                                    bool pool, Pooled form, const DropoutMask& dropout) const {
   // For those who watch operators, a profiler or a benchmark: it is none of LibTorch's.
   RECORD_FUNCTION("lockstep::convolution", (std::vector<c10::IValue>{x, layer.weight}));
-  return FusedFunction::apply(x, layer.weight, layer.bias, pool, dropout, kernels_);
+  return FusedFunction::apply(x, layer.weight, layer.bias, pool, form == Pooled::kRows, dropout,
+                              kernels_);
 }
 
-at::Tensor Convolutions::apply(torch::nn::Conv2d layer, const at::Tensor& x, bool pool) const {
-  if (are_fast(*layer, x, pool)) return apply_fast(*layer, x, pool, {});
-  // One input channel makes NCHW and NHWC the same strides: only the output can be converted then.
-  at::Tensor y = layer->forward(x);
-  y = y.contiguous(convolution_format(y)).relu_();
-  return pool ? at::max_pool2d(y, 2) : y;
+at::Tensor Convolutions::relu(torch::nn::Conv2d layer, const at::Tensor& x) const {
+  constexpr bool kPool = false;
+  if (are_fast(*layer, x, kPool)) return apply_fast(*layer, x, kPool, Pooled::kImages, {});
+  return apply_direct(std::move(layer), x);
+}
+
+at::Tensor Convolutions::relu_pool(torch::nn::Conv2d layer, const at::Tensor& x,
+                                   Pooled form) const {
+  constexpr bool kPool = true;
+  if (are_fast(*layer, x, kPool)) return apply_fast(*layer, x, kPool, form, {});
+  return in_form(at::max_pool2d(apply_direct(std::move(layer), x), 2), form);
 }
 
 at::Tensor Convolutions::relu_pool_dropout(torch::nn::Conv2d layer, const at::Tensor& x, double p,
-                                           const StepContext& context,
-                                           std::uint8_t dropout_layer) const {
+                                           const StepContext& context, std::uint8_t dropout_layer,
+                                           Pooled form) const {
   constexpr bool kPool = true;
-  if (!drops(context, x.size(0)) || !are_fast(*layer, x, kPool)) {
-    return dropout(apply(std::move(layer), x, kPool), p, context, dropout_layer);
+  if (!drops(context, x.size(0))) return relu_pool(std::move(layer), x, form);
+  if (!are_fast(*layer, x, kPool)) {
+    return in_form(dropout(relu_pool(std::move(layer), x), p, context, dropout_layer), form);
   }
   const auto size = {x.size(0), layer->weight.size(0), x.size(2) / 2, x.size(3) / 2};
-  return apply_fast(*layer, x, kPool, draw_dropout_mask(size, p, context, dropout_layer));
+  return apply_fast(*layer, x, kPool, form, draw_dropout_mask(size, p, context, dropout_layer));
 }
 
 }  // namespace lockstep

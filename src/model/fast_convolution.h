@@ -29,6 +29,9 @@ struct ConvolutionKernels : torch::CustomClassHolder {
   Workspace workspace;
 };
 
+/// What a pooled layer gives: images, or what flatten(1) makes of them, for a dense layer.
+enum class Pooled { kImages, kRows };
+
 /// The convolutions of one network. Layers are 3x3 or 5x5 with stride 1 and "same" padding. Owns
 /// the kernels' scratch memory, which graphs of its forwards keep alive: one forward or backward at
 /// a time.
@@ -38,24 +41,21 @@ class Convolutions {
   explicit Convolutions(const std::string& choice);
 
   /// relu(layer(x)), channels_last on a CPU. x: float32 [B,C,H,W] of any memory format.
-  at::Tensor relu(torch::nn::Conv2d layer, const at::Tensor& x) const {
-    return apply(std::move(layer), x, /*pool=*/false);
-  }
-  /// 2x2 maxima of it: [B,C,H/2,W/2].
-  at::Tensor relu_pool(torch::nn::Conv2d layer, const at::Tensor& x) const {
-    return apply(std::move(layer), x, /*pool=*/true);
-  }
+  at::Tensor relu(torch::nn::Conv2d layer, const at::Tensor& x) const;
+  /// 2x2 maxima of it: [B,C,H/2,W/2], or [B,C*H/2*W/2].
+  at::Tensor relu_pool(torch::nn::Conv2d layer, const at::Tensor& x,
+                       Pooled form = Pooled::kImages) const;
 
   /// dropout(relu_pool(layer, x), p, context, dropout_layer), the same bits without its passes over
   /// memory.
   at::Tensor relu_pool_dropout(torch::nn::Conv2d layer, const at::Tensor& x, double p,
-                               const StepContext& context, std::uint8_t dropout_layer) const;
+                               const StepContext& context, std::uint8_t dropout_layer,
+                               Pooled form = Pooled::kImages) const;
 
  private:
   bool are_fast(const torch::nn::Conv2dImpl& layer, const at::Tensor& x, bool pool) const;
-  at::Tensor apply(torch::nn::Conv2d layer, const at::Tensor& x, bool pool) const;
   at::Tensor apply_fast(const torch::nn::Conv2dImpl& layer, const at::Tensor& x, bool pool,
-                        const DropoutMask& dropout) const;
+                        Pooled form, const DropoutMask& dropout) const;
 
   c10::intrusive_ptr<ConvolutionKernels> kernels_;
 };

@@ -21,15 +21,22 @@ namespace optim {
 
 namespace {
 
-[[gnu::always_inline]] inline bool look_at_all(const float* values, std::size_t n) {
-  // An exponent of ones is an infinity or a NaN; integers, so that the loop vectorises and no
-  // option for floating point can remove it.
+// An exponent of ones is an infinity or a NaN; integers, so that loops vectorise and no option for
+// floating point can remove them.
+[[gnu::always_inline]] inline std::uint32_t is_bad(float value) {
   constexpr std::uint32_t kExponent = 0x7f800000;
+  return (std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent ? 1 : 0;
+}
+
+[[gnu::always_inline]] inline bool look_at_all(const float* values, std::size_t n) {
+  // In four places at once: memory gives more than to one.
+  const std::size_t quarter = n / 4;
   std::uint32_t bad = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    bad |= static_cast<std::uint32_t>((std::bit_cast<std::uint32_t>(values[i]) & kExponent) ==
-                                      kExponent);
+  for (std::size_t i = 0; i < quarter; ++i) {
+    bad |= is_bad(values[i]) | is_bad(values[quarter + i]) | is_bad(values[2 * quarter + i]) |
+           is_bad(values[3 * quarter + i]);
   }
+  for (std::size_t i = 4 * quarter; i < n; ++i) bad |= is_bad(values[i]);
   return bad == 0;
 }
 

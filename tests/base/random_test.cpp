@@ -8,6 +8,7 @@
 #include <set>
 #include <vector>
 
+#include "base/philox.h"
 #include "lockstep/base/error.h"
 
 namespace lockstep {
@@ -80,6 +81,37 @@ TEST(FillRandomWords, GivesTheWordsOfTheBlocksInOrder) {
         EXPECT_EQ(words[i], random_words(key, first + static_cast<std::uint32_t>(i / 4))[i % 4]);
       }
       EXPECT_EQ(words[size], 0xabcdef01) << "wrote past the end of " << size;
+    }
+  }
+}
+
+// Whatever this CPU can use, not only what it uses.
+TEST(FillRandomWords, GivesTheSameOnEveryInstructionSet) {
+  const RandomKey key{.seed = 0xfedcba9876543210,
+                      .purpose = Purpose::kDropout,
+                      .epoch = 0xfffffffe,
+                      .sample = 0xabcdef012345,
+                      .layer = 255};
+#if defined(__x86_64__)
+  EXPECT_EQ(philox_fills().empty(), __builtin_cpu_supports("avx2") == 0);
+#endif
+  for (const PhiloxFill fill : philox_fills()) {
+    for (const std::uint32_t first : {0u, 12'345u, 0xffffffe0u}) {
+      for (const std::size_t size : {0u, 3u, 15u, 16u, 31u, 33u, 100u, 1000u}) {
+        std::vector<std::uint32_t> words(size + 1, 0xabcdef01);
+        const PhiloxStart start{
+            .counter = {first, 0xef012345, 0xfffffffe,
+                        static_cast<std::uint32_t>(Purpose::kDropout) << 24 | 0xffabcd},
+            .key = {0x76543210, 0xfedcba98}};
+        const std::size_t done = fill(start, std::span(words).first(size));
+        EXPECT_EQ(done % 4, 0u);
+        EXPECT_LT(size - done, 32u);
+        for (std::size_t i = 0; i < done; ++i) {
+          ASSERT_EQ(words[i], random_words(key, first + static_cast<std::uint32_t>(i / 4))[i % 4])
+              << i << " of " << size << " from block " << first;
+        }
+        for (std::size_t i = done; i <= size; ++i) EXPECT_EQ(words[i], 0xabcdef01) << i;
+      }
     }
   }
 }

@@ -95,7 +95,10 @@ std::size_t Problem::full_size() const {
 std::string Problem::text() const {
   return fmt::format("{} samples {}x{}, {} to {} channels, kernel {}{}{}", batch, shape.height,
                      shape.width, shape.in_channels, shape.out_channels, shape.kernel,
-                     shape.pool ? ", pooled" : "", keep.empty() ? "" : ", with dropout");
+                     shape.planar ? ", pooled, planar"
+                     : shape.pool ? ", pooled"
+                                  : "",
+                     keep.empty() ? "" : ", with dropout");
 }
 
 std::vector<double> reference_full(const Problem& p) {

@@ -25,7 +25,7 @@ struct Problem {
   std::string text() const;
 };
 
-/// Everything they write.
+/// Everything they write, in NHWC also where the layer is planar.
 struct Computed {
   std::vector<float> output;
   std::vector<std::uint8_t> winners;

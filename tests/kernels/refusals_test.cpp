@@ -32,7 +32,7 @@ TEST(Refusals, ShapesWithoutKernels) {
         ConvolutionShape{8, 0, 3, 4, 4, false}, ConvolutionShape{8, 12, 3, 4, 4, false},
         ConvolutionShape{8, 8, 4, 4, 4, false}, ConvolutionShape{8, 8, 7, 4, 4, false},
         ConvolutionShape{8, 8, 3, 0, 4, false}, ConvolutionShape{8, 8, 3, 4, 1, true},
-        ConvolutionShape{8, 8, 3, 4, 1 << 20, false},
+        ConvolutionShape{8, 8, 3, 4, 4, false, true}, ConvolutionShape{8, 8, 3, 4, 1 << 20, false},
         ConvolutionShape{1 << 20, 8, 3, 4, 4, false}}) {
     EXPECT_FALSE(supports(shape));
     EXPECT_THAT(refusal(shape, best_instruction_set()), HasSubstr("no fast convolution for"));

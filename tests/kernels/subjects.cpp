@@ -44,6 +44,19 @@ void ThreadedExecutor::run(std::int64_t count, const PartialTask& task) {
   for (std::thread& thread : threads) thread.join();
 }
 
+// [batch][rows][columns] into [batch][columns][rows].
+std::vector<float> transposed(const std::vector<float>& values, std::int64_t batch, int columns) {
+  std::vector<float> result(values.size());
+  const auto matrices = static_cast<std::size_t>(std::max<std::int64_t>(batch, 1));
+  const auto width = static_cast<std::size_t>(columns);
+  const std::size_t size = values.size() / matrices, height = size / width;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::size_t row = i % size / width, column = i % width;
+    result[i / size * size + column * height + row] = values[i];
+  }
+  return result;
+}
+
 Computed compute(const FusedConvolution& layer, const Problem& p, Workspace& workspace,
                  Executor& executor) {
   Computed result;
@@ -56,8 +69,14 @@ Computed compute(const FusedConvolution& layer, const Problem& p, Workspace& wor
   layer.forward(p.batch, p.input.data(),
                 {p.weight.data(), p.bias.data(), p.keep.empty() ? nullptr : p.keep.data(), p.scale},
                 result.output.data(), result.winners.data(), workspace, executor);
+  const int channels = p.shape.out_channels;
+  const std::vector<float> gradient =
+      p.shape.planar ? transposed(p.output_gradient, p.batch, channels) : p.output_gradient;
+  if (p.shape.planar) {
+    result.output = transposed(result.output, p.batch, p.shape.height / 2 * (p.shape.width / 2));
+  }
   layer.backward(p.batch, p.input.data(), p.weight.data(),
-                 {p.output_gradient.data(), result.output.data(), result.winners.data(), p.scale},
+                 {gradient.data(), result.output.data(), result.winners.data(), p.scale},
                  {layer.gives_input_gradient() ? result.input_gradient.data() : nullptr,
                   result.weight_gradient.data(), result.bias_gradient.data()},
                  workspace, executor);
@@ -73,6 +92,7 @@ Problem random_problem(int channel_step, std::mt19937_64& random) {
   shape.out_channels = channel_step * draw(1, 64 / channel_step);
   shape.kernel = draw(0, 1) == 0 ? 3 : 5;
   shape.pool = draw(0, 1) == 0;
+  shape.planar = shape.pool && draw(0, 1) == 0;
   shape.height = draw(shape.pool ? 2 : 1, 33);
   shape.width = draw(shape.pool ? 2 : 1, 33);
   const long products = static_cast<long>(shape.in_channels) * shape.out_channels * shape.kernel *

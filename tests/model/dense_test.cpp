@@ -43,7 +43,7 @@ class Dense : public ::testing::Test {
     layer->zero_grad();
     const at::Tensor x = images.clone().set_requires_grad(true);
     const at::Tensor y = forward(x);
-    (y.relu() * factor).sum().backward();
+    (y.sigmoid() * factor).sum().backward();
     return {y.detach(), x.grad(), layer->weight.grad(), layer->bias.grad()};
   }
   void expect_own(const std::vector<at::Tensor>& passed) {
@@ -70,6 +70,29 @@ TEST_F(Dense, HasTheBitsOfLibTorchs) {
   images = at::rand({86, 3136});
   factor = at::rand({86, 256}).sub(0.5);
   expect_own(run([&](const at::Tensor& x) { return dense(layer, x); }));
+}
+
+TEST_F(Dense, HasTheBitsOfAReluBehindIt) {
+  const auto expected = run([&](const at::Tensor& x) { return layer->forward(x).relu(); });
+  const auto passed = run([&](const at::Tensor& x) { return dense_relu(layer, x); });
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_TRUE(passed[i].equal(expected[i])) << "tensor " << i;
+  }
+  EXPECT_EQ(passed[0].lt(0).sum().item<int>(), 0);
+}
+
+TEST_F(Dense, HasASecondDerivative) {
+  const auto gradient_of_gradient = [&](bool own) {
+    layer->zero_grad();
+    const at::Tensor x = images.clone().set_requires_grad(true);
+    const at::Tensor y = own ? dense_relu(layer, x) : layer->forward(x).relu();
+    const auto dx = torch::autograd::grad({(y * factor).sum()}, {x}, {}, {}, /*create_graph=*/true);
+    dx[0].square().sum().backward();
+    return layer->weight.grad().clone();
+  };
+  const at::Tensor expected = gradient_of_gradient(false);
+  EXPECT_GT(expected.abs().max().item<float>(), 0);
+  EXPECT_TRUE(gradient_of_gradient(true).allclose(expected));
 }
 
 TEST_F(Dense, WritesIntoAGradientThatIsGiven) {

@@ -1,5 +1,6 @@
 // The fused convolutions inside autograd, against LibTorch's own operators.
 #include <ATen/Parallel.h>
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -103,6 +104,42 @@ TEST(FastConvolution, DropoutInTheSameOperatorChangesNoBit) {
                   .relu_pool_dropout(layer, at::empty({0, 8, 4, 4}), 0.5, empty, 0)
                   .sizes(),
               (std::vector<std::int64_t>{0, 8, 2, 2}));
+  }
+}
+
+TEST(FastConvolution, RowsAreTheImagesFlattened) {
+  at::manual_seed(10);
+  for (const std::string choice : {"auto", "direct"}) {
+    for (const std::int64_t in : {1, 8}) {
+      for (const double p : {0.0, 0.25}) {
+        for (const std::int64_t batch : {0, 1, 5, 19}) {
+          SCOPED_TRACE(fmt::format("{}, {} channels, p {}, {} samples", choice, in, p, batch));
+          torch::nn::Conv2d layer = same_convolution(in, 16, 5);
+          const Convolutions convolutions(choice);
+          const StepContext context{.training = true, .samples = at::arange(batch, at::kLong)};
+          const at::Tensor images = at::rand({batch, in, 9, 12});
+          const at::Tensor factor = at::rand({batch, 16 * 4 * 6}).sub(0.5);
+          const auto run = [&](Pooled form) {
+            layer->zero_grad();
+            const at::Tensor x = images.clone().set_requires_grad(in >= 8);
+            at::Tensor y = p > 0 ? convolutions.relu_pool_dropout(layer, x, p, context, 1, form)
+                                 : convolutions.relu_pool(layer, x, form);
+            EXPECT_EQ(y.dim(), form == Pooled::kRows ? 2 : 4);
+            EXPECT_TRUE(form == Pooled::kImages || y.is_contiguous());
+            if (form == Pooled::kImages) y = y.flatten(1);
+            // The last factor has a gradient whose rows do not lie one after another.
+            (y.t() * factor.t()).sum().backward();
+            std::vector found{y.detach(), layer->weight.grad(), layer->bias.grad()};
+            if (in >= 8) found.push_back(x.grad());
+            return found;
+          };
+          const auto rows = run(Pooled::kRows), flattened = run(Pooled::kImages);
+          for (std::size_t i = 0; i < rows.size(); ++i) {
+            EXPECT_TRUE(rows[i].equal(flattened[i])) << "tensor " << i;
+          }
+        }
+      }
+    }
   }
 }
 

@@ -44,6 +44,8 @@ struct ConvolutionShape {
   int height = 0;        ///< of the input; >= 1, with pooling >= 2
   int width = 0;
   bool pool = false;
+  /// Only with pooling: the output and its gradient lie in NCHW, for a dense layer to read.
+  bool planar = false;
 };
 
 /// Whether FusedConvolution takes the shape, given a CPU with one of its instruction sets.
@@ -68,15 +70,16 @@ class FusedConvolution {
     const float* weight = nullptr;  ///< [out][in][kernel][kernel]
     const float* bias = nullptr;    ///< [out]
     /// Only with pooling: dropout of the output, whose elements are multiplied by `scale` where the
-    /// byte here is 1, and zero where it is 0. Like output; null: none.
+    /// byte here is 1, and zero where it is 0. Like winners; null: none.
     const std::uint8_t* keep = nullptr;
     float scale = 1;  ///< > 0; counts with `keep` alone
   };
 
   /// batch >= 0 images: input [batch][height][width][in] -> output
-  /// [batch][out_height][out_width][out], and with pooling winners, of the same shape: which of its
-  /// window's pixels (0 to 3, by rows, the first of equals) each output is, or 4 where it is not
-  /// positive or was dropped. Arrays need no alignment and must not overlap.
+  /// [batch][out_height][out_width][out] (planar: [batch][out][out_height][out_width]), and with
+  /// pooling winners, [batch][out_height][out_width][out]: which of its window's pixels (0 to 3, by
+  /// rows, the first of equals) each output is, or 4 where it is not positive or was dropped.
+  /// Arrays need no alignment and must not overlap.
   void forward(std::int64_t batch, const float* input, const Layer& layer, float* output,
                std::uint8_t* winners, Workspace& workspace, Executor& executor) const;
 

@@ -29,8 +29,8 @@ class DigitsCnn : public Network {
     at::Tensor x = convolutions_.relu(conv1_, images);
     x = convolutions_.relu_pool_dropout(conv2_, x, 0.25, context, 0);
     x = convolutions_.relu(conv3_, x);
-    x = convolutions_.relu_pool_dropout(conv4_, x, 0.25, context, 1);
-    x = dense(dense1_, x.contiguous().flatten(1)).relu_();
+    x = convolutions_.relu_pool_dropout(conv4_, x, 0.25, context, 1, Pooled::kRows);
+    x = dense_relu(dense1_, x);
     x = dropout(x, 0.5, context, 2);
     return dense(dense2_, x);
   }

@@ -32,8 +32,8 @@ class Lenet : public Network {
     x = x.contiguous(convolution_format(x)).relu_();
     x = at::max_pool2d(x, 2);
     x = at::max_pool2d(conv2_(x).relu_(), 2);
-    x = dense(dense1_, x.contiguous().flatten(1)).relu_();
-    return dense(dense3_, dense(dense2_, x).relu_());
+    x = dense_relu(dense1_, x.contiguous().flatten(1));
+    return dense(dense3_, dense_relu(dense2_, x));
   }
 
  private:

@@ -18,9 +18,9 @@ class Mlp : public Network {
         dense3_(register_module("dense3", torch::nn::Linear(128, shape.classes))) {}
 
   at::Tensor forward(const at::Tensor& images, const StepContext& context) override {
-    at::Tensor x = dense(dense1_, images.flatten(1)).relu_();
+    at::Tensor x = dense_relu(dense1_, images.flatten(1));
     x = dropout(x, 0.2, context, 0);
-    x = dense(dense2_, x).relu_();
+    x = dense_relu(dense2_, x);
     x = dropout(x, 0.2, context, 1);
     return dense(dense3_, x);
   }

@@ -27,8 +27,8 @@ class SmallCnn : public Network {
 
   at::Tensor forward(const at::Tensor& images, const StepContext&) override {
     at::Tensor x = convolutions_.relu_pool(conv1_, images);
-    x = convolutions_.relu_pool(conv2_, x);
-    return dense(dense1_, x.contiguous().flatten(1));
+    x = convolutions_.relu_pool(conv2_, x, Pooled::kRows);
+    return dense(dense1_, x);
   }
 
  private:
