@@ -6,7 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
+
+#include "lockstep/base/instruction_set.h"
 
 namespace lockstep {
 
@@ -17,13 +18,11 @@ struct PhiloxStart {
 
 /// Fills `out` with block after block, as far as it holds whole runs of those that the function
 /// computes at once; returns the number of words written, a multiple of 4.
-using PhiloxFill = std::size_t (*)(const PhiloxStart& start, std::span<std::uint32_t> out);
+using PhiloxFill = std::size_t(const PhiloxStart& start, std::span<std::uint32_t> out);
 
-/// Those that this CPU and its operating system can use, best first; all give the same words.
-const std::vector<PhiloxFill>& philox_fills();
+/// That of an instruction set, all of which give the same words; null where there is none.
+PhiloxFill* find_philox(InstructionSet set);
 
-// Only where the CPU has the instructions.
-std::size_t fill_philox_avx2(const PhiloxStart& start, std::span<std::uint32_t> out);
-std::size_t fill_philox_avx512(const PhiloxStart& start, std::span<std::uint32_t> out);
+PhiloxFill fill_philox_avx2, fill_philox_avx512;
 
 }  // namespace lockstep

@@ -32,9 +32,8 @@ std::array<std::uint32_t, 4> random_words(const RandomKey& key, std::uint32_t bl
 
 void fill_random_words(const RandomKey& key, std::span<std::uint32_t> out, std::uint32_t first) {
   std::size_t done = 0;
-  if (const auto& fills = philox_fills(); !fills.empty()) {
-    done = fills.front()(philox_start(key, first), out);
-  }
+  static PhiloxFill* const fill_many = find_philox(best_instruction_set());
+  if (fill_many != nullptr) done = fill_many(philox_start(key, first), out);
   while (done < out.size()) {
     const auto words = random_words(key, first + static_cast<std::uint32_t>(done / 4));
     const std::size_t count = std::min(words.size(), out.size() - done);

@@ -1,5 +1,7 @@
 #include "comm/float16.h"
 
+#include "lockstep/base/instruction_set.h"
+
 namespace lockstep {
 
 namespace {
@@ -28,7 +30,7 @@ template <auto kWiden, auto kRound>
 template <auto kWiden, auto kRound>
 Add* best() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") != 0) return add_avx2<kWiden, kRound>;
+  if (best_instruction_set() >= InstructionSet::kAvx2) return add_avx2<kWiden, kRound>;
 #endif
   return add_baseline<kWiden, kRound>;
 }

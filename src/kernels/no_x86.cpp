@@ -1,13 +1,7 @@
 #include "tables.h"
 
-namespace lockstep {
-
-std::vector<InstructionSet> instruction_sets() { return {}; }
-
-namespace kernels {
+namespace lockstep::kernels {
 
 const KernelTable* find_table(InstructionSet) { return nullptr; }
 
-}  // namespace kernels
-
-}  // namespace lockstep
+}  // namespace lockstep::kernels

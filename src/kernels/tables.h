@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernel_table.h"
-#include "lockstep/kernels/instruction_set.h"
+#include "lockstep/base/instruction_set.h"
 
 namespace lockstep::kernels {
 

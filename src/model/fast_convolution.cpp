@@ -179,10 +179,9 @@ void check_convolution(const std::string& choice, const std::string& name) {
     fail(ExitCode::kUsage, "--convolution fast: the network {} has none; use auto or direct", name);
   }
   if (best_instruction_set() == InstructionSet::kNone) {
-    fail(
-        ExitCode::kUsage,
-        "--convolution fast: needs an x86 CPU with AVX2 and FMA, which this one lacks; use auto or "
-        "direct");
+    fail(ExitCode::kUsage,
+         "--convolution fast: needs an x86 CPU with AVX2 and FMA, which this one lacks or "
+         "ATEN_CPU_CAPABILITY forbids; use auto or direct");
   }
 }
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <utility>
 
-#include "lockstep/kernels/instruction_set.h"
+#include "lockstep/base/instruction_set.h"
 #include "lockstep/kernels/workspace.h"
 #include "lockstep/model/network.h"
 #include "model/dropout_mask.h"

@@ -62,13 +62,13 @@ double square_sum_with([[maybe_unused]] InstructionSet set, const float* values,
 }  // namespace optim
 
 double l2_norm(const float* values, std::size_t n) {
-  return std::sqrt(optim::square_sum_with(optim::best_instruction_set(), values, n));
+  return std::sqrt(optim::square_sum_with(best_instruction_set(), values, n));
 }
 
 double clip_by_norm(float* gradient, std::size_t n, double limit) {
   const double norm = l2_norm(gradient, n);
   if (norm > limit) {
-    optim::HostEngine(optim::best_instruction_set())
+    optim::HostEngine(best_instruction_set())
         .run(n, optim::ScalePass{static_cast<float>(limit / norm), gradient});
   }
   return norm;

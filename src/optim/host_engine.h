@@ -5,26 +5,10 @@
 #include <memory>
 #include <vector>
 
+#include "lockstep/base/instruction_set.h"
 #include "lockstep/optim/optimizer.h"
 
 namespace lockstep::optim {
-
-enum class InstructionSet { kBaseline, kAvx2, kAvx512 };
-
-inline bool is_supported([[maybe_unused]] InstructionSet set) {
-#if defined(__x86_64__)
-  if (set == InstructionSet::kAvx512) return __builtin_cpu_supports("avx512f") != 0;
-  if (set == InstructionSet::kAvx2) return __builtin_cpu_supports("avx2") != 0;
-#endif
-  return set == InstructionSet::kBaseline;
-}
-
-inline InstructionSet best_instruction_set() {
-  for (const auto set : {InstructionSet::kAvx512, InstructionSet::kAvx2}) {
-    if (is_supported(set)) return set;
-  }
-  return InstructionSet::kBaseline;
-}
 
 template <class Pass>
 void run_baseline(std::size_t n, const Pass pass) {
@@ -70,7 +54,7 @@ class HostEngine {
   InstructionSet set_;
 };
 
-/// make_optimizer for an instruction set that is_supported: for tests of their equality.
+/// make_optimizer for an instruction set that is_usable: for tests of their equality.
 std::unique_ptr<Optimizer> make_host_optimizer(const OptimizerOptions& options, std::size_t n,
                                                InstructionSet set);
 /// update_average likewise.

@@ -9,7 +9,7 @@
 namespace lockstep {
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, std::size_t n) {
-  return optim::make_host_optimizer(options, n, optim::best_instruction_set());
+  return optim::make_host_optimizer(options, n, best_instruction_set());
 }
 
 std::unique_ptr<Optimizer> optim::make_host_optimizer(const OptimizerOptions& options,
@@ -51,7 +51,7 @@ namespace {
 bool all_finite_with([[maybe_unused]] InstructionSet set, const float* values, std::size_t n) {
 #if defined(__x86_64__)
   // With the vectors of any x86-64 this would be slower than the memory. AVX2's are enough.
-  if (set != InstructionSet::kBaseline) return look_at_all_avx2(values, n);
+  if (set != InstructionSet::kNone) return look_at_all_avx2(values, n);
 #endif
   return look_at_all(values, n);
 }
@@ -59,11 +59,11 @@ bool all_finite_with([[maybe_unused]] InstructionSet set, const float* values, s
 }  // namespace optim
 
 bool all_finite(const float* values, std::size_t n) {
-  return optim::all_finite_with(optim::best_instruction_set(), values, n);
+  return optim::all_finite_with(best_instruction_set(), values, n);
 }
 
 void update_average(float* average, const float* weights, std::size_t n, double decay) {
-  optim::update_average_with(optim::best_instruction_set(), average, weights, n, decay);
+  optim::update_average_with(best_instruction_set(), average, weights, n, decay);
 }
 
 void optim::update_average_with(InstructionSet set, float* average, const float* weights,

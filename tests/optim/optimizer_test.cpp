@@ -25,7 +25,6 @@ long allocation_count();
 namespace lockstep {
 namespace {
 
-using optim::InstructionSet;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -159,12 +158,12 @@ TEST_P(OptimizerTest, EveryInstructionSetGivesTheBitsOfOneElementAlone) {
   // A loop over one element has no vector part: this is plain scalar code.
   std::vector<std::vector<std::vector<float>>> alone;
   for (std::size_t i = 0; i < kLargest; ++i) {
-    const auto optimizer = optim::make_host_optimizer(options(), 1, InstructionSet::kBaseline);
+    const auto optimizer = optim::make_host_optimizer(options(), 1, InstructionSet::kNone);
     alone.push_back(trajectory(*optimizer, 1, i, 0, learning_rate(), kSteps));
   }
   for (const auto set :
-       {InstructionSet::kBaseline, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
-    if (!optim::is_supported(set)) continue;
+       {InstructionSet::kNone, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
+    if (!is_usable(set)) continue;
     for (std::size_t n = 0; n <= kLargest; n += n < 35 ? 1 : 7) {
       const auto optimizer = optim::make_host_optimizer(options(), n, set);
       const auto together = trajectory(*optimizer, n, 0, n % 5, learning_rate(), kSteps);
@@ -298,8 +297,8 @@ TEST(AllFiniteTest, FindsOneBadValueAnywhere) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   const float nan = std::numeric_limits<float>::quiet_NaN();
   EXPECT_TRUE(all_finite(nullptr, 0));
-  for (const auto set : {InstructionSet::kBaseline, InstructionSet::kAvx2}) {
-    if (!optim::is_supported(set)) continue;
+  for (const auto set : {InstructionSet::kNone, InstructionSet::kAvx2}) {
+    if (!is_usable(set)) continue;
     for (std::size_t n = 1; n <= 70; ++n) {
       std::vector<float> values(n, std::numeric_limits<float>::max());
       values[n / 2] = -std::numeric_limits<float>::denorm_min();
@@ -317,8 +316,8 @@ TEST(AllFiniteTest, FindsOneBadValueAnywhere) {
 
 TEST(UpdateAverageTest, FollowsTheFormulaOnEveryInstructionSet) {
   for (const auto set :
-       {InstructionSet::kBaseline, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
-    if (!optim::is_supported(set)) continue;
+       {InstructionSet::kNone, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
+    if (!is_usable(set)) continue;
     for (std::size_t n = 0; n < 50; ++n) {
       const auto weights = draw(n, 1);
       const auto before = draw(n, 2);
@@ -327,7 +326,7 @@ TEST(UpdateAverageTest, FollowsTheFormulaOnEveryInstructionSet) {
       for (std::size_t i = 0; i < n; ++i) {
         ASSERT_NEAR(average[i], 0.99 * before[i] + 0.01 * weights[i], 1e-7);
         auto one = before[i];
-        optim::update_average_with(InstructionSet::kBaseline, &one, &weights[i], 1, 0.99);
+        optim::update_average_with(InstructionSet::kNone, &one, &weights[i], 1, 0.99);
         ASSERT_EQ(std::bit_cast<std::uint32_t>(one), std::bit_cast<std::uint32_t>(average[i]));
       }
     }

@@ -67,6 +67,22 @@ class ConvolutionTest(ProgramTest):
             self.expect(refused, 64)
             self.assertIn("--convolution fast: the network mlp has none", refused.stderr)
 
+    def test_libtorchs_limit_of_instructions_is_ours(self):
+        """What a CPU without AVX2 does, and one without AVX-512."""
+        out, environment = self.directory / "none", {"ATEN_CPU_CAPABILITY": "default"}
+        refused = train(1, out, *self.settings, "--convolution", "fast", environment=environment)
+        self.expect(refused, 64)
+        self.assertIn("ATEN_CPU_CAPABILITY", refused.stderr)
+        self.expect(train(1, out, *self.settings, "--max-steps", 1, environment=environment), 75)
+        self.assertNotIn("convolutions=fast", json.loads((out / "launch.json").read_text())["numerics"])
+        whole = self.trained("whole", 1)
+        self.require_kernels(whole)
+        narrow = self.directory / "narrow"
+        self.expect(train(1, narrow, *self.settings, environment={"ATEN_CPU_CAPABILITY": "avx2"}), 0)
+        numerics = json.loads((narrow / "launch.json").read_text())["numerics"]
+        self.assertIn("cpu AVX2 ", numerics)
+        self.assertIn("convolutions=fast", numerics)
+
     def test_fast_is_refused_where_there_is_none(self):
         refused = train(1, self.directory / "out", "--model", "mlp", "--convolution", "fast")
         self.expect(refused, 64)

@@ -27,7 +27,7 @@
 #include <cstdint>
 
 #include "lockstep/kernels/executor.h"
-#include "lockstep/kernels/instruction_set.h"
+#include "lockstep/base/instruction_set.h"
 #include "lockstep/kernels/workspace.h"
 
 namespace lockstep {
