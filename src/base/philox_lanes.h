@@ -2,8 +2,6 @@
 // instruction set, which is compiled for it.
 #pragma once
 
-#include <algorithm>
-
 #include "base/philox.h"
 
 namespace lockstep {
@@ -12,7 +10,7 @@ namespace {
 
 // One block's words a, b, c and d lie in the same lane of four registers, in its lower half. What
 // the upper half holds is never read: it is left of 64-bit products. `Simd` has the register, its
-// number of lanes and the two operations that need an instruction of their own.
+// number of lanes and what needs instructions of its own.
 template <class Simd, int kRegisters>
 std::size_t fill_philox(const PhiloxStart& start, std::size_t done, std::span<std::uint32_t> out) {
   using Lanes = typename Simd::Lanes;
@@ -21,7 +19,8 @@ std::size_t fill_philox(const PhiloxStart& start, std::size_t done, std::span<st
   constexpr std::uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
   constexpr int kRounds = 10;
   Lanes block{};
-  for (int i = 0; i < Simd::kLanes; ++i) block[i] = start.counter[0] + done / 4 + i;
+  for (int i = 0; i < Simd::kLanes; ++i)
+    block[i] = start.counter[0] + done / 4 + static_cast<unsigned>(i);
   for (; out.size() - done >= 4 * kBlocks; done += 4 * kBlocks) {
     Lanes a[kRegisters], b[kRegisters], c[kRegisters], d[kRegisters];
 #pragma GCC unroll 8

@@ -76,6 +76,7 @@ struct Watchdog::State {
   [[noreturn]] void end_as_orphan();
   [[noreturn]] void end_by_signal(int signal);
   void tell_of_the_dead(const std::vector<LedgerReading>& readings) const;
+  void wait_for_the_root_too(const std::vector<LedgerReading>& readings);
   void let_others_finish(double seconds) const noexcept;
 };
 
@@ -137,19 +138,26 @@ void Watchdog::State::end_by_signal(int signal) {
     std::vector<LedgerReading> readings;
     if (!ledger.empty()) readings = read_ledgers(ledger.parent_path(), problems, identity.job);
     tell_of_the_dead(readings);
-    // At the first end mpirun kills the rest at once, and rank 0 may have work to finish.
-    const bool root_is_here =
-        !readings.empty() && readings[0].identity.rank == 0 && readings[0].alive();
-    if (identity.rank != 0 && root_is_here) {
-      others_busy = [root = readings[0].pid] {
-        return look_at_process(root).state != ProcessState::kGone;
-      };
-    }
+    wait_for_the_root_too(readings);
   } catch (const std::exception&) {
     // The end matters more.
   }
   let_others_finish(kFinishSeconds - since_signal.seconds());
   die_of(signal);
+}
+
+// Where mpirun ends all ranks, it kills the rest at the first end, and rank 0 may have work to
+// finish.
+void Watchdog::State::wait_for_the_root_too(const std::vector<LedgerReading>& readings) {
+  if (identity.rank == 0 || readings.empty()) return;
+  const LedgerReading& root = readings.front();
+  const auto own = std::ranges::find(
+      readings, identity.rank, [](const LedgerReading& reading) { return reading.identity.rank; });
+  const bool all_end = own != readings.end() && own->signal && own->signal->from_launcher;
+  if (!all_end || root.identity.rank != 0 || !root.alive()) return;
+  others_busy = [before = std::move(others_busy), pid = root.pid] {
+    return (before && before()) || look_at_process(pid).state != ProcessState::kGone;
+  };
 }
 
 // Mostly mpirun has ended the survivors of a rank that died without a word: the first of them on

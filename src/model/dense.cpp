@@ -2,6 +2,7 @@
 
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/sum.h>
 #include <ATen/ops/threshold_backward.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -25,13 +26,13 @@ class DenseFunction : public torch::autograd::Function<DenseFunction> {
                             const at::Tensor& bias, bool relu) {
     at::Tensor y = at::addmm(bias, x, weight.t());
     if (relu) y.relu_();
-    context->save_for_backward({x, weight, relu ? y : at::Tensor()});
+    context->save_for_backward({x, weight, bias, relu ? y : at::Tensor()});
     return y;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &weight = saved[1], &y = saved[2];
+    const at::Tensor &x = saved[0], &weight = saved[1], &bias = saved[2], &y = saved[3];
     const at::Tensor gradient =
         y.defined() ? at::threshold_backward(gradients[0], y, 0) : gradients[0];
     at::Tensor dx, dw, db;
@@ -43,7 +44,13 @@ class DenseFunction : public torch::autograd::Function<DenseFunction> {
         dw = gradient.t().mm(x);
       }
     }
-    if (context->needs_input_grad(2)) db = gradient.sum(0);
+    if (context->needs_input_grad(2)) {
+      if (at::Tensor own = claim_gradient(bias); own.defined()) {
+        at::sum_out(own, gradient, 0);
+      } else {
+        db = gradient.sum(0);
+      }
+    }
     return {dx, dw, db, at::Tensor()};
   }
 };

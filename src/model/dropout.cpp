@@ -14,6 +14,7 @@
 #include "dropout_kernel.h"
 #include "gpu.h"
 #include "lockstep/base/cast.h"
+#include "lockstep/base/compiled_for.h"
 #include "lockstep/base/error.h"
 #include "lockstep/base/random.h"
 #include "model/dropout_mask.h"
@@ -38,15 +39,15 @@ at::Tensor ordered(const at::Tensor& x) {
   return x.is_cuda() ? x : x.contiguous(element_order(x.sizes().size()));
 }
 
-// Two elements a random word: the low half first. Whole numbers: the same on every instruction set.
-__attribute__((target_clones("avx2", "default"))) void keep_halves(const std::uint32_t* words,
-                                                                   std::size_t count,
-                                                                   std::uint32_t threshold,
-                                                                   std::uint8_t* keep) {
-  for (std::size_t i = 0; i < count; ++i) {
-    keep[2 * i] = (words[i] & 0xffffu) >= threshold;
-    keep[2 * i + 1] = (words[i] >> 16) >= threshold;
-  }
+// Two elements a random word: the low half first.
+void keep_halves(const std::uint32_t* words, std::size_t count, std::uint32_t threshold,
+                 std::uint8_t* keep) {
+  compiled_for(best_instruction_set(), [=]() LOCKSTEP_INLINED {
+    for (std::size_t i = 0; i < count; ++i) {
+      keep[2 * i] = (words[i] & 0xffffu) >= threshold;
+      keep[2 * i + 1] = (words[i] >> 16) >= threshold;
+    }
+  });
 }
 
 void host_mask(std::uint8_t* keep, const std::int64_t* samples, std::int64_t batch,
@@ -68,16 +69,15 @@ void host_mask(std::uint8_t* keep, const std::int64_t* samples, std::int64_t bat
   }
 }
 
-// One product an element: every instruction set gives the same bits. A branch would be mispredicted
-// every few elements; keep is 0 or 1.
-__attribute__((target_clones("avx2", "default"))) void apply_mask(const float* in,
-                                                                  const std::uint8_t* keep,
-                                                                  float scale, float* out,
-                                                                  std::int64_t count) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::uint32_t all_or_none = 0u - keep[i];
-    out[i] = std::bit_cast<float>(std::bit_cast<std::uint32_t>(in[i] * scale) & all_or_none);
-  }
+// A branch would be mispredicted every few elements; keep is 0 or 1.
+void apply_mask(const float* in, const std::uint8_t* keep, float scale, float* out,
+                std::int64_t count) {
+  compiled_for(best_instruction_set(), [=]() LOCKSTEP_INLINED {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::uint32_t all_or_none = 0u - keep[i];
+      out[i] = std::bit_cast<float>(std::bit_cast<std::uint32_t>(in[i] * scale) & all_or_none);
+    }
+  });
 }
 
 at::Tensor masked(const at::Tensor& x, const at::Tensor& keep, float scale) {

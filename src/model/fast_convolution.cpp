@@ -16,6 +16,7 @@
 #include "lockstep/base/error.h"
 #include "lockstep/kernels/convolution.h"
 #include "lockstep/model/dropout.h"
+#include "lockstep/model/gradient_owner.h"
 #include "model/memory_format.h"
 
 namespace lockstep {
@@ -49,6 +50,17 @@ ConvolutionShape shape_of(const at::Tensor& x, const at::Tensor& weight, bool po
           .planar = planar};
 }
 
+// Where a parameter's gradient is written, and what autograd is given.
+struct GradientPlace {
+  GradientPlace(const at::Tensor& parameter, bool wanted) {
+    if (wanted) place = claim_gradient(parameter);
+    if (!place.defined()) place = passed = at::empty_like(parameter);
+  }
+  float* data() const { return place.mutable_data_ptr<float>(); }
+
+  at::Tensor place, passed;
+};
+
 class FusedFunction : public torch::autograd::Function<FusedFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
@@ -58,7 +70,7 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
     const FusedConvolution layer(shape_of(input, weight, pool, rows), kernels->set);
     // A copy only where the order of elements is another one: with one channel both are the same.
     const at::Tensor x = input.contiguous(kImages);
-    const at::Tensor w = weight.contiguous();
+    const at::Tensor w = weight.contiguous(), b = bias.contiguous();
     const auto size = {x.size(0), w.size(0), static_cast<std::int64_t>(layer.out_height()),
                        static_cast<std::int64_t>(layer.out_width())};
     const at::Tensor y =
@@ -70,13 +82,13 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
     const at::Tensor& keep = dropout.keep;
     layer.forward(x.size(0), x.const_data_ptr<float>(),
                   {.weight = w.const_data_ptr<float>(),
-                   .bias = bias.contiguous().const_data_ptr<float>(),
+                   .bias = b.const_data_ptr<float>(),
                    .keep = keep.defined() ? keep.const_data_ptr<std::uint8_t>() : nullptr,
                    .scale = static_cast<float>(dropout.scale)},
                   y.mutable_data_ptr<float>(),
                   pool ? winners.mutable_data_ptr<std::uint8_t>() : nullptr, kernels->workspace,
                   executor);
-    context->save_for_backward({x, w, winners});
+    context->save_for_backward({x, w, b, winners});
     context->saved_data["pool"] = pool;
     context->saved_data["rows"] = rows;
     context->saved_data["scale"] = dropout.scale;
@@ -89,7 +101,8 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
     LOCKSTEP_CHECK(!at::GradMode::is_enabled(),
                    "fast convolutions have no second derivative: use --convolution direct");
     const auto saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &w = saved[1];
+    const at::Tensor &x = saved[0], &w = saved[1], &b = saved[2];
+    const at::Tensor& let_through = saved[3];  // winners, or the output
     const bool pool = context->saved_data["pool"].toBool();
     const bool rows = context->saved_data["rows"].toBool();
     const auto kernels = c10::static_intrusive_pointer_cast<ConvolutionKernels>(
@@ -99,22 +112,21 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
         gradients[0].contiguous(rows ? at::MemoryFormat::Contiguous : kImages);
     at::Tensor dx;
     if (context->needs_input_grad(0)) dx = at::empty(x.sizes(), x.options(), kImages);
-    const at::Tensor dw = at::empty_like(w);
-    const at::Tensor db = at::empty({w.size(0)}, w.options());
+    const GradientPlace dw(w, context->needs_input_grad(1)), db(b, context->needs_input_grad(2));
     FusedConvolution::Gradient from{.output_gradient = gradient.const_data_ptr<float>()};
     if (pool) {
-      from.winners = saved[2].const_data_ptr<std::uint8_t>();
+      from.winners = let_through.const_data_ptr<std::uint8_t>();
       from.scale = static_cast<float>(context->saved_data["scale"].toDouble());
     } else {
-      from.output = saved[2].const_data_ptr<float>();
+      from.output = let_through.const_data_ptr<float>();
     }
     LibTorchExecutor executor;
     layer.backward(x.size(0), x.const_data_ptr<float>(), w.const_data_ptr<float>(), from,
                    {.input = dx.defined() ? dx.mutable_data_ptr<float>() : nullptr,
-                    .weight = dw.mutable_data_ptr<float>(),
-                    .bias = db.mutable_data_ptr<float>()},
+                    .weight = dw.data(),
+                    .bias = db.data()},
                    kernels->workspace, executor);
-    return {dx, dw, db, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    return {dx, dw.passed, db.passed, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 

@@ -39,24 +39,10 @@ namespace {
   return sum;
 }
 
-#if defined(__x86_64__)
-[[gnu::target("avx2")]] double add_up_avx2(const float* values, std::size_t n) {
-  return add_up(values, n);
-}
-[[gnu::target("avx512f,prefer-vector-width=512")]] double add_up_avx512(const float* values,
-                                                                        std::size_t n) {
-  return add_up(values, n);
-}
-#endif
-
 }  // namespace
 
-double square_sum_with([[maybe_unused]] InstructionSet set, const float* values, std::size_t n) {
-#if defined(__x86_64__)
-  if (set == InstructionSet::kAvx512) return add_up_avx512(values, n);
-  if (set == InstructionSet::kAvx2) return add_up_avx2(values, n);
-#endif
-  return add_up(values, n);
+double square_sum_with(InstructionSet set, const float* values, std::size_t n) {
+  return compiled_for(set, [=]() LOCKSTEP_INLINED { return add_up(values, n); });
 }
 
 }  // namespace optim

@@ -5,28 +5,10 @@
 #include <memory>
 #include <vector>
 
-#include "lockstep/base/instruction_set.h"
+#include "lockstep/base/compiled_for.h"
 #include "lockstep/optim/optimizer.h"
 
 namespace lockstep::optim {
-
-template <class Pass>
-void run_baseline(std::size_t n, const Pass pass) {
-  for (std::size_t i = 0; i < n; ++i) pass(i);
-}
-
-#if defined(__x86_64__)
-// AVX-512 brings fused multiply-add, which -ffp-contract=off keeps out: the vectors get wider, the
-// roundings stay.
-template <class Pass>
-[[gnu::target("avx2")]] void run_avx2(std::size_t n, const Pass pass) {
-  for (std::size_t i = 0; i < n; ++i) pass(i);
-}
-template <class Pass>
-[[gnu::target("avx512f,prefer-vector-width=512")]] void run_avx512(std::size_t n, const Pass pass) {
-  for (std::size_t i = 0; i < n; ++i) pass(i);
-}
-#endif
 
 class HostEngine {
  public:
@@ -43,11 +25,9 @@ class HostEngine {
 
   template <class Pass>
   void run(std::size_t n, const Pass& pass) const {
-#if defined(__x86_64__)
-    if (set_ == InstructionSet::kAvx512) return run_avx512(n, pass);
-    if (set_ == InstructionSet::kAvx2) return run_avx2(n, pass);
-#endif
-    run_baseline(n, pass);
+    compiled_for(set_, [n, pass]() LOCKSTEP_INLINED {
+      for (std::size_t i = 0; i < n; ++i) pass(i);
+    });
   }
 
  private:

@@ -40,20 +40,10 @@ namespace {
   return bad == 0;
 }
 
-#if defined(__x86_64__)
-[[gnu::target("avx2")]] bool look_at_all_avx2(const float* values, std::size_t n) {
-  return look_at_all(values, n);
-}
-#endif
-
 }  // namespace
 
-bool all_finite_with([[maybe_unused]] InstructionSet set, const float* values, std::size_t n) {
-#if defined(__x86_64__)
-  // With the vectors of any x86-64 this would be slower than the memory. AVX2's are enough.
-  if (set != InstructionSet::kNone) return look_at_all_avx2(values, n);
-#endif
-  return look_at_all(values, n);
+bool all_finite_with(InstructionSet set, const float* values, std::size_t n) {
+  return compiled_for(set, [=]() LOCKSTEP_INLINED { return look_at_all(values, n); });
 }
 
 }  // namespace optim

@@ -102,7 +102,9 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
   task_.model.module()->train();
 }
 
-Trainer::~Trainer() { world_.let_finish({}); }
+Trainer::~Trainer() {
+  if (writer_) world_.let_finish({});
+}
 
 void Trainer::prove_equal_start() {
   check_replicas(world_, parameters_.views(), replicas(), "start");

@@ -30,7 +30,7 @@ HostBuffers host_copies(const FlatParameters& parameters, Optimizer& optimizer,
 }  // namespace
 
 void Trainer::attach(RunRecords* records, CheckpointStore* store) {
-  world_.let_finish({});
+  if (writer_) world_.let_finish({});
   writer_.reset();
   records_ = records;
   store_ = store;

@@ -85,7 +85,7 @@ void suspend_all(World& world, double seconds) {
 
 // A thread of the root's has work that takes until after the launcher's signal.
 void finish_when_ended(World& world, Collectives& collectives, const std::filesystem::path& ledgers,
-                       bool chosen) {
+                       bool chosen, bool ever) {
   std::atomic<bool> busy{world.is_root()};
   std::thread thread;
   if (world.is_root()) {
@@ -96,7 +96,8 @@ void finish_when_ended(World& world, Collectives& collectives, const std::filesy
     thread = std::thread([&, path = world.ledger().path()] {
       constexpr std::chrono::milliseconds kTick{20};
       while (!read_ledger(path).signal) std::this_thread::sleep_for(kTick);
-      std::this_thread::sleep_for(15 * kTick);
+      std::this_thread::sleep_for(10 * kTick);
+      if (ever) sleep_for_ever();
       std::ofstream(ledgers.parent_path() / "finished") << "yes";
       busy = false;
     });
@@ -156,8 +157,8 @@ int run(int& argc, char**& argv) {
     volatile int depth = 0;
     if (chosen) overflow_the_stack(&depth);
     all_reduce(*collectives, 8);
-  } else if (how == "finishes") {
-    finish_when_ended(world, *collectives, options.ledger_dir, chosen);
+  } else if (how == "finishes" || how == "never-finishes") {
+    finish_when_ended(world, *collectives, options.ledger_dir, chosen, how == "never-finishes");
   } else if (how == "stopped") {
     if (chosen) raise(SIGSTOP);
     all_reduce(*collectives, 8);

@@ -344,6 +344,27 @@ TEST_F(Endings, AnEndByTheLauncherLetsTheRootFinish) {
   }
 }
 
+// mpirun kills what is left 4 s after its SIGTERM here.
+TEST_F(Endings, AnEndByTheLauncherDoesNotWaitForEver) {
+  setenv("LOCKSTEP_TEST_GRACE", "4", 1);
+  std::thread job([this] { EXPECT_EQ(run("never-finishes", 2).code, 137); });
+  const auto root_is = [this](auto what) {
+    const Stopwatch stopwatch;
+    for (;;) {
+      const auto readings = ledgers();
+      if (!readings.empty() && what(readings[0])) return true;
+      if (stopwatch.seconds() > 20) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  };
+  EXPECT_TRUE(root_is([](const LedgerReading& root) { return root.signal.has_value(); }));
+  const Stopwatch since_signal;
+  EXPECT_TRUE(root_is([](const LedgerReading& root) { return !root.alive(); }));
+  EXPECT_LT(since_signal.seconds(), 3);
+  job.join();
+  unsetenv("LOCKSTEP_TEST_GRACE");
+}
+
 TEST_F(Endings, TheWatchdogEndsARankThatHangsAlone) {
   const Ending ending = run("hang-alone", 1);
   EXPECT_EQ(ending.code, 69) << ending.output;

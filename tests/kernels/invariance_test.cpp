@@ -37,8 +37,10 @@ TEST_P(Invariance, ThreadsChangeNoBit) {
   std::mt19937_64 random(1);
   for (const std::int64_t batch : {1, 5, 17, 40}) {
     for (const ConvolutionShape& shape :
-         {ConvolutionShape{1, 16, 5, 9, 8, true}, ConvolutionShape{16, 32, 5, 9, 11, false},
-          ConvolutionShape{32, 16, 3, 14, 13, true}, ConvolutionShape{16, 16, 5, 30, 31, true}}) {
+         {ConvolutionShape{1, 16, 5, 9, 8, true}, ConvolutionShape{3, 16, 3, 9, 8, true, true},
+          ConvolutionShape{16, 32, 5, 9, 11, false}, ConvolutionShape{32, 16, 3, 14, 13, true},
+          ConvolutionShape{16, 32, 3, 7, 15, true, true},
+          ConvolutionShape{16, 16, 5, 30, 31, true}}) {
       const Problem problem(shape, batch, random);
       const FusedConvolution layer = make_layer(GetParam(), shape);
       Workspace workspace;
@@ -137,7 +139,8 @@ TEST_P(Invariance, PassesAllocateOnlyOnce) {
   Workspace workspace;
   SerialExecutor executor;
   for (const ConvolutionShape& shape :
-       {ConvolutionShape{32, 32, 5, 28, 28, true}, ConvolutionShape{1, 32, 5, 28, 28, false}}) {
+       {ConvolutionShape{32, 32, 5, 28, 28, true}, ConvolutionShape{1, 32, 5, 28, 28, false},
+        ConvolutionShape{32, 64, 3, 14, 14, true, true}}) {
     const Problem problem(shape, 20, random);
     const FusedConvolution layer = make_layer(GetParam(), shape);
     Computed result = compute(layer, problem, workspace, executor);

@@ -14,6 +14,19 @@ InstructionSet set_of(Subject subject) {
   return subject == Subject::kAvx512 ? InstructionSet::kAvx512 : InstructionSet::kAvx2;
 }
 
+// [batch][rows][columns] into [batch][columns][rows].
+std::vector<float> transposed(const std::vector<float>& values, std::int64_t batch, int columns) {
+  std::vector<float> result(values.size());
+  const auto matrices = static_cast<std::size_t>(std::max<std::int64_t>(batch, 1));
+  const auto width = static_cast<std::size_t>(columns);
+  const std::size_t size = values.size() / matrices, height = size / width;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::size_t row = i % size / width, column = i % width;
+    result[i / size * size + column * height + row] = values[i];
+  }
+  return result;
+}
+
 }  // namespace
 
 std::ostream& operator<<(std::ostream& out, Subject subject) {
@@ -42,19 +55,6 @@ void ThreadedExecutor::run(std::int64_t count, const PartialTask& task) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-}
-
-// [batch][rows][columns] into [batch][columns][rows].
-std::vector<float> transposed(const std::vector<float>& values, std::int64_t batch, int columns) {
-  std::vector<float> result(values.size());
-  const auto matrices = static_cast<std::size_t>(std::max<std::int64_t>(batch, 1));
-  const auto width = static_cast<std::size_t>(columns);
-  const std::size_t size = values.size() / matrices, height = size / width;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::size_t row = i % size / width, column = i % width;
-    result[i / size * size + column * height + row] = values[i];
-  }
-  return result;
 }
 
 Computed compute(const FusedConvolution& layer, const Problem& p, Workspace& workspace,

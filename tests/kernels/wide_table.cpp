@@ -3,6 +3,7 @@
 
 #include "kernels/make_table.h"
 #include "kernels/vector_avx2.h"
+#include "lockstep/base/instruction_set.h"
 
 namespace lockstep {
 
@@ -57,7 +58,7 @@ struct Wide {
 };
 
 const kernels::KernelTable* wide_table() {
-  if (__builtin_cpu_supports("avx2") == 0 || __builtin_cpu_supports("fma") == 0) return nullptr;
+  if (!is_usable(InstructionSet::kAvx2)) return nullptr;
   static constexpr kernels::KernelTable table = kernels::make_table<Wide>("wide");
   return &table;
 }

@@ -10,23 +10,10 @@
 #include <utility>
 #include <vector>
 
-#include "lockstep/model/gradient_owner.h"
+#include "gradient_giver.h"
 
 namespace lockstep {
 namespace {
-
-using torch::autograd::variable_list;
-
-// A hook that gives its tensor away once.
-class Giver final : public GradientOwner {
- public:
-  explicit Giver(at::Tensor gradient) : gradient_(std::move(gradient)) {}
-  at::Tensor claim() override { return std::exchange(gradient_, at::Tensor()); }
-  variable_list operator()(const variable_list& gradients) override { return gradients; }
-
- private:
-  at::Tensor gradient_;
-};
 
 class Dense : public ::testing::Test {
  protected:
@@ -52,11 +39,8 @@ class Dense : public ::testing::Test {
       EXPECT_TRUE(passed[i].equal(expected[i])) << "tensor " << i;
     }
   }
-  // Until the accumulator is gone.
   std::shared_ptr<torch::autograd::Node> give(const at::Tensor& gradient) {
-    auto accumulator = torch::autograd::impl::grad_accumulator(layer->weight);
-    accumulator->add_pre_hook(std::make_unique<Giver>(gradient));
-    return accumulator;
+    return give_gradient(layer->weight, gradient);
   }
 
   torch::nn::Linear layer = nullptr;
@@ -101,6 +85,15 @@ TEST_F(Dense, WritesIntoAGradientThatIsGiven) {
   auto passed = run([&](const at::Tensor& x) { return dense(layer, x); });
   EXPECT_FALSE(passed[2].defined()) << "nothing went through autograd";
   passed[2] = own;
+  expect_own(passed);
+}
+
+TEST_F(Dense, WritesTheBiasWhereItIsGiven) {
+  const at::Tensor own = at::full({19}, 7.0);
+  const auto keep = give_gradient(layer->bias, own);
+  auto passed = run([&](const at::Tensor& x) { return dense(layer, x); });
+  EXPECT_FALSE(passed[3].defined()) << "nothing went through autograd";
+  passed[3] = own;
   expect_own(passed);
 }
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "gradient_giver.h"
 #include "lockstep/base/error.h"
 #include "lockstep/model/compute_device.h"
 #include "lockstep/model/dropout.h"
@@ -127,8 +128,8 @@ TEST(FastConvolution, RowsAreTheImagesFlattened) {
             EXPECT_EQ(y.dim(), form == Pooled::kRows ? 2 : 4);
             EXPECT_TRUE(form == Pooled::kImages || y.is_contiguous());
             if (form == Pooled::kImages) y = y.flatten(1);
-            // The last factor has a gradient whose rows do not lie one after another.
-            (y.t() * factor.t()).sum().backward();
+            // The gradient's rows do not lie one after another.
+            (y.t().contiguous() * factor.t().contiguous()).sum().backward();
             std::vector found{y.detach(), layer->weight.grad(), layer->bias.grad()};
             if (in >= 8) found.push_back(x.grad());
             return found;
@@ -140,6 +141,35 @@ TEST(FastConvolution, RowsAreTheImagesFlattened) {
         }
       }
     }
+  }
+}
+
+TEST(FastConvolution, WritesIntoGradientsThatAreGiven) {
+  LOCKSTEP_SKIP_WITHOUT_KERNELS();
+  at::manual_seed(11);
+  const at::Tensor images = at::rand({5, 8, 9, 12});
+  for (const bool frozen : {false, true}) {
+    torch::nn::Conv2d layer = same_convolution(8, 16, 3);
+    const auto backward = [&] {
+      layer->zero_grad();
+      Convolutions("fast").relu_pool(layer, images).sum().backward();
+    };
+    backward();
+    const at::Tensor weight = layer->weight.grad(), bias = layer->bias.grad();
+    const at::Tensor own_weight = at::full_like(weight, 7), own_bias = at::full_like(bias, 7);
+    const auto keep = {give_gradient(layer->weight, own_weight),
+                       give_gradient(layer->bias, own_bias)};
+    layer->weight.set_requires_grad(!frozen);
+    backward();
+    EXPECT_FALSE(layer->weight.grad().defined()) << "nothing went through autograd";
+    EXPECT_TRUE(own_weight.equal(frozen ? at::full_like(weight, 7) : weight));
+    EXPECT_TRUE(own_bias.equal(bias));
+    // They are given once: the next backward goes through autograd.
+    layer->weight.set_requires_grad(true);
+    if (frozen) continue;
+    backward();
+    EXPECT_TRUE(layer->weight.grad().equal(weight));
+    EXPECT_TRUE(layer->bias.grad().equal(bias));
   }
 }
 

@@ -14,7 +14,6 @@
 namespace lockstep {
 namespace {
 
-
 /// Values of both signs whose size spans ten orders of magnitude.
 std::vector<float> draw(std::size_t n, std::uint32_t stream) {
   std::vector<float> values(n);
@@ -67,8 +66,7 @@ TEST(Norm, HasOneOrderOnEveryInstructionSet) {
   for (const std::size_t n : sizes()) {
     const auto values = draw(n, 2);
     const double expected = sum_in_order(values);
-    for (const auto set :
-         {InstructionSet::kNone, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
+    for (const auto set : {InstructionSet::kNone, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
       if (!is_usable(set)) continue;
       EXPECT_EQ(optim::square_sum_with(set, values.data(), n), expected) << n;
     }

@@ -161,8 +161,7 @@ TEST_P(OptimizerTest, EveryInstructionSetGivesTheBitsOfOneElementAlone) {
     const auto optimizer = optim::make_host_optimizer(options(), 1, InstructionSet::kNone);
     alone.push_back(trajectory(*optimizer, 1, i, 0, learning_rate(), kSteps));
   }
-  for (const auto set :
-       {InstructionSet::kNone, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
+  for (const auto set : {InstructionSet::kNone, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
     if (!is_usable(set)) continue;
     for (std::size_t n = 0; n <= kLargest; n += n < 35 ? 1 : 7) {
       const auto optimizer = optim::make_host_optimizer(options(), n, set);
@@ -315,8 +314,7 @@ TEST(AllFiniteTest, FindsOneBadValueAnywhere) {
 }
 
 TEST(UpdateAverageTest, FollowsTheFormulaOnEveryInstructionSet) {
-  for (const auto set :
-       {InstructionSet::kNone, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
+  for (const auto set : {InstructionSet::kNone, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
     if (!is_usable(set)) continue;
     for (std::size_t n = 0; n < 50; ++n) {
       const auto weights = draw(n, 1);

@@ -40,10 +40,11 @@ class Watchdog {
   /// A sign of life.
   void feed() noexcept;
   /// When a SIGTERM or the end of the launcher ends this process, it first gives other threads up
-  /// to 0.8 s (mpirun kills a second after its SIGTERM) while this says that they have work to
-  /// finish. Other ranks of rank 0's host end after it (mpirun kills all others once the first has
-  /// ended). Called in the watchdog's thread, while others may hold any lock: must take none, nor
-  /// throw. Replaces an earlier one; empty: none.
+  /// to 0.8 s while this says that they have work to finish: mpirun kills a second after its
+  /// SIGTERM, and at once when the first rank of the host has ended. So the others end after rank
+  /// 0, where that is on their host; work of other ranks may still be cut short. Called in the
+  /// watchdog's thread, while others may hold any lock: must take none, nor throw. Replaces the one
+  /// before, which is not called any more then, and may refer to what is gone; empty: none.
   void let_finish(std::function<bool()> busy);
 
  private:

@@ -129,7 +129,8 @@ class World {
   /// thread while this one uses the world.
   void publish_progress();
 
-  /// See Watchdog::let_finish: for a thread whose work a failure of another rank shall not cost.
+  /// For a thread whose work a failure of another rank shall not cost: see Watchdog::let_finish.
+  /// One for the process, and all its worlds. Not collective; thread-safe.
   void let_finish(std::function<bool()> busy);
 
   /// Seconds, as in CommOptions.

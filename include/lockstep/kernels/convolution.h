@@ -26,8 +26,8 @@
 
 #include <cstdint>
 
-#include "lockstep/kernels/executor.h"
 #include "lockstep/base/instruction_set.h"
+#include "lockstep/kernels/executor.h"
 #include "lockstep/kernels/workspace.h"
 
 namespace lockstep {

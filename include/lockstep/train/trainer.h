@@ -65,6 +65,7 @@ class Trainer {
   /// fit the data, the model or the world.
   Trainer(World& world, Collectives& collectives, const ComputeDevice& device, Task task,
           const TrainerConfig& config);
+  /// Not collective. Waits for a checkpoint that is being written.
   ~Trainer();
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
