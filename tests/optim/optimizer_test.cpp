@@ -296,7 +296,7 @@ TEST(AllFiniteTest, FindsOneBadValueAnywhere) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   const float nan = std::numeric_limits<float>::quiet_NaN();
   EXPECT_TRUE(all_finite(nullptr, 0));
-  for (const auto set : {InstructionSet::kNone, InstructionSet::kAvx2}) {
+  for (const auto set : {InstructionSet::kNone, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
     if (!is_usable(set)) continue;
     for (std::size_t n = 1; n <= 70; ++n) {
       std::vector<float> values(n, std::numeric_limits<float>::max());
