@@ -7,6 +7,15 @@ set(LOCKSTEP_WARNINGS -Wall -Wextra -Wconversion)
 if(LOCKSTEP_WERROR)
   list(APPEND LOCKSTEP_WARNINGS -Werror)
 endif()
+# Files of one instruction set (InstructionSet), compiled for it; which one runs is chosen at run time.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  set(LOCKSTEP_X86 TRUE)
+else()
+  set(LOCKSTEP_X86 FALSE)
+endif()
+set(LOCKSTEP_AVX2 -mavx2 -mfma)
+# GCC 12's own avx512fintrin.h reads what it calls undefined on purpose (GCC bug 105593).
+set(LOCKSTEP_AVX512 -mavx512f $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized> $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 set(LOCKSTEP_RPATH ${LibTorch_LIBRARY_DIRS})
 
 function(lockstep_target_options target torch)

@@ -1,4 +1,4 @@
-// Compiled with -mavx2.
+// Compiled with -mavx2 -mfma.
 #include <immintrin.h>
 
 #include "base/philox_lanes.h"
