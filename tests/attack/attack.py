@@ -170,8 +170,11 @@ class AttackTest(ProgramTest):
         cls._quiet = {}
 
     def endless(self, checkpoints=True):
-        """The settings of a job that does not end by itself, or makes only one checkpoint."""
-        settings = [*self.settings, "--min-delta", "0.9"]
+        """The settings of a job that does not end by itself, or makes only one checkpoint.
+
+        It learns next to nothing, so that no epoch after the first is the best and brings a checkpoint."""
+        settings = [*self.settings, "--min-delta", "0.9", "--learning-rate", "1e-7",
+                    "--min-learning-rate", "1e-7"]
         settings[settings.index("--epochs") + 1] = 1000000
         if not checkpoints:
             settings[settings.index("--checkpoint-every-steps") + 1] = 0
