@@ -11,6 +11,7 @@
 #include "layer_timer.h"
 #include "lockstep/comm/together.h"
 #include "lockstep/train/trainer.h"
+#include "timed_sums.h"
 #include "training_job.h"
 
 namespace lockstep {
@@ -20,7 +21,7 @@ namespace {
 struct Plan {
   int warm_up = 20;
   int steps = 20;        // timed by phase
-  int layer_steps = 20;  // timed by layer
+  int layer_steps = 20;  // timed by layer, in turns with them
   bool json = false;
 };
 
@@ -32,8 +33,8 @@ Plan make_plan(const ParsedSettings& parsed) {
           .json = parsed.options.contains("json")};
 }
 
-// Listens to the steps of a training, which are warm-up first, then timed as they are, then
-// watched layer by layer.
+// Listens to the steps of a training, which are warm-up first, then in turns timed as they are and
+// watched layer by layer: what the machine does meanwhile strikes both alike.
 class StepMeasurement {
  public:
   StepMeasurement(const Plan& plan, const ComputeDevice& device) : plan_(plan), layers_(device) {}
@@ -41,21 +42,30 @@ class StepMeasurement {
   Model watch(const Model& model) { return layers_.watch(model); }
 
   void step_done(const StepReport& report) {
-    const std::int64_t step = report.cursor.global_step;
-    const std::int64_t last = plan_.warm_up + plan_.steps;
-    if (step > plan_.warm_up && step <= last) {
+    const std::int64_t timed = report.cursor.global_step - plan_.warm_up;
+    if (timed <= 0) return;
+    if (timed % 2 != 0) {
       seconds_.push_back(report.seconds);
       samples_ += report.samples;
-    } else if (step > last) {
+      layers_.start();
+    } else {
+      layers_.stop();
       layer_seconds_.add(report.seconds);
+      watching_forward_.push_back(report.seconds.forward - seconds_.back().forward);
+      watching_backward_.push_back(report.seconds.backward - seconds_.back().backward);
     }
-    if (step == last) layers_.start();
-    if (step == last + plan_.layer_steps) layers_.stop();
   }
 
   const std::vector<PhaseSeconds>& seconds() const { return seconds_; }
   const PhaseSeconds& layer_seconds() const { return layer_seconds_; }
   std::vector<LayerTime> layers() const { return layers_.times(); }
+  // What watching adds to a step's passes.
+  LayerTime watching() const {
+    LayerTime watching;
+    watching.forward = median(watching_forward_);
+    watching.backward = median(watching_backward_);
+    return watching;
+  }
   std::int64_t samples() const { return samples_; }
 
  private:
@@ -63,7 +73,9 @@ class StepMeasurement {
   LayerTimer layers_;
   std::vector<PhaseSeconds> seconds_;  // one a step
   PhaseSeconds layer_seconds_;         // of all steps that were watched
-  std::int64_t samples_ = 0;           // of all ranks, in seconds_
+  // How much longer each of these took than the step before it.
+  std::vector<double> watching_forward_, watching_backward_;
+  std::int64_t samples_ = 0;  // of all ranks, in seconds_
 };
 
 PhaseSeconds mean(const std::vector<PhaseSeconds>& steps) {
@@ -130,6 +142,7 @@ ExitCode measure(Session& session) {
                   .by_rank = world.gather_values(std::span(&own, 1)),
                   .layers = measurement.layers(),
                   .layer_seconds = measurement.layer_seconds(),
+                  .watching = measurement.watching(),
                   .sgemm_gflops = sgemm_rate(before, after)};
   together(world, [&] {
     if (!world.is_root()) return;

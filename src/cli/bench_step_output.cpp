@@ -70,12 +70,20 @@ double per_step(const StepFacts& facts, double seconds) {
   return 1e3 * seconds / facts.layer_steps;
 }
 
-// What is in the passes and in no row.
+// Of all steps that were watched, like the rows.
+LayerTime watching(const StepFacts& facts) {
+  LayerTime watching{.layer = "", .operators = "(being watched)"};
+  watching.forward = facts.layer_steps * facts.watching.forward;
+  watching.backward = facts.layer_steps * facts.watching.backward;
+  return watching;
+}
+
+// What is in the passes and in no row, if they are not watched.
 LayerTime rest(const StepFacts& facts) {
-  const LayerTime rows = sum(facts.layers, false);
+  const LayerTime rows = sum(facts.layers, false), watched = watching(facts);
   LayerTime rest{.layer = "", .operators = "loss, metric and the rest"};
-  rest.forward = facts.layer_seconds.forward - rows.forward;
-  rest.backward = facts.layer_seconds.backward - rows.backward;
+  rest.forward = facts.layer_seconds.forward - rows.forward - watched.forward;
+  rest.backward = facts.layer_seconds.backward - rows.backward - watched.backward;
   return rest;
 }
 
@@ -115,8 +123,8 @@ std::string step_text(const StepFacts& facts, const Settings& settings) {
       facts.warm_up);
   text += phase_table(facts);
   text += fmt::format(
-      "\nthe root's layers: mean of {} further steps, in which each operator was timed ({:.3f} ms "
-      "a step)\n\n"
+      "\nthe root's layers: mean of {} steps in between, in which each operator was timed ({:.3f} "
+      "ms a step)\n\n"
       "layer      operators                forward  backward    GFLOP       GFLOP/s            of "
       "the\n"
       "                                         ms        ms   a step  forward backward     both   "
@@ -128,6 +136,7 @@ std::string step_text(const StepFacts& facts, const Settings& settings) {
   LayerTime counted = sum(facts.layers, true);
   counted.operators = "with known GFLOP";
   text += row(facts, rest(facts), "-");
+  text += row(facts, watching(facts), "-");
   text += row(facts, counted, "layers");
   text += fmt::format(
       "\nSGEMM, a float32 matrix product measured before and after (the better one), {} thread{}: "
@@ -135,7 +144,9 @@ std::string step_text(const StepFacts& facts, const Settings& settings) {
       "GFLOP are those of the direct algorithm, two a multiply-add; fast convolutions do with "
       "fewer, and may\nexceed 100 %. Layers of other operators than convolutions and dense "
       "products have times only.\nbackward is without taking gradients to where they are summed, "
-      "which is in the rest; dense\nlayers write their weights' there themselves.\n",
+      "which is in the rest; dense\nlayers write their weights' there themselves.\nBeing watched "
+      "is the median of what "
+      "these steps take more than the one before each.\n",
       facts.threads, facts.threads == 1 ? "" : "s", facts.sgemm_gflops);
   return text;
 }
@@ -160,6 +171,8 @@ std::string step_json(const StepFacts& facts, const Settings& settings) {
   }
   record["layer_steps"] = facts.layer_steps;
   record["layer_step_ms"] = per_step(facts, facts.layer_seconds.total());
+  record["layer_passes_ms"] = {{"forward", per_step(facts, facts.layer_seconds.forward)},
+                               {"backward", per_step(facts, facts.layer_seconds.backward)}};
   const auto times = [&](const LayerTime& layer) {
     Json entry{{"layer", layer.layer.empty() ? Json(nullptr) : Json(layer.layer)},
                {"operators", layer.operators},
@@ -177,6 +190,7 @@ std::string step_json(const StepFacts& facts, const Settings& settings) {
   Json& layers = record["layers"] = Json::array();
   for (const LayerTime& layer : facts.layers) layers.push_back(times(layer));
   record["rest"] = times(rest(facts));
+  record["watching"] = times(watching(facts));
   const LayerTime counted = sum(facts.layers, true);
   record["gflop_per_step"] =
       1e-9 * (counted.forward_flop + counted.backward_flop) / facts.layer_steps;

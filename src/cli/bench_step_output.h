@@ -24,6 +24,7 @@ struct StepFacts {
   std::vector<PhaseSeconds> by_rank;  ///< of a mean step, one a rank
   std::vector<LayerTime> layers;      ///< the root's, all of layer_steps together
   PhaseSeconds layer_seconds;         ///< likewise, by phase
+  LayerTime watching;                 ///< what it adds to the passes of one step, beside the rows
   double sgemm_gflops = 0;            ///< the root's, with the same threads
 };
 

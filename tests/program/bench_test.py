@@ -295,10 +295,14 @@ class StepTest(BenchTest):
             self.assertAlmostEqual(layer["gflop_per_second"], both / ms * 1000, places=6)
             seconds += ms / 1000
         self.assertAlmostEqual(report["gflop_per_step"] / seconds, report["gflop_per_second"], places=6)
-        # Layers lie within the passes, and what is left of these is no layer's.
-        total = sum(row["forward_ms"] + row["backward_ms"] for row in (*report["layers"], report["rest"]))
-        self.assertLessEqual(total, report["layer_step_ms"] * (1 + 1e-9))
-        self.assertGreaterEqual(min(report["rest"]["forward_ms"], report["rest"]["backward_ms"]), 0)
+        # Layers lie within the passes; what is left of these is watching them, or no layer's.
+        self.assertEqual((report["steps"], report["layer_steps"]), (2, 2))
+        for name, whole in report["layer_passes_ms"].items():
+            rows, others = (sum(row[f"{name}_ms"] for row in part)
+                            for part in (report["layers"], (report["rest"], report["watching"])))
+            self.assertAlmostEqual(rows + others, whole, places=6)
+            self.assertGreaterEqual(others, 0)
+        self.assertLessEqual(sum(report["layer_passes_ms"].values()), report["layer_step_ms"] * (1 + 1e-9))
 
     @staticmethod
     def gflop(inputs, outputs, positions, gradients):
