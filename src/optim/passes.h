@@ -1,8 +1,10 @@
 // The update of one element, written once for host and device (see optimizer.h for the formulas).
-// A pass is called with every index once, in any order. Compiled without contraction of products
-// and sums (-ffp-contract=off, -fmad=false).
+// A pass is called with every index once, in any order; arrays() are those that it
+// reads. Compiled without contraction of products and sums (-ffp-contract=off,
+// -fmad=false).
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstddef>
 
@@ -31,6 +33,8 @@ struct RmspropPass {
     squares[i] = v;
     weights[i] = w - terms.rate * g / (sqrtf(v) + terms.epsilon);
   }
+
+  std::array<const float*, 3> arrays() const { return {weights, gradients, squares}; }
 };
 
 struct RmspropMomentumPass {
@@ -49,6 +53,8 @@ struct RmspropMomentumPass {
     momenta[i] = b;
     weights[i] = w - terms.rate * b;
   }
+
+  std::array<const float*, 4> arrays() const { return {weights, gradients, squares, momenta}; }
 };
 
 struct SgdPass {
@@ -60,6 +66,8 @@ struct SgdPass {
     const float w = weights[i];
     weights[i] = w - rate * (gradients[i] + decay * w);
   }
+
+  std::array<const float*, 2> arrays() const { return {weights, gradients}; }
 };
 
 template <bool kNesterov>
@@ -76,6 +84,8 @@ struct SgdMomentumPass {
     momenta[i] = b;
     weights[i] = w - rate * (kNesterov ? g + momentum * b : b);
   }
+
+  std::array<const float*, 3> arrays() const { return {weights, gradients, momenta}; }
 };
 
 struct AdamwPass {
@@ -94,6 +104,8 @@ struct AdamwPass {
     second[i] = v;
     weights[i] = weights[i] * shrink - step * m / (sqrtf(v) / root + epsilon);
   }
+
+  std::array<const float*, 4> arrays() const { return {weights, gradients, first, second}; }
 };
 
 struct AveragePass {
@@ -105,6 +117,8 @@ struct AveragePass {
     const float a = average[i];
     average[i] = a + share * (weights[i] - a);
   }
+
+  std::array<const float*, 2> arrays() const { return {average, weights}; }
 };
 
 struct ScalePass {
@@ -112,6 +126,8 @@ struct ScalePass {
   float* values;
 
   LOCKSTEP_ELEMENT void operator()(std::size_t i) const { values[i] *= factor; }
+
+  std::array<const float*, 1> arrays() const { return {values}; }
 };
 
 }  // namespace lockstep::optim
