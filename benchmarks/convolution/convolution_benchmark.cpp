@@ -80,7 +80,7 @@ void fast_pass(benchmark::State& state, const ConvolutionShape& shape, Instructi
   const Data data(shape);
   const FusedConvolution layer(shape, set);
   const at::Tensor y = at::empty_like(data.gradient);
-  const at::Tensor winners = at::empty_like(y, y.options().dtype(at::kByte));
+  const at::Tensor routes = at::empty({kBatch, layer.route_bytes()}, y.options().dtype(at::kByte));
   const at::Tensor dx = at::empty_like(data.x), dw = at::empty_like(data.weight),
                    db = at::empty_like(data.bias);
   Workspace workspace;
@@ -89,7 +89,7 @@ void fast_pass(benchmark::State& state, const ConvolutionShape& shape, Instructi
   const auto* weight = data.weight.const_data_ptr<float>();
   const auto forward = [&] {
     layer.forward(kBatch, x, {weight, data.bias.const_data_ptr<float>()},
-                  y.mutable_data_ptr<float>(), winners.mutable_data_ptr<std::uint8_t>(), workspace,
+                  y.mutable_data_ptr<float>(), routes.mutable_data_ptr<std::uint8_t>(), workspace,
                   executor);
   };
   forward();
@@ -99,8 +99,7 @@ void fast_pass(benchmark::State& state, const ConvolutionShape& shape, Instructi
       continue;
     }
     layer.backward(kBatch, x, weight,
-                   {data.gradient.const_data_ptr<float>(), y.const_data_ptr<float>(),
-                    winners.const_data_ptr<std::uint8_t>()},
+                   {data.gradient.const_data_ptr<float>(), routes.const_data_ptr<std::uint8_t>()},
                    {data.input_gradient ? dx.mutable_data_ptr<float>() : nullptr,
                     dw.mutable_data_ptr<float>(), db.mutable_data_ptr<float>()},
                    workspace, executor);

@@ -78,22 +78,27 @@ void transpose(const float* in, long rows, long columns, float* out) {
   }
 }
 
-// Sample `sample` of the output from `full`. space: out_floats() where the output is planar, which
-// it is made while it is in the cache.
-void pool_sample(const Geometry& g, const KernelTable& table, const float* full,
-                 const FusedConvolution::Layer& layer, std::int64_t sample, float* space,
-                 float* output, std::uint8_t* winners) {
+// Sample `sample` of output and routes from `full`, which is in the cache now; without pooling it
+// is the output already. space: out_floats() where the output is planar.
+void finish_sample(const Geometry& g, const KernelTable& table, const float* full,
+                   const FusedConvolution::Layer& layer, std::int64_t sample, float* space,
+                   float* output, std::uint8_t* routes) {
+  std::uint8_t* routes_to = routes + sample * g.route_bytes();
+  if (!g.pool) {
+    table.mark_positive(g, full, routes_to);
+    return;
+  }
   const kernels::Dropout dropout = {
       .keep = layer.keep == nullptr ? nullptr : layer.keep + sample * g.out_floats(),
       .scale = layer.keep == nullptr ? 1 : layer.scale};
   float* to = output + sample * g.out_floats();
-  table.pool(g, full, dropout, g.planar ? space : to, winners + sample * g.out_floats());
+  table.pool(g, full, dropout, g.planar ? space : to, routes_to);
   if (g.planar) transpose(space, g.out_pixels(), g.out_channels, to);
 }
 
 void forward_tiles(const Geometry& g, const KernelTable& table, std::int64_t batch,
                    const float* input, const FusedConvolution::Layer& layer, float* output,
-                   std::uint8_t* winners, Workspace& workspace, Executor& executor) {
+                   std::uint8_t* routes, Workspace& workspace, Executor& executor) {
   const std::int64_t per_part = std::max<std::int64_t>(1, kBlockTiles / g.tiles());
   Pieces shared, own;
   const long weights_at = shared.add(g.planes * static_cast<long>(g.in_channels) * g.out_channels);
@@ -132,9 +137,9 @@ void forward_tiles(const Geometry& g, const KernelTable& table, std::int64_t bat
                             products);
       table.finish_output(g, run, products, layer.bias, full);
     });
-    for (std::int64_t i = 0; g.pool && i < samples; ++i) {
-      pool_sample(g, table, full + i * g.full_floats(), layer, first + i, own_memory + pooled_at,
-                  output, winners);
+    for (std::int64_t i = 0; i < samples; ++i) {
+      finish_sample(g, table, full + i * g.full_floats(), layer, first + i, own_memory + pooled_at,
+                    output, routes);
     }
   };
   executor.run((batch + per_part - 1) / per_part, PartialTask(compute));
@@ -142,7 +147,7 @@ void forward_tiles(const Geometry& g, const KernelTable& table, std::int64_t bat
 
 void forward_direct(const Geometry& g, const KernelTable& table, std::int64_t batch,
                     const float* input, const FusedConvolution::Layer& layer, float* output,
-                    std::uint8_t* winners, Workspace& workspace, Executor& executor) {
+                    std::uint8_t* routes, Workspace& workspace, Executor& executor) {
   Pieces shared, own;
   const long weights_at = shared.add(g.weights());
   const long padded_at = own.add(g.padded_floats());
@@ -169,9 +174,7 @@ void forward_direct(const Geometry& g, const KernelTable& table, std::int64_t ba
     float* full = g.pool ? own_memory + full_at : output + sample * g.full_floats();
     copy_padded(g, input + sample * g.in_floats(), padded);
     table.direct_output(g, padded, weights, layer.bias, full);
-    if (g.pool) {
-      pool_sample(g, table, full, layer, sample, own_memory + pooled_at, output, winners);
-    }
+    finish_sample(g, table, full, layer, sample, own_memory + pooled_at, output, routes);
   };
   executor.run(batch, PartialTask(compute));
 }
@@ -227,8 +230,7 @@ OutputGradient of_samples(const Geometry& g, const FusedConvolution::Gradient& g
               space + i * g.out_floats());
   }
   return {.gradient = in_nhwc,
-          .output = g.pool ? nullptr : gradient.output + at,
-          .winners = g.pool ? gradient.winners + at : nullptr,
+          .routes = gradient.routes + samples.first * g.route_bytes(),
           .zeros = zeros,
           .scale = gradient.scale};
 }
@@ -285,7 +287,6 @@ void backward_tiles(const Geometry& g, const KernelTable& table, std::int64_t ba
     const float* images = input + first * g.in_floats();
     float* image_gradient =
         result.input == nullptr ? nullptr : result.input + first * g.in_floats();
-    std::fill_n(sums, matrix, 0.0f);
     std::fill_n(bias, g.out_channels, 0.0f);
     for_blocks(g, samples, zeros, [&](const TileRun& run) {
       table.transform_gradient(g, run, from, gradient_tiles, bias);
@@ -296,7 +297,7 @@ void backward_tiles(const Geometry& g, const KernelTable& table, std::int64_t ba
       }
       table.transform_input(g, run, images, tiles);
       table.accumulate_planes(g.planes, run.count, g.in_channels, g.out_channels, tiles,
-                              gradient_tiles, sums);
+                              gradient_tiles, /*begins=*/run.first == 0, sums);
     });
     table.finish_weight_gradient(g, sums, partial + part * partial_pieces.size());
   };
@@ -401,13 +402,15 @@ Geometry FusedConvolution::geometry() const {
   return g;
 }
 
+std::int64_t FusedConvolution::route_bytes() const { return geometry().route_bytes(); }
+
 void FusedConvolution::forward(std::int64_t batch, const float* input, const Layer& layer,
-                               float* output, std::uint8_t* winners, Workspace& workspace,
+                               float* output, std::uint8_t* routes, Workspace& workspace,
                                Executor& executor) const {
   LOCKSTEP_CHECK(batch >= 0, "a batch of {}", batch);
   LOCKSTEP_CHECK(layer.keep == nullptr || shape_.pool, "dropout without pooling");
   const auto pass = is_direct(shape_) ? forward_direct : forward_tiles;
-  pass(geometry(), *table_, batch, input, layer, output, winners, workspace, executor);
+  pass(geometry(), *table_, batch, input, layer, output, routes, workspace, executor);
 }
 
 void FusedConvolution::backward(std::int64_t batch, const float* input, const float* weight,

@@ -8,7 +8,7 @@ namespace lockstep::kernels {
 
 template <class V, bool kDrops>
 LOCKSTEP_INLINE void pool_sample(const Geometry& g, const float* full, const Dropout& dropout,
-                                 float* output, std::uint8_t* winners) {
+                                 float* output, std::uint8_t* routes) {
   const int channels = g.out_channels;
   const long row_stride = static_cast<long>(g.width) * channels;
   [[maybe_unused]] const std::uint8_t* keep = dropout.keep;
@@ -25,10 +25,10 @@ LOCKSTEP_INLINE void pool_sample(const Geometry& g, const float* full, const Dro
           best = V::where_byte_is(V::multiply(best, V::fill(dropout.scale)), keep + c, 1);
         }
         V::store(output + c, best);
-        V::store_bytes(winners + c, V::replace_where_not_positive(winner, 4, best));
+        V::store_bytes(routes + c, V::replace_where_not_positive(winner, 4, best));
       }
       output += channels;
-      winners += channels;
+      routes += channels;
       if constexpr (kDrops) keep += channels;
     }
   }
@@ -36,9 +36,18 @@ LOCKSTEP_INLINE void pool_sample(const Geometry& g, const float* full, const Dro
 
 template <class V>
 void pool(const Geometry& g, const float* full, const Dropout& dropout, float* output,
-          std::uint8_t* winners) {
-  dropout.keep != nullptr ? pool_sample<V, true>(g, full, dropout, output, winners)
-                          : pool_sample<V, false>(g, full, dropout, output, winners);
+          std::uint8_t* routes) {
+  dropout.keep != nullptr ? pool_sample<V, true>(g, full, dropout, output, routes)
+                          : pool_sample<V, false>(g, full, dropout, output, routes);
+}
+
+/// The routes of a layer without pooling.
+template <class V>
+void mark_positive(const Geometry& g, const float* full, std::uint8_t* routes) {
+  const long count = g.full_floats();
+  for (long i = 0; i < count; i += V::kLanes) {
+    V::store_positive_bits(routes + i / 8, V::load(full + i));
+  }
 }
 
 /// Where tap number `tap` of a pixel's window lies in the padded image, from the window's corner.

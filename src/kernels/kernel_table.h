@@ -30,6 +30,8 @@ struct Geometry {
   }
   long out_floats() const { return out_pixels() * out_channels; }
   int taps() const { return kernel * kernel * in_channels; }
+  /// What a pass back needs to know of the layer's output: see FusedConvolution::forward.
+  long route_bytes() const { return pool ? out_floats() : out_floats() / 8; }
   long weights() const { return static_cast<long>(taps()) * out_channels; }
   /// Direct kernels: floats of a sample with its border of zeros.
   long padded_row() const { return static_cast<long>(width + kernel - 1) * in_channels; }
@@ -42,12 +44,11 @@ struct Dropout {
   float scale;               ///< of what is kept
 };
 
-/// The gradient of a layer's output, and what tells where it passes: winners of a pooled layer,
-/// else its output. All of the first sample that tiles count from.
+/// The gradient of a layer's output, and by which routes it goes back. All of the first sample that
+/// tiles count from.
 struct OutputGradient {
   const float* gradient;
-  const float* output;
-  const std::uint8_t* winners;
+  const std::uint8_t* routes;
   const float* zeros;  ///< as many as the layer has output channels
   float scale;         ///< of a pooled layer's gradient: its dropout's
 };
@@ -72,8 +73,8 @@ struct KernelTable {
   /// Full images relu(inverse transform + bias) from tiles of products.
   void (*finish_output)(const Geometry&, const TileRun&, const float* tiles, const float* bias,
                         float* full);
-  /// Adds tiles to the input gradient, where they overlap one another. Rows of an image are cleared
-  /// by the first tile that reaches them: the tiles of a sample come in their order.
+  /// Adds tiles to the input gradient, where they overlap one another. A pixel begins with the
+  /// first tile that reaches it: the tiles of a sample come in their order.
   void (*add_input_gradient)(const Geometry&, const TileRun&, const float* tiles, float* images);
   /// Rows [first, last) of the transformed weights [plane][rows][columns], rows being the input
   /// channels or, for the input gradient (`back`), the output channels. weights: PyTorch's
@@ -86,12 +87,13 @@ struct KernelTable {
   void (*multiply_planes)(int planes, int count, int in_channels, int out_channels, const float* in,
                           const float* matrix, float* out);
   void (*accumulate_planes)(int planes, int count, int in_channels, int out_channels,
-                            const float* in, const float* gradient, float* matrix);
+                            const float* in, const float* gradient, bool begins, float* matrix);
 
-  /// 2x2 max-pooling and dropout of one sample with the winner's number, 0 to 3, or 4 where nothing
-  /// is positive or kept.
+  /// The routes of one sample of a layer without pooling.
+  void (*mark_positive)(const Geometry&, const float* full, std::uint8_t* routes);
+  /// 2x2 max-pooling and dropout of one sample, with its routes.
   void (*pool)(const Geometry&, const float* full, const Dropout&, float* output,
-               std::uint8_t* winners);
+               std::uint8_t* routes);
 
   /// Direct: relu(convolution + bias) of one padded sample. weights: [taps][out_channels].
   void (*direct_output)(const Geometry&, const float* padded, const float* weights,

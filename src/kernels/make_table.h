@@ -56,6 +56,7 @@ constexpr KernelTable make_table(const char* name) {
           .finish_weight_gradient = ByTile<V>::weight_gradient,
           .multiply_planes = multiply_planes<V>,
           .accumulate_planes = accumulate_planes<V>,
+          .mark_positive = mark_positive<V>,
           .pool = pool<V>,
           .direct_output = direct_output<V>,
           .direct_weight_gradient = direct_weight_gradient<V>};

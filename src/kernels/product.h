@@ -54,15 +54,16 @@ __attribute__((noinline)) void multiply_tile(const float* a, long row_of_a, cons
 }
 
 /// c[i][.] += sum over t < count, in order, of a(t)[i] b(t)[.]: a and b are tiles of one plane,
-/// with `channels_of_a` and `channels_of_b` floats each.
+/// with `channels_of_a` and `channels_of_b` floats each. begins: c counts as zero.
 template <class V, int Rows, int Columns>
 __attribute__((noinline)) void accumulate_tile(const float* a, int channels_of_a, long a_group,
                                                const float* b, int channels_of_b, long b_group,
-                                               float* c, int count) {
+                                               bool begins, float* c, int count) {
   typename V::Vector sum[Rows][Columns];
   unrolled<Rows * Columns>([&](auto i) __attribute__((always_inline)) {
-    sum[i / Columns][i % Columns] =
-        V::load(c + static_cast<long>(i / Columns) * channels_of_b + (i % Columns) * V::kLanes);
+    const float* at =
+        c + static_cast<long>(i / Columns) * channels_of_b + (i % Columns) * V::kLanes;
+    sum[i / Columns][i % Columns] = begins ? V::zero() : V::load(at);
   });
   for (int first = 0; first < count; first += kGroup) {
     const int tiles = count - first < kGroup ? count - first : kGroup;
@@ -154,10 +155,10 @@ void multiply_planes(int planes, int count, int in_channels, int out_channels, c
 }
 
 /// For each plane p: matrix[p] [in_channels][out_channels] += sum over the tiles, in order, of
-/// input tile times gradient tile.
+/// input tile times gradient tile. begins: matrix counts as zero, whatever it holds.
 template <class V>
 void accumulate_planes(int planes, int count, int in_channels, int out_channels, const float* in,
-                       const float* gradient, float* matrix) {
+                       const float* gradient, bool begins, float* matrix) {
   const long in_group = group_stride(planes, in_channels);
   const long out_group = group_stride(planes, out_channels);
   for (int p = 0; p < planes; ++p) {
@@ -168,7 +169,7 @@ void accumulate_planes(int planes, int count, int in_channels, int out_channels,
           in_row_tiles<rows_of_tile<V, columns>()>(
               in_channels, [&](int row, auto rows) __attribute__((always_inline)) {
                 accumulate_tile<V, rows, columns>(
-                    a + row, in_channels, in_group, b + channel, out_channels, out_group,
+                    a + row, in_channels, in_group, b + channel, out_channels, out_group, begins,
                     matrix + static_cast<long>(row) * out_channels + channel, count);
               });
         });

@@ -30,9 +30,16 @@ struct Avx2 {
 
   /// max(0, v); NaN stays (MAXPS returns its second operand then).
   static Vector relu(Vector v) { return _mm256_max_ps(_mm256_setzero_ps(), v); }
-  /// v where `output` is not <= 0 (so where it is NaN, too), else 0.
-  static Vector where_positive(Vector v, Vector output) {
-    return _mm256_and_ps(v, _mm256_cmp_ps(output, _mm256_setzero_ps(), _CMP_NLE_UQ));
+  /// A bit a lane, from the lowest of *p on: whether v is not <= 0 (so where it is NaN, too).
+  static void store_positive_bits(std::uint8_t* p, Vector v) {
+    *p = static_cast<std::uint8_t>(
+        _mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_NLE_UQ)));
+  }
+  /// v where such a bit is 1, else 0.
+  static Vector where_bit(Vector v, const std::uint8_t* p) {
+    const __m256i lanes = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i bits = _mm256_and_si256(_mm256_set1_epi32(*p), lanes);
+    return _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_cmpeq_epi32(bits, lanes)));
   }
   /// Where v is greater than best, or NaN: best = v and winner = number.
   static void take_greater(Vector v, float number, Vector& best, Vector& winner) {

@@ -24,8 +24,14 @@ struct Avx512 {
   static Vector multiply_add(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
 
   static Vector relu(Vector v) { return _mm512_max_ps(_mm512_setzero_ps(), v); }
-  static Vector where_positive(Vector v, Vector output) {
-    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(output, _mm512_setzero_ps(), _CMP_NLE_UQ), v);
+  static void store_positive_bits(std::uint8_t* p, Vector v) {
+    const __mmask16 bits = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NLE_UQ);
+    __builtin_memcpy(p, &bits, sizeof(bits));
+  }
+  static Vector where_bit(Vector v, const std::uint8_t* p) {
+    __mmask16 bits;
+    __builtin_memcpy(&bits, p, sizeof(bits));
+    return _mm512_maskz_mov_ps(bits, v);
   }
   static void take_greater(Vector v, float number, Vector& best, Vector& winner) {
     const auto take = static_cast<__mmask16>(_mm512_cmp_ps_mask(v, best, _CMP_GT_OQ) |

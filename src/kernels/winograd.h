@@ -39,6 +39,17 @@ LOCKSTEP_INLINE void fetch_ahead(const float* array, long first, long count) {
   }
 }
 
+/// Asks for what the row of tiles after the one at (y, x) of an input reaches besides it; after the
+/// last row, the next sample's.
+template <class Tile>
+LOCKSTEP_INLINE void fetch_next_row(const Geometry& g, const float* image, int y, int x) {
+  constexpr int kInputs = ToomCook<Tile>::kInputs, kBorder = Tile::kKernel / 2;
+  for (int r = 0; r < Tile::kOutputs; ++r) {
+    fetch_ahead(image, (static_cast<long>(y + kInputs + r) * g.width + x + kBorder) * g.in_channels,
+                static_cast<long>(Tile::kOutputs) * g.in_channels);
+  }
+}
+
 template <class V, class Tile>
 void transform_input(const Geometry& g, const TileRun& run, const float* images, float* tiles) {
   constexpr int kInputs = ToomCook<Tile>::kInputs, kBorder = Tile::kKernel / 2;
@@ -48,11 +59,7 @@ void transform_input(const Geometry& g, const TileRun& run, const float* images,
     const int y = tile_row * Tile::kOutputs - kBorder, x = tile_column * Tile::kOutputs - kBorder;
     const float* image = images + sample * g.in_floats();
     float* tile = tiles + tile_offset(i, g.planes, channels);
-    // What the next row of tiles reads besides this one's; after the last row, the next sample's.
-    for (int r = 0; r < Tile::kOutputs; ++r) {
-      fetch_ahead(image, (static_cast<long>(y + kInputs + r) * g.width + x + kBorder) * channels,
-                  static_cast<long>(Tile::kOutputs) * channels);
-    }
+    fetch_next_row<Tile>(g, image, y, x);
     const auto store = [&](int r, int c, typename V::Vector v) __attribute__((always_inline)) {
       V::store(tile + (r * kInputs + c) * plane, v);
     };
@@ -90,18 +97,17 @@ void transform_input(const Geometry& g, const TileRun& run, const float* images,
 /// Where the gradient of one pixel of the convolution's output comes from.
 struct PassedGradient {
   const float* gradient;
-  const void* by;  ///< what tells whether it passes: winners of a pooled layer, else its output
-  int number;      ///< the winner that lets it pass
-  float scale;     ///< of a pooled layer
+  const std::uint8_t* routes;
+  int number;   ///< of a pooled layer: the winner that lets it pass
+  float scale;  ///< of a pooled layer
 
   template <class V>
   LOCKSTEP_INLINE typename V::Vector load(int c) const {
-    return V::where_positive(V::load(gradient + c), V::load(static_cast<const float*>(by) + c));
+    return V::where_bit(V::load(gradient + c), routes + c / 8);
   }
   template <class V>
   LOCKSTEP_INLINE typename V::Vector load_pooled(int c) const {
-    return V::where_byte_is(V::multiply(V::load(gradient + c), V::fill(scale)),
-                            static_cast<const std::uint8_t*>(by) + c, number);
+    return V::where_byte_is(V::multiply(V::load(gradient + c), V::fill(scale)), routes + c, number);
   }
 };
 
@@ -110,10 +116,12 @@ LOCKSTEP_INLINE PassedGradient passed_gradient(const Geometry& g, const OutputGr
                                                long sample, int y, int x) {
   const int size = g.pool ? 2 : 1;
   const int rows = g.height / size, columns = g.width / size;
-  if (y / size >= rows || x / size >= columns) return {from.zeros, from.zeros, 0, 1};
+  if (y / size >= rows || x / size >= columns) {
+    return {from.zeros, reinterpret_cast<const std::uint8_t*>(from.zeros), 0, 1};
+  }
   const long at = ((sample * rows + y / size) * columns + x / size) * g.out_channels;
-  if (g.pool) return {from.gradient + at, from.winners + at, y % 2 * 2 + x % 2, from.scale};
-  return {from.gradient + at, from.output + at, 0, 1};
+  if (g.pool) return {from.gradient + at, from.routes + at, y % 2 * 2 + x % 2, from.scale};
+  return {from.gradient + at, from.routes + at / 8, 0, 1};
 }
 
 /// Asks for the gradient of `rows` x `columns` pixels from (y, x) on.
@@ -126,9 +134,8 @@ LOCKSTEP_INLINE void fetch_gradient_ahead(const Geometry& g, const OutputGradien
   for (int r = y / size; r < (y + rows) / size; ++r) {
     const long at = first + r * row_floats;
     fetch_ahead(from.gradient, at, count);
-    // A winner takes a quarter of a float.
-    g.pool ? fetch_ahead(reinterpret_cast<const float*>(from.winners), at / 4, count / 4)
-           : fetch_ahead(from.output, at, count);
+    // A winner takes a quarter of a float; bits are few.
+    if (g.pool) fetch_ahead(reinterpret_cast<const float*>(from.routes), at / 4, count / 4);
   }
 }
 
@@ -203,29 +210,19 @@ void finish_output(const Geometry& g, const TileRun& run, const float* tiles, co
   });
 }
 
-/// Writes zeros to rows [first, last) of an image; floats a row are a multiple of the lanes.
-template <class V>
-LOCKSTEP_INLINE void clear_rows(float* image, long row_floats, int first, int last) {
-  for (long i = first * row_floats; i < last * row_floats; i += V::kLanes) {
-    V::store(image + i, V::zero());
-  }
-}
-
 template <class V, class Tile>
 void add_input_gradient(const Geometry& g, const TileRun& run, const float* tiles, float* images) {
   constexpr int kInputs = ToomCook<Tile>::kInputs, kBorder = Tile::kKernel / 2;
+  constexpr int kShared = kInputs - Tile::kOutputs;  // rows or columns with the tile before
   const int channels = g.in_channels;
   const long plane = plane_stride(channels);
   for_tiles(g, run, [&](int i, long sample, int tile_row, int tile_column) {
     const int y = tile_row * Tile::kOutputs - kBorder, x = tile_column * Tile::kOutputs - kBorder;
+    const bool top = tile_row == 0, left = tile_column == 0;
     const bool whole = y >= 0 && x >= 0 && y + kInputs <= g.height && x + kInputs <= g.width;
     const float* tile = tiles + tile_offset(i, g.planes, channels);
     float* image = images + sample * g.in_floats();
-    if (tile_column == 0) {
-      const int first = tile_row == 0 ? 0 : y + kInputs - Tile::kOutputs, last = y + kInputs;
-      clear_rows<V>(image, static_cast<long>(g.width) * channels,
-                    first < g.height ? first : g.height, last < g.height ? last : g.height);
-    }
+    fetch_next_row<Tile>(g, image, y, x);
     for (int c = 0; c < channels; c += V::kLanes) {
       apply_both_sides<V, InputBackMap<Tile>>(
           [&](int r, int k) __attribute__((always_inline)) {
@@ -236,7 +233,8 @@ void add_input_gradient(const Geometry& g, const TileRun& run, const float* tile
               return;
             }
             float* at = image + (static_cast<long>(y + r) * g.width + x + k) * channels + c;
-            V::store(at, V::add(V::load(at), v));
+            const bool begins = (top || r >= kShared) && (left || k >= kShared);
+            V::store(at, V::add(begins ? V::zero() : V::load(at), v));
           });
     }
   });

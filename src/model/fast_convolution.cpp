@@ -77,7 +77,8 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
         rows ? at::empty({x.size(0), w.size(0) * layer.out_height() * layer.out_width()},
                          x.options())
              : at::empty(size, x.options(), kImages);
-    const at::Tensor winners = pool ? at::empty(size, x.options().dtype(at::kByte), kImages) : y;
+    const at::Tensor routes =
+        at::empty({x.size(0), layer.route_bytes()}, x.options().dtype(at::kByte));
     LibTorchExecutor executor;
     const at::Tensor& keep = dropout.keep;
     layer.forward(x.size(0), x.const_data_ptr<float>(),
@@ -85,10 +86,9 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
                    .bias = b.const_data_ptr<float>(),
                    .keep = keep.defined() ? keep.const_data_ptr<std::uint8_t>() : nullptr,
                    .scale = static_cast<float>(dropout.scale)},
-                  y.mutable_data_ptr<float>(),
-                  pool ? winners.mutable_data_ptr<std::uint8_t>() : nullptr, kernels->workspace,
-                  executor);
-    context->save_for_backward({x, w, b, winners});
+                  y.mutable_data_ptr<float>(), routes.mutable_data_ptr<std::uint8_t>(),
+                  kernels->workspace, executor);
+    context->save_for_backward({x, w, b, routes});
     context->saved_data["pool"] = pool;
     context->saved_data["rows"] = rows;
     context->saved_data["scale"] = dropout.scale;
@@ -101,8 +101,7 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
     LOCKSTEP_CHECK(!at::GradMode::is_enabled(),
                    "fast convolutions have no second derivative: use --convolution direct");
     const auto saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &w = saved[1], &b = saved[2];
-    const at::Tensor& let_through = saved[3];  // winners, or the output
+    const at::Tensor &x = saved[0], &w = saved[1], &b = saved[2], &routes = saved[3];
     const bool pool = context->saved_data["pool"].toBool();
     const bool rows = context->saved_data["rows"].toBool();
     const auto kernels = c10::static_intrusive_pointer_cast<ConvolutionKernels>(
@@ -113,15 +112,11 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
     at::Tensor dx;
     if (context->needs_input_grad(0)) dx = at::empty(x.sizes(), x.options(), kImages);
     const GradientPlace dw(w, context->needs_input_grad(1)), db(b, context->needs_input_grad(2));
-    FusedConvolution::Gradient from{.output_gradient = gradient.const_data_ptr<float>()};
-    if (pool) {
-      from.winners = let_through.const_data_ptr<std::uint8_t>();
-      from.scale = static_cast<float>(context->saved_data["scale"].toDouble());
-    } else {
-      from.output = let_through.const_data_ptr<float>();
-    }
     LibTorchExecutor executor;
-    layer.backward(x.size(0), x.const_data_ptr<float>(), w.const_data_ptr<float>(), from,
+    layer.backward(x.size(0), x.const_data_ptr<float>(), w.const_data_ptr<float>(),
+                   {.output_gradient = gradient.const_data_ptr<float>(),
+                    .routes = routes.const_data_ptr<std::uint8_t>(),
+                    .scale = static_cast<float>(context->saved_data["scale"].toDouble())},
                    {.input = dx.defined() ? dx.mutable_data_ptr<float>() : nullptr,
                     .weight = dw.data(),
                     .bias = db.data()},

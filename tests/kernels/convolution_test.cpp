@@ -64,10 +64,16 @@ void expect_right(const Problem& problem, const Computed& computed) {
   expect_near("weight gradient", computed.weight_gradient, gradient.weight, bounds.weight_gradient,
               problem);
   expect_near("bias gradient", computed.bias_gradient, gradient.bias, 5e-6, problem);
-  // The winner's value is the maximum, but for rounding.
   const auto& s = problem.shape;
-  for (std::size_t i = 0; i < computed.winners.size(); ++i) {
-    const int winner = computed.winners[i];
+  if (!s.pool) {
+    for (std::size_t i = 0; i < computed.output.size(); ++i) {
+      ASSERT_EQ(computed.routes[i / 8] >> i % 8 & 1, computed.output[i] > 0 ? 1 : 0);
+    }
+    return;
+  }
+  // The winner's value is the maximum, but for rounding.
+  for (std::size_t i = 0; i < computed.routes.size(); ++i) {
+    const int winner = computed.routes[i];
     ASSERT_LE(winner, 4);
     EXPECT_EQ(winner == 4, computed.output[i] <= 0);
     if (winner == 4) continue;
@@ -143,6 +149,10 @@ TEST_P(Convolution, NanIsNotLost) {
         const Computed computed = compute(layer, problem, workspace, executor);
         EXPECT_TRUE(std::ranges::any_of(computed.output, is_nan)) << problem.text() << pixel;
         EXPECT_TRUE(std::ranges::any_of(computed.weight_gradient, is_nan)) << problem.text();
+        for (std::size_t i = 0; !pool && i < computed.output.size(); ++i) {
+          if (!is_nan(computed.output[i])) continue;
+          ASSERT_EQ(computed.routes[i / 8] >> i % 8 & 1, 1);
+        }
       }
     }
   }
@@ -161,8 +171,8 @@ TEST_P(Convolution, EqualPixelsHaveOneWinner) {
   for (std::size_t o = 0; o < 16; ++o) problem.bias[o] = o % 2 == 0 ? 1.0f : -1.0f;
   const FusedConvolution layer = make_layer(GetParam(), problem.shape);
   const Computed computed = compute(layer, problem, workspace, executor);
-  for (std::size_t i = 0; i < computed.winners.size(); ++i) {
-    EXPECT_EQ(computed.winners[i], i % 2 == 0 ? 0 : 4);
+  for (std::size_t i = 0; i < computed.routes.size(); ++i) {
+    EXPECT_EQ(computed.routes[i], i % 2 == 0 ? 0 : 4);
     EXPECT_EQ(computed.output[i], i % 2 == 0 ? 1 : 0);
   }
 }
@@ -194,7 +204,7 @@ TEST(Reference, GradientIsTheSlope) {
             winner = k;
           }
         }
-        computed.winners.push_back(winner);
+        computed.routes.push_back(winner);
       }
     }
     const ReferenceGradient gradient = reference_gradient(problem, computed);

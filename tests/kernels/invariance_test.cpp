@@ -83,8 +83,8 @@ TEST_P(Invariance, OtherSamplesChangeNoBit) {
       EXPECT_TRUE(same_bits(sample_of(first.output, one.batch, i),
                             sample_of(second.output, other.batch, at)))
           << one.text();
-      EXPECT_TRUE(same_bits(sample_of(first.winners, one.batch, i),
-                            sample_of(second.winners, other.batch, at)));
+      EXPECT_TRUE(same_bits(sample_of(first.routes, one.batch, i),
+                            sample_of(second.routes, other.batch, at)));
       EXPECT_TRUE(same_bits(sample_of(first.input_gradient, one.batch, i),
                             sample_of(second.input_gradient, other.batch, at)))
           << one.text();
@@ -147,9 +147,9 @@ TEST_P(Invariance, PassesAllocateOnlyOnce) {
     const std::size_t capacity = workspace.capacity();
     const long before = allocation_count();
     layer.forward(problem.batch, problem.input.data(), {problem.weight.data(), problem.bias.data()},
-                  result.output.data(), result.winners.data(), workspace, executor);
+                  result.output.data(), result.routes.data(), workspace, executor);
     layer.backward(problem.batch, problem.input.data(), problem.weight.data(),
-                   {problem.output_gradient.data(), result.output.data(), result.winners.data()},
+                   {problem.output_gradient.data(), result.routes.data()},
                    {layer.gives_input_gradient() ? result.input_gradient.data() : nullptr,
                     result.weight_gradient.data(), result.bias_gradient.data()},
                    workspace, executor);

@@ -126,7 +126,7 @@ ReferenceGradient reference_gradient(const Problem& p, const Computed& computed)
   std::vector<double> full(p.full_size());
   if (p.shape.pool) {
     for_windows(p, [&](std::size_t at, const std::size_t* window) {
-      const auto winner = computed.winners[at];
+      const auto winner = computed.routes[at];
       if (winner < 4) full[window[winner]] = static_cast<double>(p.output_gradient[at]) * p.scale;
     });
   } else {

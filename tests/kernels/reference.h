@@ -28,7 +28,7 @@ struct Problem {
 /// Everything they write, in NHWC also where the layer is planar.
 struct Computed {
   std::vector<float> output;
-  std::vector<std::uint8_t> winners;
+  std::vector<std::uint8_t> routes;
   std::vector<float> input_gradient;  ///< empty where the layer gives none
   std::vector<float> weight_gradient, bias_gradient;
   bool operator==(const Computed&) const = default;

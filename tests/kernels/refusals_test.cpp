@@ -62,7 +62,7 @@ TEST(Refusals, InputGradientOfFewChannels) {
   Computed computed = compute(layer, problem, workspace, executor);
   std::vector<float> gradient(problem.input.size());
   EXPECT_THROW(layer.backward(1, problem.input.data(), problem.weight.data(),
-                              {problem.output_gradient.data(), computed.output.data(), nullptr},
+                              {problem.output_gradient.data(), computed.routes.data()},
                               {gradient.data(), computed.weight_gradient.data(),
                                computed.bias_gradient.data()},
                               workspace, executor),

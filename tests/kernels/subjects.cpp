@@ -62,13 +62,13 @@ Computed compute(const FusedConvolution& layer, const Problem& p, Workspace& wor
   Computed result;
   // What a pass leaves unwritten shows.
   result.output.assign(p.output_gradient.size(), 1e30f);
-  if (p.shape.pool) result.winners.assign(p.output_gradient.size(), 255);
+  result.routes.assign(static_cast<std::size_t>(p.batch * layer.route_bytes()), 255);
   if (layer.gives_input_gradient()) result.input_gradient.assign(p.input.size(), 1e30f);
   result.weight_gradient.assign(p.weight.size(), 1e30f);
   result.bias_gradient.assign(p.bias.size(), 1e30f);
   layer.forward(p.batch, p.input.data(),
                 {p.weight.data(), p.bias.data(), p.keep.empty() ? nullptr : p.keep.data(), p.scale},
-                result.output.data(), result.winners.data(), workspace, executor);
+                result.output.data(), result.routes.data(), workspace, executor);
   const int channels = p.shape.out_channels;
   const std::vector<float> gradient =
       p.shape.planar ? transposed(p.output_gradient, p.batch, channels) : p.output_gradient;
@@ -76,7 +76,7 @@ Computed compute(const FusedConvolution& layer, const Problem& p, Workspace& wor
     result.output = transposed(result.output, p.batch, p.shape.height / 2 * (p.shape.width / 2));
   }
   layer.backward(p.batch, p.input.data(), p.weight.data(),
-                 {gradient.data(), result.output.data(), result.winners.data(), p.scale},
+                 {gradient.data(), result.routes.data(), p.scale},
                  {layer.gives_input_gradient() ? result.input_gradient.data() : nullptr,
                   result.weight_gradient.data(), result.bias_gradient.data()},
                  workspace, executor);

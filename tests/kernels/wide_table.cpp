@@ -37,8 +37,12 @@ struct Wide {
     return {Half::multiply_add(a.low, b.low, c.low), Half::multiply_add(a.high, b.high, c.high)};
   }
   static Vector relu(Vector v) { return {Half::relu(v.low), Half::relu(v.high)}; }
-  static Vector where_positive(Vector v, Vector output) {
-    return {Half::where_positive(v.low, output.low), Half::where_positive(v.high, output.high)};
+  static void store_positive_bits(std::uint8_t* p, Vector v) {
+    Half::store_positive_bits(p, v.low);
+    Half::store_positive_bits(p + 1, v.high);
+  }
+  static Vector where_bit(Vector v, const std::uint8_t* p) {
+    return {Half::where_bit(v.low, p), Half::where_bit(v.high, p + 1)};
   }
   static void take_greater(Vector v, float number, Vector& best, Vector& winner) {
     Half::take_greater(v.low, number, best.low, winner.low);

@@ -64,30 +64,36 @@ class FusedConvolution {
   bool gives_input_gradient() const { return shape_.in_channels >= 8; }
   int out_height() const { return shape_.pool ? shape_.height / 2 : shape_.height; }
   int out_width() const { return shape_.pool ? shape_.width / 2 : shape_.width; }
+  /// Of one sample: see forward.
+  std::int64_t route_bytes() const;
 
   /// What a forward pass reads.
   struct Layer {
     const float* weight = nullptr;  ///< [out][in][kernel][kernel]
     const float* bias = nullptr;    ///< [out]
     /// Only with pooling: dropout of the output, whose elements are multiplied by `scale` where the
-    /// byte here is 1, and zero where it is 0. Like winners; null: none.
+    /// byte here is 1, and zero where it is 0. Like routes; null: none.
     const std::uint8_t* keep = nullptr;
     float scale = 1;  ///< > 0; counts with `keep` alone
   };
 
   /// batch >= 0 images: input [batch][height][width][in] -> output
-  /// [batch][out_height][out_width][out] (planar: [batch][out][out_height][out_width]), and with
-  /// pooling winners, [batch][out_height][out_width][out]: which of its window's pixels (0 to 3, by
-  /// rows, the first of equals) each output is, or 4 where it is not positive or was dropped.
+  /// [batch][out_height][out_width][out] (planar: [batch][out][out_height][out_width]), and
+  /// routes [batch][route_bytes()], by which a gradient goes back through pooling and ReLU:
+  ///   with pooling     [out_height][out_width][out]: which of its window's pixels (0 to 3, by
+  ///   rows,
+  ///                    the first of equals) an output is, or 4 where it is not positive or was
+  ///                    dropped
+  ///   without pooling  [height][width][out / 8]: bit o % 8 of byte o / 8 is 1 where output o is
+  ///                    positive or NaN
   /// Arrays need no alignment and must not overlap.
   void forward(std::int64_t batch, const float* input, const Layer& layer, float* output,
-               std::uint8_t* winners, Workspace& workspace, Executor& executor) const;
+               std::uint8_t* routes, Workspace& workspace, Executor& executor) const;
 
   /// What a backward pass takes from the forward pass and from what follows the layer.
   struct Gradient {
     const float* output_gradient = nullptr;  ///< like output
-    const float* output = nullptr;           ///< without pooling: tells where ReLU let through
-    const std::uint8_t* winners = nullptr;   ///< with pooling
+    const std::uint8_t* routes = nullptr;    ///< the forward pass's
     float scale = 1;                         ///< the forward pass's where it had `keep`, else 1
   };
   /// What it fills, overwriting what was there.
