@@ -140,8 +140,9 @@ std::vector<GradientReducer::Bucket> GradientReducer::plan_buckets(const FlatPar
                                                                    DataType reduce_type) {
   const double limit = bucket_mb * 1024 * 1024 / sizeof(float);
   // Backward fills the first bucket within its first per cent: sending it at once starts the
-  // pipeline.
-  double current_limit = limit / 8;
+  // pipeline. Nothing hides what is sent last, so that is no more either.
+  const double limit_at_ends = limit / 8;
+  double current_limit = limit_at_ends;
   std::vector<Bucket> buckets;
   for (const FlatParameters::View& view : parameters.views()) {
     if (buckets.empty() || static_cast<double>(buckets.back().count) >= current_limit) {
@@ -152,6 +153,22 @@ std::vector<GradientReducer::Bucket> GradientReducer::plan_buckets(const FlatPar
     ++buckets.back().parameters;
   }
   LOCKSTEP_CHECK(!buckets.empty(), "the network has no parameters");
+  if (static_cast<double>(buckets.back().count) > limit_at_ends) {
+    Bucket last{.offset = parameters.size()};
+    for (auto view = parameters.views().rbegin();
+         last.parameters + 1 < buckets.back().parameters &&
+         static_cast<double>(last.count + view->padded) <= limit_at_ends;
+         ++view) {
+      last.offset = view->offset;
+      last.count += view->padded;
+      ++last.parameters;
+    }
+    if (last.parameters > 0) {
+      buckets.back().count -= last.count;
+      buckets.back().parameters -= last.parameters;
+      buckets.push_back(last);
+    }
+  }
   const std::int64_t rest = parameters.gradients().numel() - parameters.size();
   if (rounded_type(reduce_type)) {
     buckets.push_back({.offset = parameters.size(), .count = rest});

@@ -435,6 +435,27 @@ TEST(GradientReducer, RefusesVirtualRanksThatDoNotFit) {
   }
 }
 
+// The plan for one MiB over so many, without a reducer.
+std::vector<GradientReducer::Bucket> plan_of(const FlatParameters& parameters, double parts) {
+  return GradientReducer::plan_buckets(parameters, 1 / parts, DataType::kFloat32);
+}
+
+TEST(GradientReducer, TheLastBucketIsSmall) {
+  FlatParameters parameters(make_network("digits-cnn", {}), at::kCPU);
+  const std::int64_t rest = parameters.gradients().numel() - parameters.size();
+  // An eighth of a MiB takes the first two layers, a 32nd the first; nothing less takes its weight.
+  for (const auto& [parts, last, floats] :
+       {std::tuple{1.0, 4, 26464}, {4.0, 2, 832}, {32.0, 2, 832}}) {
+    const auto buckets = plan_of(parameters, parts);
+    EXPECT_EQ(buckets.back().parameters, last) << parts;
+    EXPECT_EQ(buckets.back().count, floats + rest) << parts;
+  }
+  // What fits into a bucket at the ends stays whole, and so does one that ends with a large
+  // parameter.
+  EXPECT_EQ(plan_of(parameters, 1e-3).size(), 1u);
+  EXPECT_EQ(plan_of(parameters, 4096).back().parameters, 2);
+}
+
 TEST(GradientReducer, BucketsCoverTheBufferAndStartSmall) {
   World world = start_world();
   auto network = make_network("digits-cnn", {});

@@ -64,15 +64,16 @@ std::vector<OwnAllocations> steps_of(World& world, const std::string& model, std
   return steps;
 }
 
-// A graph's nodes for the functions of ours, some fifteen small pieces each: no more where there
-// are more samples. How many exactly depends on when messages arrive.
+// A graph's nodes for the functions of ours, some fifteen small pieces each, and some six for each
+// of the three messages: no more where there are more samples. How many exactly depends on when
+// messages arrive.
 TEST(Allocations, OfAStepAreFewAndSmall) {
   World world = start_world();
   for (const std::int64_t batch : {8, 40}) {
     const std::vector<OwnAllocations> steps = steps_of(world, "digits-cnn", batch);
     ASSERT_EQ(steps.size(), 8u);
     for (const OwnAllocations& step : steps) {
-      EXPECT_LE(step.count, 150) << batch;
+      EXPECT_LE(step.count, 160) << batch;
       EXPECT_LE(step.bytes, 20'000) << batch;
       EXPECT_LE(step.largest, 1024) << batch;
     }
