@@ -66,24 +66,14 @@ double gflops(const LayerTime& layer) {
 }
 
 // Milliseconds of one step.
-double per_step(const StepFacts& facts, double seconds) {
-  return 1e3 * seconds / facts.layer_steps;
-}
+double per_step(const StepFacts& facts, double seconds) { return 1e3 * seconds / facts.steps; }
 
-// Of all steps that were watched, like the rows.
-LayerTime watching(const StepFacts& facts) {
-  LayerTime watching{.layer = "", .operators = "(being watched)"};
-  watching.forward = facts.layer_steps * facts.watching.forward;
-  watching.backward = facts.layer_steps * facts.watching.backward;
-  return watching;
-}
-
-// What is in the passes and in no row, if they are not watched.
+// What is in the passes and in no row.
 LayerTime rest(const StepFacts& facts) {
-  const LayerTime rows = sum(facts.layers, false), watched = watching(facts);
+  const LayerTime rows = sum(facts.layers, false);
   LayerTime rest{.layer = "", .operators = "loss, metric and the rest"};
-  rest.forward = facts.layer_seconds.forward - rows.forward - watched.forward;
-  rest.backward = facts.layer_seconds.backward - rows.backward - watched.backward;
+  rest.forward = facts.layer_seconds.forward - rows.forward;
+  rest.backward = facts.layer_seconds.backward - rows.backward;
   return rest;
 }
 
@@ -92,7 +82,7 @@ std::string row(const StepFacts& facts, const LayerTime& layer, const std::strin
                                  per_step(facts, layer.forward), per_step(facts, layer.backward));
   if (layer.is_counted()) {
     text += fmt::format("{:>9.3f}{:>9.1f}{:>9.1f}{:>9.1f}{:>7.1f} %",
-                        1e-9 * (layer.forward_flop + layer.backward_flop) / facts.layer_steps,
+                        1e-9 * (layer.forward_flop + layer.backward_flop) / facts.steps,
                         gflops(layer.forward_flop, layer.forward),
                         gflops(layer.backward_flop, layer.backward), gflops(layer),
                         100 * gflops(layer) / facts.sgemm_gflops);
@@ -129,14 +119,17 @@ std::string step_text(const StepFacts& facts, const Settings& settings) {
       "the\n"
       "                                         ms        ms   a step  forward backward     both   "
       "SGEMM\n",
-      facts.layer_steps, per_step(facts, facts.layer_seconds.total()));
+      facts.steps, per_step(facts, facts.layer_seconds.total()));
   for (const LayerTime& layer : facts.layers) {
     text += row(facts, layer, layer.layer.empty() ? "-" : layer.layer);
   }
   LayerTime counted = sum(facts.layers, true);
   counted.operators = "with known GFLOP";
   text += row(facts, rest(facts), "-");
-  text += row(facts, watching(facts), "-");
+  if (facts.watching) {
+    text += fmt::format("{:<10} {:<24}{:>9.3f}{:>10.3f}\n", "-", "  for being watched",
+                        1e3 * facts.watching->forward, 1e3 * facts.watching->backward);
+  }
   text += row(facts, counted, "layers");
   text += fmt::format(
       "\nSGEMM, a float32 matrix product measured before and after (the better one), {} thread{}: "
@@ -144,9 +137,8 @@ std::string step_text(const StepFacts& facts, const Settings& settings) {
       "GFLOP are those of the direct algorithm, two a multiply-add; fast convolutions do with "
       "fewer, and may\nexceed 100 %. Layers of other operators than convolutions and dense "
       "products have times only.\nbackward is without taking gradients to where they are summed, "
-      "which is in the rest; dense\nlayers write their weights' there themselves.\nBeing watched "
-      "is the median of what "
-      "these steps take more than the one before each.\n",
+      "which is in the rest; dense\nlayers write their weights' there themselves. For being "
+      "watched: of the rest, the median of what\nsuch a step takes more than the one before it.\n",
       facts.threads, facts.threads == 1 ? "" : "s", facts.sgemm_gflops);
   return text;
 }
@@ -169,18 +161,16 @@ std::string step_json(const StepFacts& facts, const Settings& settings) {
     record["phases_ms"][phase.name] = {
         {"mean", ms.mean}, {"least_rank", ms.least}, {"most_rank", ms.most}};
   }
-  record["layer_steps"] = facts.layer_steps;
+  record["layer_steps"] = facts.steps;
   record["layer_step_ms"] = per_step(facts, facts.layer_seconds.total());
-  record["layer_passes_ms"] = {{"forward", per_step(facts, facts.layer_seconds.forward)},
-                               {"backward", per_step(facts, facts.layer_seconds.backward)}};
   const auto times = [&](const LayerTime& layer) {
     Json entry{{"layer", layer.layer.empty() ? Json(nullptr) : Json(layer.layer)},
                {"operators", layer.operators},
                {"forward_ms", per_step(facts, layer.forward)},
                {"backward_ms", per_step(facts, layer.backward)}};
     if (layer.is_counted()) {
-      entry["forward_gflop"] = 1e-9 * layer.forward_flop / facts.layer_steps;
-      entry["backward_gflop"] = 1e-9 * layer.backward_flop / facts.layer_steps;
+      entry["forward_gflop"] = 1e-9 * layer.forward_flop / facts.steps;
+      entry["backward_gflop"] = 1e-9 * layer.backward_flop / facts.steps;
       entry["forward_gflop_per_second"] = gflops(layer.forward_flop, layer.forward);
       entry["backward_gflop_per_second"] = gflops(layer.backward_flop, layer.backward);
       entry["gflop_per_second"] = gflops(layer);
@@ -190,10 +180,11 @@ std::string step_json(const StepFacts& facts, const Settings& settings) {
   Json& layers = record["layers"] = Json::array();
   for (const LayerTime& layer : facts.layers) layers.push_back(times(layer));
   record["rest"] = times(rest(facts));
-  record["watching"] = times(watching(facts));
+  record["watching"] = facts.watching ? Json{{"forward_ms", 1e3 * facts.watching->forward},
+                                             {"backward_ms", 1e3 * facts.watching->backward}}
+                                      : Json(nullptr);
   const LayerTime counted = sum(facts.layers, true);
-  record["gflop_per_step"] =
-      1e-9 * (counted.forward_flop + counted.backward_flop) / facts.layer_steps;
+  record["gflop_per_step"] = 1e-9 * (counted.forward_flop + counted.backward_flop) / facts.steps;
   record["gflop_per_second"] = gflops(counted);
   record["sgemm_gflop_per_second"] = facts.sgemm_gflops;
   return record.dump(2) + "\n";

@@ -329,7 +329,7 @@ Table communication_settings() {
        .field = field<&Settings::train, &TrainOptions::bucket_mb>(),
        .range = {.least = 0, .most = 4096, .least_excluded = true},
        .unit = "MiB",
-       .meaning = "gradients all-reduced as one message; the first and last bucket are smaller"},
+       .meaning = "gradients all-reduced as one message; the first and last are smaller if parameters allow it"},
       {.name = "reduce-dtype",
        .field = field<&Settings::train, &TrainOptions::reduce_dtype>(),
        .choices = {"float32", "bfloat16", "float16"},

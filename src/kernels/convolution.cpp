@@ -29,7 +29,8 @@ constexpr int kChannelStep = 8;
 bool is_direct(const ConvolutionShape& shape) { return shape.in_channels <= 4; }
 
 // What the parts of a weight gradient are: runs of samples, whose sums are added in order. Their
-// number follows from the batch alone, so that the bits do.
+// number follows from the batch alone, so that the bits do; it is no more than the batch, so that
+// no part is empty.
 std::int64_t gradient_parts(std::int64_t batch) {
   if (batch < 16) return (batch + 3) / 4;
   return std::min<std::int64_t>(64, 4 * ((batch + 47) / 48));
@@ -83,6 +84,7 @@ void transpose(const float* in, long rows, long columns, float* out) {
 void finish_sample(const Geometry& g, const KernelTable& table, const float* full,
                    const FusedConvolution::Layer& layer, std::int64_t sample, float* space,
                    float* output, std::uint8_t* routes) {
+  if (routes == nullptr) return;
   std::uint8_t* routes_to = routes + sample * g.route_bytes();
   if (!g.pool) {
     table.mark_positive(g, full, routes_to);
@@ -409,6 +411,7 @@ void FusedConvolution::forward(std::int64_t batch, const float* input, const Lay
                                Executor& executor) const {
   LOCKSTEP_CHECK(batch >= 0, "a batch of {}", batch);
   LOCKSTEP_CHECK(layer.keep == nullptr || shape_.pool, "dropout without pooling");
+  LOCKSTEP_CHECK(routes != nullptr || !shape_.pool || batch == 0, "pooling without routes");
   const auto pass = is_direct(shape_) ? forward_direct : forward_tiles;
   pass(geometry(), *table_, batch, input, layer, output, routes, workspace, executor);
 }

@@ -49,7 +49,7 @@ struct Dropout {
 struct OutputGradient {
   const float* gradient;
   const std::uint8_t* routes;
-  const float* zeros;  ///< as many as the layer has output channels
+  const float* zeros;  ///< as many as the layer has output channels; outside of images, also routes
   float scale;         ///< of a pooled layer's gradient: its dropout's
 };
 

@@ -39,8 +39,8 @@ LOCKSTEP_INLINE void fetch_ahead(const float* array, long first, long count) {
   }
 }
 
-/// Asks for what the row of tiles after the one at (y, x) of an input reaches besides it; after the
-/// last row, the next sample's.
+/// Asks for what the row of tiles after the one at (y, x) of an input or of its gradient reaches
+/// besides it; after the last row, the next sample's.
 template <class Tile>
 LOCKSTEP_INLINE void fetch_next_row(const Geometry& g, const float* image, int y, int x) {
   constexpr int kInputs = ToomCook<Tile>::kInputs, kBorder = Tile::kKernel / 2;

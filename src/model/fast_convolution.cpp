@@ -65,7 +65,7 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
                             const at::Tensor& weight, const at::Tensor& bias, bool pool, bool rows,
-                            const DropoutMask& dropout,
+                            const DropoutMask& dropout, bool goes_back,
                             const c10::intrusive_ptr<ConvolutionKernels>& kernels) {
     const FusedConvolution layer(shape_of(input, weight, pool, rows), kernels->set);
     // A copy only where the order of elements is another one: with one channel both are the same.
@@ -77,8 +77,10 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
         rows ? at::empty({x.size(0), w.size(0) * layer.out_height() * layer.out_width()},
                          x.options())
              : at::empty(size, x.options(), kImages);
-    const at::Tensor routes =
-        at::empty({x.size(0), layer.route_bytes()}, x.options().dtype(at::kByte));
+    at::Tensor routes;
+    if (pool || goes_back) {
+      routes = at::empty({x.size(0), layer.route_bytes()}, x.options().dtype(at::kByte));
+    }
     LibTorchExecutor executor;
     const at::Tensor& keep = dropout.keep;
     layer.forward(x.size(0), x.const_data_ptr<float>(),
@@ -86,7 +88,8 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
                    .bias = b.const_data_ptr<float>(),
                    .keep = keep.defined() ? keep.const_data_ptr<std::uint8_t>() : nullptr,
                    .scale = static_cast<float>(dropout.scale)},
-                  y.mutable_data_ptr<float>(), routes.mutable_data_ptr<std::uint8_t>(),
+                  y.mutable_data_ptr<float>(),
+                  routes.defined() ? routes.mutable_data_ptr<std::uint8_t>() : nullptr,
                   kernels->workspace, executor);
     context->save_for_backward({x, w, b, routes});
     context->saved_data["pool"] = pool;
@@ -121,7 +124,8 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
                     .weight = dw.data(),
                     .bias = db.data()},
                    kernels->workspace, executor);
-    return {dx, dw.passed, db.passed, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    return {dx,           dw.passed,    db.passed,    at::Tensor(),
+            at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -205,7 +209,7 @@ at::Tensor Convolutions::apply_fast(const torch::nn::Conv2dImpl& layer, const at
   // For those who watch operators, a profiler or a benchmark: it is none of LibTorch's.
   RECORD_FUNCTION("lockstep::convolution", (std::vector<c10::IValue>{x, layer.weight}));
   return FusedFunction::apply(x, layer.weight, layer.bias, pool, form == Pooled::kRows, dropout,
-                              kernels_);
+                              at::GradMode::is_enabled(), kernels_);
 }
 
 at::Tensor Convolutions::relu(torch::nn::Conv2d layer, const at::Tensor& x) const {

@@ -1,7 +1,6 @@
 // The update of one element, written once for host and device (see optimizer.h for the formulas).
-// A pass is called with every index once, in any order; arrays() are those that it
-// reads. Compiled without contraction of products and sums (-ffp-contract=off,
-// -fmad=false).
+// A pass is called with every index once, in any order; arrays() are those that it reads. Compiled
+// without contraction of products and sums (-ffp-contract=off, -fmad=false).
 #pragma once
 
 #include <array>

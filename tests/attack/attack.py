@@ -172,7 +172,7 @@ class AttackTest(ProgramTest):
     def endless(self, checkpoints=True):
         """The settings of a job that does not end by itself, or makes only one checkpoint.
 
-        It learns next to nothing, so that no epoch after the first is the best and brings a checkpoint."""
+        It learns next to nothing: a later epoch that is better, and so brings a checkpoint, is unlikely."""
         settings = [*self.settings, "--min-delta", "0.9", "--learning-rate", "1e-7",
                     "--min-learning-rate", "1e-7"]
         settings[settings.index("--epochs") + 1] = 1000000

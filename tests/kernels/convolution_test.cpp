@@ -158,6 +158,22 @@ TEST_P(Convolution, NanIsNotLost) {
   }
 }
 
+// As where no gradient is wanted.
+TEST_P(Convolution, RoutesAreLeftOutWithoutPooling) {
+  LOCKSTEP_SKIP_IF_MISSING(GetParam());
+  std::mt19937_64 random(26);
+  Workspace workspace;
+  SerialExecutor executor;
+  for (const int in : {1, 16}) {
+    const Problem problem({in, 16, 3, 6, 7, false}, 2, random);
+    const FusedConvolution layer = make_layer(GetParam(), problem.shape);
+    std::vector<float> output(problem.output_gradient.size());
+    layer.forward(problem.batch, problem.input.data(), {problem.weight.data(), problem.bias.data()},
+                  output.data(), nullptr, workspace, executor);
+    EXPECT_EQ(output, compute(layer, problem, workspace, executor).output);
+  }
+}
+
 // The first of equal pixels wins, as in LibTorch; where nothing is positive, none does.
 TEST_P(Convolution, EqualPixelsHaveOneWinner) {
   LOCKSTEP_SKIP_IF_MISSING(GetParam());

@@ -112,9 +112,11 @@ TEST(Channels, OfHalfAVectorAreTakenByTheBestSet) {
   std::mt19937_64 random(4);
   Workspace workspace;
   SerialExecutor executor;
-  const Problem problem({24, 40, 3, 7, 6, true}, 3, random);
-  EXPECT_TRUE(compute(FusedConvolution(problem.shape, set), problem, workspace, executor) ==
-              compute(make_layer(Subject::kAvx2, problem.shape), problem, workspace, executor));
+  for (const bool pool : {false, true}) {
+    const Problem problem({24, 40, 3, 7, 6, pool}, 3, random);
+    EXPECT_TRUE(compute(FusedConvolution(problem.shape, set), problem, workspace, executor) ==
+                compute(make_layer(Subject::kAvx2, problem.shape), problem, workspace, executor));
+  }
 }
 
 TEST_P(Invariance, LeftoversInTheWorkspaceChangeNoBit) {

@@ -450,6 +450,16 @@ TEST(GradientReducer, TheLastBucketIsSmall) {
     EXPECT_EQ(buckets.back().parameters, last) << parts;
     EXPECT_EQ(buckets.back().count, floats + rest) << parts;
   }
+  // In 16 bits, what follows the parameters comes after it.
+  const auto small = GradientReducer::plan_buckets(parameters, 0.01, DataType::kBfloat16);
+  std::int64_t next = 0;
+  for (const auto& bucket : small) {
+    EXPECT_EQ(bucket.offset, next);
+    next += bucket.count;
+  }
+  EXPECT_EQ(next, parameters.gradients().numel());
+  EXPECT_EQ(small.back().parameters, 0);
+  EXPECT_EQ(small[small.size() - 2].parameters, 2);
   // What fits into a bucket at the ends stays whole, and so does one that ends with a large
   // parameter.
   EXPECT_EQ(plan_of(parameters, 1e-3).size(), 1u);

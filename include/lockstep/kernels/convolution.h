@@ -72,21 +72,18 @@ class FusedConvolution {
     const float* weight = nullptr;  ///< [out][in][kernel][kernel]
     const float* bias = nullptr;    ///< [out]
     /// Only with pooling: dropout of the output, whose elements are multiplied by `scale` where the
-    /// byte here is 1, and zero where it is 0. Like routes; null: none.
+    /// byte here is 1, and zero where it is 0. Like the routes of pooling; null: none.
     const std::uint8_t* keep = nullptr;
     float scale = 1;  ///< > 0; counts with `keep` alone
   };
 
   /// batch >= 0 images: input [batch][height][width][in] -> output
   /// [batch][out_height][out_width][out] (planar: [batch][out][out_height][out_width]), and
-  /// routes [batch][route_bytes()], by which a gradient goes back through pooling and ReLU:
-  ///   with pooling     [out_height][out_width][out]: which of its window's pixels (0 to 3, by
-  ///   rows,
-  ///                    the first of equals) an output is, or 4 where it is not positive or was
-  ///                    dropped
-  ///   without pooling  [height][width][out / 8]: bit o % 8 of byte o / 8 is 1 where output o is
-  ///                    positive or NaN
-  /// Arrays need no alignment and must not overlap.
+  /// routes [batch][route_bytes()], by which a gradient goes back through pooling and ReLU. With
+  /// pooling they are [out_height][out_width][out]: which of its window's pixels (0 to 3, by rows,
+  /// the first of equals) an output is, or 4 where it is not positive or was dropped. Without, they
+  /// are [height][width][out / 8]: bit o % 8 of byte o / 8 is 1 where output o is positive or NaN;
+  /// null where no backward pass follows. Arrays need no alignment and must not overlap.
   void forward(std::int64_t batch, const float* input, const Layer& layer, float* output,
                std::uint8_t* routes, Workspace& workspace, Executor& executor) const;
 

@@ -14,7 +14,8 @@
 namespace lockstep {
 
 struct ReducerOptions {
-  /// MiB of gradients in one message, > 0; the first and the last one are about an eighth.
+  /// MiB of gradients in one message, > 0; the first and the last one are about an eighth, as far
+  /// as whole parameters make it.
   double bucket_mb = 1.0;
   /// Shards of every global batch, a power of two and a multiple of the world size (itself a power
   /// of two then); 0: one shard a rank, summed in the backend's own order.

@@ -43,7 +43,8 @@ struct TrainOptions {
   std::int64_t check_replicas = 0;
   /// Steps between step records in metrics.jsonl, 1 to 20.
   std::int64_t log_every_steps = 20;
-  /// Gradient bucket in MiB (2^20 bytes), > 0; the first bucket is smaller.
+  /// Gradient bucket in MiB (2^20 bytes), > 0; the first and the last are smaller if parameters
+  /// allow it.
   double bucket_mb = 1.0;
   /// What gradients travel between ranks as: float32, bfloat16 or float16.
   std::string reduce_dtype = "float32";
