@@ -189,7 +189,7 @@ void add_parts(const Geometry& g, std::int64_t parts, const float* partial, long
   // Channels side by side, for the compiler to make vectors of.
   const auto add = [&](std::int64_t in, int) {
     for (int tap = 0; tap < area; ++tap) {
-      const float* first = partial + (tap * g.in_channels + in) * g.out_channels;
+      const float* first = partial + (static_cast<long>(tap) * g.in_channels + in) * g.out_channels;
       for (int out = 0; out < g.out_channels; out += kChannelStep) {
         float sums[kChannelStep] = {};
         for (std::int64_t part = 0; part < parts; ++part) {

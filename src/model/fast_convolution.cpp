@@ -73,10 +73,9 @@ class FusedFunction : public torch::autograd::Function<FusedFunction> {
     const at::Tensor w = weight.contiguous(), b = bias.contiguous();
     const auto size = {x.size(0), w.size(0), static_cast<std::int64_t>(layer.out_height()),
                        static_cast<std::int64_t>(layer.out_width())};
-    const at::Tensor y =
-        rows ? at::empty({x.size(0), w.size(0) * layer.out_height() * layer.out_width()},
-                         x.options())
-             : at::empty(size, x.options(), kImages);
+    at::Tensor y = rows ? at::empty({x.size(0), w.size(0) * layer.out_height() * layer.out_width()},
+                                    x.options())
+                        : at::empty(size, x.options(), kImages);
     at::Tensor routes;
     if (pool || goes_back) {
       routes = at::empty({x.size(0), layer.route_bytes()}, x.options().dtype(at::kByte));
