@@ -123,21 +123,21 @@ ExitCode measure(Session& session) {
   const std::vector<ComputeTime> after = time_computing(world, device, session.faults());
 
   const PhaseSeconds own = mean(measurement.seconds());
-  StepFacts facts{.ranks = world.size(),
-                  .threads = at::get_num_threads(),
-                  .backend = std::string(collectives->backend()),
-                  .numerics = numerical_identity(device, settings.model),
-                  .warm_up = plan.warm_up,
-                  .steps = plan.steps,
-                  .global_batch = trainer->global_batch(),
-                  .samples = measurement.samples(),
-                  .by_rank = world.gather_values(std::span(&own, 1)),
-                  .layers = measurement.layers(),
-                  .layer_seconds = measurement.layer_seconds(),
-                  .watching = {},
-                  .sgemm_gflops = sgemm_rate(before, after)};
-  // On a GPU a pass that is not watched ends when its operators are in the queue.
-  if (!device.is_cuda()) facts.watching = measurement.watching();
+  StepFacts facts{
+      .ranks = world.size(),
+      .threads = at::get_num_threads(),
+      .backend = std::string(collectives->backend()),
+      .numerics = numerical_identity(device, settings.model),
+      .warm_up = plan.warm_up,
+      .steps = plan.steps,
+      .global_batch = trainer->global_batch(),
+      .samples = measurement.samples(),
+      .by_rank = world.gather_values(std::span(&own, 1)),
+      .layers = measurement.layers(),
+      .layer_seconds = measurement.layer_seconds(),
+      // On a GPU a pass that is not watched ends when its operators are in the queue.
+      .watching = device.is_cuda() ? std::nullopt : std::optional(measurement.watching()),
+      .sgemm_gflops = sgemm_rate(before, after)};
   together(world, [&] {
     if (!world.is_root()) return;
     print_or_fail(plan.json ? step_json(facts, settings) : step_text(facts, settings));

@@ -84,17 +84,16 @@ void transpose(const float* in, long rows, long columns, float* out) {
 void finish_sample(const Geometry& g, const KernelTable& table, const float* full,
                    const FusedConvolution::Layer& layer, std::int64_t sample, float* space,
                    float* output, std::uint8_t* routes) {
-  if (routes == nullptr) return;
-  std::uint8_t* routes_to = routes + sample * g.route_bytes();
+  const std::int64_t routes_at = sample * g.route_bytes();
   if (!g.pool) {
-    table.mark_positive(g, full, routes_to);
+    if (routes != nullptr) table.mark_positive(g, full, routes + routes_at);
     return;
   }
   const kernels::Dropout dropout = {
       .keep = layer.keep == nullptr ? nullptr : layer.keep + sample * g.out_floats(),
       .scale = layer.keep == nullptr ? 1 : layer.scale};
   float* to = output + sample * g.out_floats();
-  table.pool(g, full, dropout, g.planar ? space : to, routes_to);
+  table.pool(g, full, dropout, g.planar ? space : to, routes + routes_at);
   if (g.planar) transpose(space, g.out_pixels(), g.out_channels, to);
 }
 

@@ -154,8 +154,9 @@ std::vector<std::vector<float>> trajectory(Optimizer& optimizer, std::size_t n, 
 
 TEST_P(OptimizerTest, EveryInstructionSetGivesTheBitsOfOneElementAlone) {
   // The long ones reach the part that asks for memory ahead: from 1,088 on, 64 elements at a time.
-  const std::vector<std::size_t> sizes{0,  1,  2,  3,  5,  7,  8,  9,  15,   16,   17,   31,  32,
-                                       33, 47, 48, 49, 63, 64, 65, 70, 1087, 1088, 1151, 1153};
+  std::vector<std::size_t> sizes;
+  for (std::size_t n = 0; n <= 70; n += n < 35 ? 1 : 7) sizes.push_back(n);
+  sizes.insert(sizes.end(), {1087, 1088, 1151, 1153});
   const std::size_t largest = sizes.back();
   constexpr std::uint32_t kSteps = 4;
   // A loop over one element has no vector part: this is plain scalar code.
