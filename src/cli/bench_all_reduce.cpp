@@ -97,8 +97,8 @@ Plan make_plan(const ParsedSettings& parsed) {
 }
 
 Row measure(World& world, Collectives& collectives, const ComputeDevice& device, std::int64_t bytes,
-            const Repeats& repeats) {
-  const TimedSums sums = time_sums(world, collectives, device, bytes, repeats, "bench");
+            const Repeats& repeats, std::byte* memory) {
+  const TimedSums sums = time_sums(world, collectives, device, bytes, repeats, "bench", memory);
   const double all = std::accumulate(sums.seconds.begin(), sums.seconds.end(), 0.0);
   const auto count = static_cast<double>(sums.seconds.size());
   return {.bytes = bytes,
@@ -108,13 +108,14 @@ Row measure(World& world, Collectives& collectives, const ComputeDevice& device,
           .wrong = world.all_gather_value(sums.wrong)};
 }
 
-std::string table(const std::vector<Row>& rows, const Collectives& collectives, int ranks,
-                  const std::string& where) {
+std::string table(const std::vector<Row>& rows, const Collectives& collectives, bool shared,
+                  int ranks, const std::string& where) {
   std::string text = fmt::format(
-      "all-reduce of float32 (sum, in place) by the {} backend, {} rank{} on {}\n{}\n\n"
+      "all-reduce of float32 (sum, in place) by the {} backend{}, {} rank{} on {}\n{}\n\n"
       "      size     count  repeats   time us    time us    algbw    busbw  #wrong\n"
       "     bytes  elements             median  worst rank     GB/s     GB/s\n",
-      collectives.backend(), ranks, ranks == 1 ? "" : "s", where, version_text());
+      collectives.backend(), shared ? " in memory that the ranks share" : "", ranks,
+      ranks == 1 ? "" : "s", where, version_text());
   for (const Row& row : rows) {
     text +=
         fmt::format("{:>10} {:>9} {:>8} {:>9.2f} {:>11.2f} {:>8.3f} {:>8.3f} {:>7}\n", row.bytes,
@@ -141,10 +142,11 @@ std::string table(const std::vector<Row>& rows, const Collectives& collectives, 
   return text;
 }
 
-Json to_json(const std::vector<Row>& rows, const Collectives& collectives, const Settings& settings,
-             const std::vector<std::string>& hosts) {
+Json to_json(const std::vector<Row>& rows, const Collectives& collectives, bool shared,
+             const Settings& settings, const std::vector<std::string>& hosts) {
   Json record = benchmark_record("allreduce", settings);
   record["backend"] = collectives.backend();
+  record["shared_memory"] = shared;
   record["ranks"] = hosts.size();
   record["hosts"] = hosts;
   record["type"] = "float32";
@@ -201,15 +203,20 @@ ExitCode measure_all(Session& session) {
     collectives = make_faulty(std::move(collectives), session.faults(), world.rank());
   }
   world.enter_phase(Phase::kEvaluation);
+  // Where training has its gradients.
+  const std::shared_ptr<std::byte> memory =
+      collectives->allocate(static_cast<std::size_t>(plan.sizes.back()));
   std::vector<Row> rows;
   for (const std::int64_t bytes : plan.sizes) {
-    rows.push_back(measure(world, *collectives, device, bytes, plan.repeats));
+    rows.push_back(measure(world, *collectives, device, bytes, plan.repeats, memory.get()));
   }
   const std::vector<std::string> hosts = world.gather_text(world.host());
   together(world, [&] {
     if (!world.is_root()) return;
-    print_or_fail(plan.json ? to_json(rows, *collectives, session.settings(), hosts).dump(2) + "\n"
-                            : table(rows, *collectives, world.size(), place(hosts)));
+    const bool shared = memory != nullptr;
+    print_or_fail(
+        plan.json ? to_json(rows, *collectives, shared, session.settings(), hosts).dump(2) + "\n"
+                  : table(rows, *collectives, shared, world.size(), place(hosts)));
   });
   require_right(world, rows);
   return ExitCode::kDone;
@@ -226,7 +233,7 @@ Benchmark all_reduce_benchmark() {
           .summary = "sums over the ranks by message size: time, bandwidth, wrong results",
           .options = {"ranks", "rounds", "min-bytes", "max-bytes", "factor", "json"},
           .settings = {"backend", "collective-timeout", "device", "inject-fault", "ledger-dir",
-                       "log-level", "threads"},
+                       "log-level", "shared-memory", "threads"},
           .run = run};
 }
 

@@ -46,6 +46,9 @@ class Tracing final : public Collectives {
     note(send, label);
     return inner_->exchange(send, receive, peer, label);
   }
+  std::shared_ptr<std::byte> allocate(std::size_t bytes) override {
+    return inner_->allocate(bytes);
+  }
   void progress() override { inner_->progress(); }
   void synchronize() override { inner_->synchronize(); }
   std::string_view backend() const override { return inner_->backend(); }
@@ -231,7 +234,7 @@ ScalingRun measure_scaling(Session& session, int steps) {
     files->records.emplace(files->run, /*quiet=*/true, metric);
     trainer->attach(&*files->records, &files->store);
   });
-  trainer->prove_equal_start();
+  trainer->begin_together();
   trainer->run();
   listener.run_done();
   trainer->attach(nullptr, nullptr);

@@ -117,7 +117,7 @@ ExitCode measure(Session& session) {
                                   .numerics = {},
                                   .faults = {}});
   });
-  trainer->prove_equal_start();
+  trainer->begin_together();
   trainer->run();
   world.enter_phase(Phase::kEvaluation);
   const std::vector<ComputeTime> after = time_computing(world, device, session.faults());

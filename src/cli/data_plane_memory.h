@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -20,6 +21,9 @@ class DataPlaneMemory {
       : host_(at::empty({count}, at::TensorOptions().dtype(c10::CppTypeToScalarType<T>::value))),
         device_(device.is_cuda() ? at::empty({count}, host_.options().device(device.device))
                                  : host_) {}
+  /// `count` elements of host memory that outlives this.
+  DataPlaneMemory(std::int64_t count, std::byte* memory)
+      : host_(at::from_blob(memory, {count}, c10::CppTypeToScalarType<T>::value)), device_(host_) {}
   T* host() { return host_.template data_ptr<T>(); }
   std::int64_t count() const { return host_.numel(); }
   void upload() {

@@ -325,6 +325,11 @@ Table communication_settings() {
        .unit = "seconds",
        .meaning = "time a rank waits for the others before the run is given up",
        .on_resume = OnResume::kFree},
+      {.name = "shared-memory",
+       .field = field<&Settings::comm, &CommOptions::shared_memory>(),
+       .meaning = "sum gradients in memory that the ranks share if all are on one host, rather than "
+                  "send them; same bits",
+       .on_resume = OnResume::kFree},
       {.name = "bucket-mb",
        .field = field<&Settings::train, &TrainOptions::bucket_mb>(),
        .range = {.least = 0, .most = 4096, .least_excluded = true},

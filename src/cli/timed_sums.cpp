@@ -60,10 +60,11 @@ double greatest(World& world, double value) {
 }
 
 TimedSums time_sums(World& world, Collectives& collectives, const ComputeDevice& device,
-                    std::int64_t bytes, const Repeats& repeats, const char* name) {
+                    std::int64_t bytes, const Repeats& repeats, const char* name, std::byte* own) {
   const Pattern pattern(world.size());
   DataPlaneMemory<float> meeting(1, device);
-  DataPlaneMemory<float> memory(bytes / 4, device);
+  DataPlaneMemory<float> memory = own != nullptr ? DataPlaneMemory<float>(bytes / 4, own)
+                                                 : DataPlaneMemory<float>(bytes / 4, device);
   TimedSums result;
   int repeat = 0;
   const auto fill = [&](DataPlaneMemory<float>& values) {

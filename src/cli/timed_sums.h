@@ -1,6 +1,7 @@
 // All-reduces that are timed and checked, for doctor and bench.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -27,9 +28,11 @@ struct TimedSums {
 /// whole numbers whose sums are exact in any order, and are all compared, outside of the time.
 /// Before each a sum of one element lets all ranks begin together. `name` is what the ledger calls
 /// them: a literal. Every rank repeats it as often; two repetitions more come first and do not
-/// count. Collective; waits with the world's deadline (Error{kUnavailable}).
+/// count. Collective; waits with the world's deadline (Error{kUnavailable}). They lie in `memory`
+/// if there is any, as of Collectives::allocate; else in memory of their own.
 TimedSums time_sums(World& world, Collectives& collectives, const ComputeDevice& device,
-                    std::int64_t bytes, const Repeats& repeats, const char* name);
+                    std::int64_t bytes, const Repeats& repeats, const char* name,
+                    std::byte* memory = nullptr);
 
 /// The greatest value of any rank. Collective.
 double greatest(World& world, double value);

@@ -302,7 +302,7 @@ TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDe
     trainer_.emplace(world, *collectives_, device, make_task(),
                      trainer_config(settings, numerics, global_batch, epoch_steps));
   });
-  trainer_->prove_equal_start();
+  trainer_->begin_together();
   if (world.broadcast_value(loaded.has_value())) trainer_->restore(loaded ? &*loaded : nullptr);
 
   const std::vector<std::string> hosts = world.gather_text(world.host());

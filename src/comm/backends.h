@@ -19,8 +19,14 @@ struct MessageLimits {
   std::size_t count = std::size_t{1} << 30;
 };
 
+/// How the mpi backend moves data.
+struct MpiOptions {
+  MessageLimits limits = {};
+  bool shared_memory = true;  ///< as CommOptions has it
+};
+
 /// Host buffers over MPI.
-std::unique_ptr<Collectives> make_mpi_collectives(World& world, const MessageLimits& limits = {});
+std::unique_ptr<Collectives> make_mpi_collectives(World& world, const MpiOptions& options = {});
 
 /// Device buffers over NCCL, ordered with `compute_stream` (a cudaStream_t; null: the default
 /// stream). Not in a build without NCCL.

@@ -58,8 +58,10 @@ std::unique_ptr<Collectives> make_collectives(World& world, const CommOptions& o
                                               bool device_buffers, void* compute_stream) {
   std::string backend;
   together(world, [&] { backend = choose_backend(options.backend, device_buffers); });
-  return make_recording(world, backend == "nccl" ? make_nccl_collectives(world, compute_stream)
-                                                 : make_mpi_collectives(world));
+  return make_recording(
+      world, backend == "nccl"
+                 ? make_nccl_collectives(world, compute_stream)
+                 : make_mpi_collectives(world, {.shared_memory = options.shared_memory}));
 }
 
 }  // namespace lockstep

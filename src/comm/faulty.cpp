@@ -70,6 +70,9 @@ class Faulty final : public Collectives {
     return strike(inner_->exchange(send, receive, peer, label), receive, label);
   }
 
+  std::shared_ptr<std::byte> allocate(std::size_t bytes) override {
+    return inner_->allocate(bytes);
+  }
   void progress() override { inner_->progress(); }
   void synchronize() override { inner_->synchronize(); }
   std::string_view backend() const override { return inner_->backend(); }

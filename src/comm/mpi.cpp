@@ -12,9 +12,11 @@
 #include "comm/backends.h"
 #include "comm/float16.h"
 #include "comm/mpi_support.h"
+#include "comm/shared_sums.h"
 #include "comm/world_impl.h"
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
+#include "lockstep/base/log.h"
 
 namespace lockstep {
 
@@ -83,15 +85,21 @@ class SumOfBits {
   MPI_Op op_ = MPI_OP_NULL;
 };
 
-// The requests of one operation. Shared by its handle and the list of what is pending, since MPI
-// goes on writing into the buffer whether the handle lives or not.
+// The requests of one operation, or the number of a sum. Shared by its handle and the list of what
+// is pending, since MPI goes on writing into the buffer whether the handle lives or not.
 struct Operation {
   OperationKind kind;
   OperationLabel label;
-  std::vector<MPI_Request> requests;
-  std::size_t done = 0;  // requests complete from the front
+  std::vector<MPI_Request> requests = {};
+  std::size_t done = 0;        // requests complete from the front
+  SharedSums* sums = nullptr;  // null: messages
+  std::uint64_t sum = 0;
 
   bool test() {
+    if (sums != nullptr) {
+      sums->progress();
+      return sums->is_complete(sum);
+    }
     while (done < requests.size()) {
       int complete = 0;
       check_mpi(MPI_Test(&requests[done], &complete, MPI_STATUS_IGNORE), "MPI_Test");
@@ -104,8 +112,12 @@ struct Operation {
 
 class MpiCollectives final : public Collectives {
  public:
-  MpiCollectives(World& world, const MessageLimits& limits)
-      : world_(world), comm_(world.impl().duplicate()), limits_(limits) {}
+  MpiCollectives(World& world, const MpiOptions& options)
+      : world_(world),
+        comm_(world.impl().duplicate()),
+        limits_(options.limits),
+        may_share_(options.shared_memory && world.size() > 1 &&
+                   world.local_size() == world.size()) {}
 
   ~MpiCollectives() override {
     // Only after a failure: requests that are pending need the communicator and the operations.
@@ -118,6 +130,7 @@ class MpiCollectives final : public Collectives {
   std::unique_ptr<PendingOperation> all_reduce(Buffer buffer, ReduceOp op,
                                                const OperationLabel& label) override {
     if (world_.size() == 1) return std::make_unique<CompletedOperation>();
+    if (SharedSums* const sums = sums_of(buffer, op)) return issue_sum(*sums, buffer, label);
     // Before anything is pending that would never be issued.
     const MPI_Op operation = operation_of(op, buffer.type);
     return issue(
@@ -158,7 +171,20 @@ class MpiCollectives final : public Collectives {
         });
   }
 
+  std::shared_ptr<std::byte> allocate(std::size_t bytes) override {
+    if (!may_share_ || bytes == 0) return nullptr;
+    std::string reason;
+    auto memory = SharedMemory::create(world_, SharedSums::part_bytes(bytes), reason);
+    if (!memory) {
+      if (world_.is_root()) log_info("gradients are sent, since ranks share no memory: {}", reason);
+      return nullptr;
+    }
+    sums_.push_back(std::make_unique<SharedSums>(memory, bytes, world_.rank(), world_.size()));
+    return {std::move(memory), sums_.back()->numbers()};
+  }
+
   void progress() override {
+    for (const auto& sums : sums_) sums->progress();
     // One call moves everything that is pending; completions are collected in the order of issue.
     while (!pending_.empty() && pending_.front()->test()) pending_.pop_front();
   }
@@ -195,13 +221,34 @@ class MpiCollectives final : public Collectives {
     return type == DataType::kFloat16 ? float16_sum_.get() : bfloat16_sum_.get();
   }
 
+  // Null: the buffer is to be sent.
+  SharedSums* sums_of(const Buffer& buffer, ReduceOp op) const {
+    if (buffer.type != DataType::kFloat32 || op != ReduceOp::kSum || buffer.count == 0) {
+      return nullptr;
+    }
+    const auto found =
+        std::ranges::find_if(sums_, [&](const auto& sums) { return sums->hold(buffer); });
+    return found == sums_.end() ? nullptr : found->get();
+  }
+
+  std::unique_ptr<PendingOperation> issue_sum(SharedSums& sums, const Buffer& buffer,
+                                              const OperationLabel& label) {
+    while (!sums.have_room()) {
+      wait(*pending_.front());
+      pending_.pop_front();
+    }
+    auto operation = std::make_shared<Operation>(
+        Operation{.kind = OperationKind::kAllReduce, .label = label, .sums = &sums});
+    operation->sum = sums.issue(buffer);
+    pending_.push_back(operation);
+    return std::make_unique<Handle>(*this, std::move(operation));
+  }
+
   template <typename Call>
   std::unique_ptr<PendingOperation> issue(OperationKind kind, const OperationLabel& label,
                                           const Buffer& buffer, std::size_t largest, Call call) {
     if (buffer.count == 0) return std::make_unique<CompletedOperation>();
-    auto operation = std::make_shared<Operation>();
-    operation->kind = kind;
-    operation->label = label;
+    auto operation = std::make_shared<Operation>(Operation{.kind = kind, .label = label});
     pending_.push_back(operation);
     for (std::size_t first = 0; first < buffer.count; first += largest) {
       const std::size_t offset = first * size_of(buffer.type);
@@ -223,6 +270,8 @@ class MpiCollectives final : public Collectives {
   World& world_;
   Communicator comm_;
   MessageLimits limits_;
+  bool may_share_;
+  std::vector<std::unique_ptr<SharedSums>> sums_;
   SumOfBits float16_sum_ = SumOfBits::of<add_float16>();
   SumOfBits bfloat16_sum_ = SumOfBits::of<add_bfloat16>();
   std::deque<std::shared_ptr<Operation>> pending_;
@@ -230,8 +279,8 @@ class MpiCollectives final : public Collectives {
 
 }  // namespace
 
-std::unique_ptr<Collectives> make_mpi_collectives(World& world, const MessageLimits& limits) {
-  return std::make_unique<MpiCollectives>(world, limits);
+std::unique_ptr<Collectives> make_mpi_collectives(World& world, const MpiOptions& options) {
+  return std::make_unique<MpiCollectives>(world, options);
 }
 
 }  // namespace lockstep

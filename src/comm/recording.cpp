@@ -34,6 +34,9 @@ class Recording final : public Collectives {
     return track(entry, inner_->exchange(send, receive, peer, label));
   }
 
+  std::shared_ptr<std::byte> allocate(std::size_t bytes) override {
+    return inner_->allocate(bytes);
+  }
   void progress() override { inner_->progress(); }
   void synchronize() override { inner_->synchronize(); }
   std::string_view backend() const override { return inner_->backend(); }

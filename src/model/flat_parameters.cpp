@@ -1,5 +1,6 @@
 #include "lockstep/model/flat_parameters.h"
 
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 
 #include <utility>
@@ -47,16 +48,34 @@ FlatParameters::FlatParameters(std::shared_ptr<torch::nn::Module> module, at::De
   }
   const auto options = at::TensorOptions(at::kFloat).device(device);
   weights_ = at::zeros({size_}, options);
-  gradients_ = at::zeros({size_ + kControlWords + buffers_.change_count()}, options);
   const at::NoGradGuard no_grad;
   for (std::size_t i = 0; i < views_.size(); ++i) {
     const View& view = views_[i];
     at::Tensor weights = weights_.narrow(0, view.offset, view.count).view(view.shape);
     weights.copy_(parameters_[i]);
     parameters_[i].set_data(weights);
+  }
+  use_gradients(at::zeros({size_ + kControlWords + buffers_.change_count()}, options));
+}
+
+void FlatParameters::use_gradients(at::Tensor gradients) {
+  gradients_ = std::move(gradients);
+  gradient_views_.clear();
+  for (std::size_t i = 0; i < views_.size(); ++i) {
+    const View& view = views_[i];
     gradient_views_.push_back(gradients_.narrow(0, view.offset, view.count).view(view.shape));
     parameters_[i].mutable_grad() = gradient_views_.back();
   }
+}
+
+void FlatParameters::place_gradients(std::shared_ptr<std::byte> memory) {
+  LOCKSTEP_CHECK(gradients_.is_cpu(), "gradients on a device are not moved to host memory");
+  const at::NoGradGuard no_grad;
+  std::byte* const data = memory.get();
+  use_gradients(
+      at::from_blob(
+          data, gradients_.sizes(), [memory = std::move(memory)](void*) {}, gradients_.options())
+          .copy_(gradients_));
 }
 
 std::int64_t FlatParameters::parameter_count() const {

@@ -186,6 +186,13 @@ void GradientReducer::number_buckets() {
   }
 }
 
+void GradientReducer::share_gradients() {
+  // Of what is exchanged or rounded there are copies, and those are sent.
+  if (tree_ || rounded_) return;
+  auto memory = collectives_.allocate(parameters_.gradients().nbytes());
+  if (memory) parameters_.place_gradients(std::move(memory));
+}
+
 void GradientReducer::begin_step(std::int64_t step) {
   LOCKSTEP_CHECK(pending_.empty(), "step {} begins before the one before it has ended", step);
   step_ = step;

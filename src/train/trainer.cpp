@@ -106,7 +106,8 @@ Trainer::~Trainer() {
   if (writer_) world_.let_finish({});
 }
 
-void Trainer::prove_equal_start() {
+void Trainer::begin_together() {
+  reducer_.share_gradients();
   check_replicas(world_, parameters_.views(), replicas(), "start");
   if (!collectives_->on_device() || world_.size() == 1) return;
   // The weights are equal already; this proves that the data plane works before anything depends on

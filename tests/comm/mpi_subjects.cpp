@@ -30,6 +30,27 @@ class HostSubject final : public Subject {
   std::unique_ptr<Collectives> collectives_;
 };
 
+// Memory from the collectives while it lasts: every rank takes the same pieces in the same order.
+class SharingSubject final : public Subject {
+ public:
+  explicit SharingSubject(std::unique_ptr<Collectives> collectives)
+      : host_(std::move(collectives)), arena_(host_.collectives().allocate(kBytes)) {}
+  Collectives& collectives() override { return host_.collectives(); }
+  void* allocate(std::size_t bytes) override {
+    const std::size_t begin = std::exchange(used_, used_ + (bytes + 63) / 64 * 64);
+    return arena_ && used_ <= kBytes ? arena_.get() + begin : host_.allocate(bytes);
+  }
+  void write(void* to, std::span<const std::byte> from) override { host_.write(to, from); }
+  void read(std::span<std::byte> to, const void* from) override { host_.read(to, from); }
+  void finish() override {}
+
+ private:
+  static constexpr std::size_t kBytes = std::size_t{32} << 20;
+  HostSubject host_;
+  std::shared_ptr<std::byte> arena_;
+  std::size_t used_ = 0;
+};
+
 template <typename Make>
 SubjectFactory host_factory(std::string name, Make make) {
   return {std::move(name), [make](World& world) -> std::unique_ptr<Subject> {
@@ -44,8 +65,18 @@ std::vector<SubjectFactory> subject_factories() {
       host_factory("Mpi", [](World& world) { return make_mpi_collectives(world); }),
       host_factory("MpiInShortMessages",
                    [](World& world) {
-                     return make_mpi_collectives(world, {.all_reduce_bytes = 9000, .count = 1021});
+                     return make_mpi_collectives(
+                         world, {.limits = {.all_reduce_bytes = 9000, .count = 1021}});
                    }),
+      {.name = "MpiInSharedMemory",
+       .make = [](World& world) -> std::unique_ptr<Subject> {
+         return std::make_unique<SharingSubject>(make_mpi_collectives(world));
+       }},
+      {.name = "FaultyRecordingMpiInSharedMemory",
+       .make = [](World& world) -> std::unique_ptr<Subject> {
+         return std::make_unique<SharingSubject>(
+             make_faulty(make_recording(world, make_mpi_collectives(world)), {}, world.rank()));
+       }},
       host_factory("RecordingMpi",
                    [](World& world) { return make_collectives(world, {}, false, nullptr); }),
       host_factory("FaultyRecordingMpi",

@@ -121,6 +121,13 @@ class Growth(harness.ProgramTest):
             self.check_signs_of_life(job)
             self.check_inside_mpi(job)
         self.check_holdings(jobs)
+        (sharing,) = self.measure(RANKS, options=["--shared-memory"])
+        self.check_holdings([jobs[0], sharing])
+        # What remains are the 16 bytes that ranks compare after each step, and MPI's own making of communicators.
+        for found, sender in zip(sharing["by_rank"], jobs[-1]["by_rank"]):
+            self.assertEqual(found["all"]["all_reduce"]["sent"], sharing["steps"])
+            self.assertGreater(sender["all"]["all_reduce"]["sent"], sharing["steps"])
+            self.assertLess(found["in_mpi"], sender["in_mpi"] - sharing["steps"])
 
     def check_training(self, job):
         """Between the first step and the last, records alone need the control plane: a word from each rank to

@@ -210,13 +210,16 @@ class AllReduceTest(BenchTest):
             report = self.record("allreduce", "--ranks", ranks, "--min-bytes", "8", "--max-bytes", "1K",
                                  "--factor", 4, "--rounds", 7)
             self.assertEqual((report["backend"], report["ranks"], len(report["hosts"])), ("mpi", ranks, ranks))
+            self.assertIs(report["shared_memory"], ranks > 1)
             self.assertEqual([row["bytes"] for row in report["results"]], [8, 32, 128, 512])
             self.assertEqual({row["repeats"] for row in report["results"]}, {7})
             self.check(report, ranks)
 
     def test_json_under_mpirun(self):
-        result = self.expect(run(2, "bench", "allreduce", "--min-bytes", "4K", "--max-bytes", "64K", "--json"), 0)
+        result = self.expect(run(2, "bench", "allreduce", "--min-bytes", "4K", "--max-bytes", "64K", "--json",
+                                 "--shared-memory", "false"), 0)
         report = json.loads(result.stdout)
+        self.assertIs(report["shared_memory"], False)
         self.assertEqual([row["bytes"] for row in report["results"]], [4 << 10 << i for i in range(5)])
         self.assertGreaterEqual(min(row["repeats"] for row in report["results"]), 5)
         self.check(report, 2)

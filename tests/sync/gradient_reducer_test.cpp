@@ -29,11 +29,18 @@ using ::testing::HasSubstr;
 
 // One step over 8 pseudo-random samples cut into the reducer's shards; returns gradients and
 // control words. Shards without samples skip backward, as in training.
-at::Tensor reduced(World& world, const ReducerOptions& options, int samples = 8, int steps = 1) {
+at::Tensor reduced(World& world, const ReducerOptions& options, int samples = 8, int steps = 1,
+                   bool shared = false) {
   const auto network = small_network();
   FlatParameters parameters(network, at::kCPU);
   const auto collectives = make_collectives(world, test_options(), false, nullptr);
   GradientReducer reducer(world, *collectives, parameters, options);
+  const void* const before = parameters.gradients().const_data_ptr();
+  if (shared) reducer.share_gradients();
+  const bool sums_in_place =
+      options.virtual_ranks == 0 && options.reduce_type == DataType::kFloat32;
+  EXPECT_EQ(parameters.gradients().const_data_ptr() != before,
+            shared && sums_in_place && world.size() > 1);
   at::manual_seed(3);
   const at::Tensor images = at::rand({samples, 1, 5, 4});
   const at::Tensor weights = at::rand({samples, 3});
@@ -88,6 +95,9 @@ class Counting final : public Collectives {
     ++issued;
     bytes += send.bytes();
     return inner_->exchange(send, receive, peer, label);
+  }
+  std::shared_ptr<std::byte> allocate(std::size_t bytes) override {
+    return inner_->allocate(bytes);
   }
   void progress() override { inner_->progress(); }
   void synchronize() override { inner_->synchronize(); }
@@ -160,6 +170,18 @@ TEST(GradientReducer, SumsOverRanksWhateverTheBuckets) {
     const at::Tensor sum = reduced(world, {.bucket_mb = bucket_mb}, 8, 3);
     EXPECT_LT((sum - expected).norm().item<double>(), 1e-5 * expected.norm().item<double>());
     EXPECT_EQ(sum[-16].item<float>(), 8.0f);
+  }
+}
+
+TEST(GradientReducer, SharedMemoryChangesNoBit) {
+  World world = start_world();
+  for (const ReducerOptions& options :
+       {ReducerOptions{.bucket_mb = 1e-5}, ReducerOptions{.bucket_mb = 100.0},
+        ReducerOptions{.virtual_ranks = 8}, ReducerOptions{.reduce_type = DataType::kBfloat16}}) {
+    const at::Tensor sent = reduced(world, options, 11, 3);
+    EXPECT_TRUE(reduced(world, options, 11, 3, /*shared=*/true).equal(sent))
+        << options.bucket_mb << " " << options.virtual_ranks;
+    expect_alike_on_every_rank(world, sent);
   }
 }
 

@@ -59,7 +59,7 @@ std::vector<OwnAllocations> steps_of(World& world, const std::string& model, std
                    .objective = std::make_shared<Classification>(kClasses),
                    .callbacks = callbacks},
                   config);
-  trainer.prove_equal_start();
+  trainer.begin_together();
   trainer.run();
   return steps;
 }

@@ -90,7 +90,7 @@ Result train(World& world, int virtual_ranks, std::int64_t batch) {
            [](const at::Tensor& out, const at::Tensor& t) { return (out - t).abs(); }),
        .callbacks = callbacks},
       config);
-  trainer.prove_equal_start();
+  trainer.begin_together();
   const Stopwatch watch;
   trainer.run();
   EXPECT_LE(total, watch.seconds());
@@ -194,7 +194,7 @@ Remembered train_remembering(World& world, int virtual_ranks, std::int64_t poiso
            [](const at::Tensor& out, const at::Tensor& t) { return (out - t).square(); }),
        .callbacks = callbacks},
       config);
-  trainer.prove_equal_start();
+  trainer.begin_together();
   trainer.run();
   EXPECT_EQ(trainer.state().skipped_steps, std::ranges::count(result.skipped, true));
   result.weights = trainer.parameters().weights().clone();

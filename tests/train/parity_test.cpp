@@ -79,7 +79,7 @@ Result train(World& world, const std::shared_ptr<const ImageSamples>& data,
                    .objective = objective,
                    .callbacks = callbacks},
                   config);
-  trainer.prove_equal_start();
+  trainer.begin_together();
   trainer.run();
   run.gradient = trainer.parameters().gradients().clone();
   run.weights = trainer.parameters().weights().clone();

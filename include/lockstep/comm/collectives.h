@@ -79,6 +79,14 @@ class Collectives {
   virtual std::unique_ptr<PendingOperation> exchange(Buffer send, Buffer receive, int peer,
                                                      const OperationLabel& label) = 0;
 
+  /// Zeroed host memory, aligned to 64 bytes, in which float32 sums take no messages: the ranks of
+  /// one host share it, and read and write it while a sum is under way. The sums have the bits
+  /// that they have elsewhere. Null where any other memory does as well: ranks on several hosts, a
+  /// single rank, device buffers, CommOptions::shared_memory off, or a system that lets them share
+  /// none (the root logs why). Every rank calls it with the same size, outside of together(); each
+  /// works on the same places of it. Stays until nobody refers to it, the Collectives included.
+  virtual std::shared_ptr<std::byte> allocate(std::size_t bytes) = 0;
+
   /// Pokes what is pending (MPI progresses only inside its calls). A few nanoseconds when nothing
   /// is.
   virtual void progress() = 0;

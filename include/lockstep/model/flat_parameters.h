@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 #include <torch/nn/module.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -52,12 +53,17 @@ class FlatParameters {
   /// The parameter of views()[i], for hooks.
   const at::Tensor& parameter(std::size_t i) const { return parameters_[i]; }
 
+  /// Moves the gradients to this memory: of gradients().nbytes() bytes, aligned to 64, which it
+  /// keeps alive. Only of parameters on the CPU.
+  void place_gradients(std::shared_ptr<std::byte> memory);
   /// Sets the whole gradient buffer to zero.
   void zero_gradients();
   /// Asserts that autograd has accumulated into the views and not replaced them.
   void check_gradient_views() const;
 
  private:
+  void use_gradients(at::Tensor gradients);
+
   std::shared_ptr<torch::nn::Module> module_;
   ModuleBuffers buffers_;
   std::vector<View> views_;

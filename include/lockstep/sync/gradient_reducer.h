@@ -71,6 +71,11 @@ class GradientReducer {
   /// The number of this rank's first shard; the others follow it.
   int first_shard() const { return first_shard_; }
 
+  /// Moves the gradients to memory in which the Collectives sum without messages, where there is
+  /// such and sums are taken there. Every rank calls it, before the first step, outside of
+  /// together().
+  void share_gradients();
+
   /// Zeroes control words and changes of buffers. Gradients count as zero from here on, but on a
   /// CPU their memory holds those of the step before until backward or finish_shard writes there:
   /// until then nothing else may. `step` is for messages.

@@ -70,8 +70,9 @@ class Trainer {
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 
+  /// Before anything else: takes memory for the gradients that the ranks share, where they can.
   /// Throws AgreedError{kDiverged} unless all ranks begin with the same weights.
-  void prove_equal_start();
+  void begin_together();
 
   /// Where the root writes to, after restore() if there is one; not collective. Records after the
   /// cursor are cut off, checkpoints after it set aside. Without it, and on all other ranks,

@@ -1,0 +1,197 @@
+// Sums in memory that ranks share, against those by messages.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/backends.h"
+#include "comm/shared_sums.h"
+#include "lockstep/base/error.h"
+#include "lockstep/base/hash.h"
+#include "lockstep/base/random.h"
+
+namespace lockstep::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Each;
+using ::testing::HasSubstr;
+
+World start_world() {
+  int argc = 0;
+  char** argv = nullptr;
+  CommOptions options;
+  options.collective_timeout = 30;
+  return World::start(argc, argv, options);
+}
+
+// Of very different sizes, so that every order of adding them up has bits of its own.
+std::vector<float> numbers_of(int rank, std::size_t count) {
+  std::vector<std::uint32_t> words(count);
+  fill_random_words({.seed = 11, .sample = static_cast<std::uint64_t>(rank)}, words);
+  std::vector<float> numbers;
+  for (const std::uint32_t word : words) {
+    numbers.push_back((uniform_float(word) - 0.5f) * static_cast<float>(1u << (word % 24)));
+  }
+  return numbers;
+}
+
+void sum(Collectives& collectives, float* numbers, std::size_t count) {
+  collectives.all_reduce({numbers, count}, ReduceOp::kSum, {"sums"})->wait();
+}
+
+void expect_the_bits_of_messages(World& world) {
+  const auto collectives = make_mpi_collectives(world);
+  constexpr std::size_t kMost = 300'001;
+  const auto memory = collectives->allocate(kMost * sizeof(float));
+  ASSERT_EQ(memory != nullptr, world.size() > 1);
+  if (!memory) return;
+  for (const std::size_t count : {1ul, 15ul, 16ul, 17ul, 33ul, 1024ul, 5000ul, kMost}) {
+    const std::vector<float> own = numbers_of(world.rank(), count);
+    std::vector<float> sent = own;
+    sum(*collectives, sent.data(), count);
+    auto* const shared = reinterpret_cast<float*>(memory.get());
+    std::memcpy(shared, own.data(), count * sizeof(float));
+    sum(*collectives, shared, count);
+    EXPECT_EQ(std::memcmp(shared, sent.data(), count * sizeof(float)), 0) << count;
+    EXPECT_NE(std::memcmp(shared, own.data(), count * sizeof(float)), 0) << count;
+  }
+}
+
+TEST(SharedSums, HaveTheBitsOfMessages) {
+  World world = start_world();
+  expect_the_bits_of_messages(world);
+}
+
+TEST(SharedSums, HaveTheBitsOfMessagesAmongThree) {
+  World world = start_world();
+  if (world.size() < 4) GTEST_SKIP() << "needs four ranks to split";
+  World part = world.split(world.rank() == 2 ? 1 : 0, world.rank());
+  expect_the_bits_of_messages(part);
+}
+
+// More than there are places on a rank's board, waited for at the end, backwards.
+TEST(SharedSums, ManyAreUnderWayAtOnce) {
+  World world = start_world();
+  const auto collectives = make_mpi_collectives(world);
+  constexpr std::size_t kSums = 200;
+  constexpr std::size_t kCount = 48;
+  const auto memory = collectives->allocate(kSums * kCount * sizeof(float));
+  if (!memory) GTEST_SKIP() << "one rank shares with nobody";
+  auto* const numbers = reinterpret_cast<float*>(memory.get());
+  for (int round = 0; round < 3; ++round) {
+    std::vector<std::unique_ptr<PendingOperation>> pending;
+    for (std::size_t i = 0; i < kSums; ++i) {
+      std::fill_n(numbers + i * kCount, kCount, static_cast<float>(i + 1));
+      pending.push_back(
+          collectives->all_reduce({numbers + i * kCount, kCount}, ReduceOp::kSum, {"sums"}));
+    }
+    for (std::size_t i = kSums; i-- > 0;) {
+      pending[i]->wait();
+      const std::vector<float> sums(numbers + i * kCount, numbers + (i + 1) * kCount);
+      ASSERT_THAT(sums, Each(static_cast<float>((i + 1) * static_cast<std::size_t>(world.size()))));
+    }
+  }
+}
+
+TEST(SharedSums, TakeOnlyFloat32SumsWithinTheMemory) {
+  World world = start_world();
+  const auto collectives = make_mpi_collectives(world);
+  const auto memory = collectives->allocate(64 * sizeof(float));
+  if (!memory) GTEST_SKIP() << "one rank shares with nobody";
+  auto* const numbers = reinterpret_cast<float*>(memory.get());
+  for (int i = 0; i < 64; ++i) numbers[i] = static_cast<float>(world.rank());
+  const int last = world.size() - 1;
+  collectives->all_reduce({numbers, 32}, ReduceOp::kMax, {"max"})->wait();
+  collectives->all_reduce({numbers + 32, 16, DataType::kInt32}, ReduceOp::kSum, {"int"})->wait();
+  EXPECT_THAT(std::vector<float>(numbers, numbers + 32), Each(static_cast<float>(last)));
+  EXPECT_THAT(std::vector<float>(numbers + 48, numbers + 64),
+              Each(static_cast<float>(world.rank())));
+}
+
+TEST(SharedSums, SpecialNumbersPass) {
+  World world = start_world();
+  const auto collectives = make_mpi_collectives(world);
+  const auto memory = collectives->allocate(64 * sizeof(float));
+  if (!memory) GTEST_SKIP() << "one rank shares with nobody";
+  auto* const numbers = reinterpret_cast<float*>(memory.get());
+  const bool last = world.rank() == world.size() - 1;
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  numbers[0] = last ? std::numeric_limits<float>::quiet_NaN() : 1;
+  numbers[1] = last ? kInfinity : 1;
+  numbers[2] = std::numeric_limits<float>::denorm_min();
+  numbers[3] = -0.0f;
+  sum(*collectives, numbers, 4);
+  EXPECT_TRUE(std::isnan(numbers[0]));
+  EXPECT_EQ(numbers[1], kInfinity);
+  EXPECT_EQ(numbers[2],
+            std::numeric_limits<float>::denorm_min() * static_cast<float>(world.size()));
+  EXPECT_TRUE(std::signbit(numbers[3]));
+}
+
+TEST(SharedSums, NoticesThatRanksSumDifferentNumbers) {
+  World world = start_world();
+  const auto collectives = make_mpi_collectives(world);
+  const auto memory = collectives->allocate(4096);
+  if (!memory) GTEST_SKIP() << "one rank shares with nobody";
+  auto* const numbers = reinterpret_cast<float*>(memory.get());
+  const std::size_t count = world.rank() == 0 ? 32 : 16;
+  try {
+    sum(*collectives, numbers, count);
+    FAIL() << "nobody noticed";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kInternal);
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("sums 32 "), HasSubstr("sums 16 ")));
+  }
+}
+
+TEST(SharedSums, MemoryOutlivesTheCollectives) {
+  World world = start_world();
+  auto collectives = make_mpi_collectives(world);
+  const auto memory = collectives->allocate(1 << 20);
+  collectives.reset();
+  if (!memory) GTEST_SKIP() << "one rank shares with nobody";
+  std::memset(memory.get(), 1, 1 << 20);
+  world.barrier();
+  EXPECT_EQ(memory.get()[(1 << 20) - 1], std::byte{1});
+}
+
+TEST(SharedSums, OffAndAloneThereIsNoMemory) {
+  World world = start_world();
+  EXPECT_EQ(make_mpi_collectives(world, {.shared_memory = false})->allocate(64), nullptr);
+  World alone = world.split(world.rank(), 0);
+  EXPECT_EQ(make_mpi_collectives(alone)->allocate(64), nullptr);
+}
+
+// One rank that may take no more memory: all of them go without, and know why.
+TEST(SharedMemory, IsThereForAllRanksOrForNone) {
+  World world = start_world();
+  if (world.size() == 1) GTEST_SKIP() << "one rank shares with nobody";
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_AS, &before), 0);
+  const bool short_of_memory = world.rank() == world.size() - 1;
+  if (short_of_memory) {
+    const rlimit little{std::size_t{1} << 30, before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_AS, &little), 0);
+  }
+  std::string reason;
+  const auto memory = SharedMemory::create(world, std::size_t{1} << 30, reason);
+  ::setrlimit(RLIMIT_AS, &before);
+  EXPECT_EQ(memory, nullptr);
+  if (world.is_root()) {
+    EXPECT_THAT(reason, HasSubstr("rank " + std::to_string(world.size() - 1)));
+    EXPECT_THAT(reason, HasSubstr("Cannot allocate memory"));
+  }
+  std::string none;
+  EXPECT_NE(SharedMemory::create(world, 100, none), nullptr);
+}
+
+}  // namespace
+}  // namespace lockstep::testing
