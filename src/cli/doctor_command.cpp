@@ -167,7 +167,10 @@ class Doctor {
     seen.backend = collectives->backend();
     seen.computing = time_computing(world_, device_, faults_);
     if (world_.size() == 1) return;
-    seen.all_reduces = time_all_reduce(world_, *collectives, device_);
+    // As a training has its gradients.
+    const std::shared_ptr<std::byte> memory = collectives->allocate(kLargestSum);
+    seen.shared_memory = memory != nullptr;
+    seen.all_reduces = time_all_reduce(world_, *collectives, device_, memory.get());
     std::int64_t bytes = 4096;
     for (const AllReduceTime& row : seen.all_reduces) {
       if (row.seconds <= kLongestLinkMessage) bytes = std::clamp(row.bytes, bytes, kMostLinkBytes);

@@ -59,7 +59,10 @@ nlohmann::ordered_json rank_json(const Examination& e, std::size_t index) {
 std::string report_json(const Examination& e) {
   using Json = nlohmann::ordered_json;
   const std::vector<Finding> findings = find_problems(e);
-  Json json{{"started", e.started}, {"backend", e.backend}, {"ranks", Json::array()}};
+  Json json{{"started", e.started},
+            {"backend", e.backend},
+            {"shared_memory", e.shared_memory},
+            {"ranks", Json::array()}};
   for (std::size_t i = 0; i < e.ranks.size(); ++i) json["ranks"].push_back(rank_json(e, i));
   json["out"] = e.out ? probe_json(*e.out) : Json();
   json["all_reduce"] = Json::array();

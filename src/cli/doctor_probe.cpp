@@ -23,7 +23,7 @@ constexpr int kComputeRepeats = 11;
 // Long against a turn of the scheduler, so that ranks that share a core share it evenly.
 constexpr std::int64_t kCpuMatrix = 768;
 constexpr std::int64_t kGpuMatrix = 4096;
-constexpr std::int64_t kAllReduceBytes[] = {4, 4 << 10, 64 << 10, 1 << 20, 4 << 20, 16 << 20};
+constexpr std::int64_t kAllReduceBytes[] = {4, 4 << 10, 64 << 10, 1 << 20, 4 << 20, kLargestSum};
 constexpr double kSecondsPerSize = 0.1;
 constexpr int kLeastRepeats = 5;
 constexpr int kMostRepeats = 50;
@@ -188,16 +188,17 @@ std::vector<ComputeTime> time_computing(World& world, const ComputeDevice& devic
 }
 
 std::vector<AllReduceTime> time_all_reduce(World& world, Collectives& collectives,
-                                           const ComputeDevice& device) {
+                                           const ComputeDevice& device, std::byte* memory) {
   std::vector<AllReduceTime> rows;
   for (const std::int64_t bytes : kAllReduceBytes) {
     if (!rows.empty()) {
       const auto growth = static_cast<double>(bytes) / static_cast<double>(rows.back().bytes);
       if (rows.back().seconds * growth > kLongest && rows.back().bytes >= 4096) break;
     }
-    const TimedSums sums = time_sums(
-        world, collectives, device, bytes,
-        {.least = kLeastRepeats, .most = kMostRepeats, .seconds = kSecondsPerSize}, "doctor");
+    const TimedSums sums =
+        time_sums(world, collectives, device, bytes,
+                  {.least = kLeastRepeats, .most = kMostRepeats, .seconds = kSecondsPerSize},
+                  "doctor", memory);
     rows.push_back(
         {bytes, greatest(world, median(sums.seconds)), world.all_gather_value(sums.wrong)});
   }

@@ -21,9 +21,10 @@ std::vector<ComputeTime> time_computing(World& world, const ComputeDevice& devic
                                         FaultPlan& faults);
 
 /// Sums of float32 of growing sizes, up to 16 MiB or as far as one takes under a second; equal
-/// everywhere.
+/// everywhere. In `memory` of kLargestSum bytes, if there is any, as of Collectives::allocate.
 std::vector<AllReduceTime> time_all_reduce(World& world, Collectives& collectives,
-                                           const ComputeDevice& device);
+                                           const ComputeDevice& device, std::byte* memory);
+inline constexpr std::int64_t kLargestSum = 16 << 20;
 
 /// Every pair of ranks, on the root. Large messages have `bytes`. Of many ranks or slow links each
 /// pair exchanges fewer messages, so that all together take about ten seconds where they can.

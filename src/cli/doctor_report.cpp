@@ -249,9 +249,10 @@ std::string report_text(const Examination& e) {
   std::string text = fmt::format("lockstep doctor, {}", e.started);
   if (!e.ranks.empty()) {
     const std::size_t hosts = hosts_of(e).size();
-    text += fmt::format(": {} rank{} on {} host{}{}\n", e.ranks.size(),
+    text += fmt::format(": {} rank{} on {} host{}{}{}\n", e.ranks.size(),
                         e.ranks.size() == 1 ? "" : "s", hosts, hosts == 1 ? "" : "s",
-                        e.backend.empty() ? "" : ", backend " + e.backend);
+                        e.backend.empty() ? "" : ", backend " + e.backend,
+                        e.shared_memory ? ", sums in memory that the ranks share" : "");
   } else {
     text += "\n";
   }

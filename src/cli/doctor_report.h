@@ -60,6 +60,7 @@ struct Finding {
 struct Examination {
   std::string started;  ///< UTC
   std::string backend;
+  bool shared_memory = false;  ///< whether sums were taken in memory that the ranks share
   std::vector<RankFacts> ranks;
   std::optional<DiskProbe> out;
   std::vector<ClockReading> clocks;    ///< one a rank

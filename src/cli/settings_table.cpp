@@ -328,7 +328,7 @@ Table communication_settings() {
       {.name = "shared-memory",
        .field = field<&Settings::comm, &CommOptions::shared_memory>(),
        .meaning = "sum gradients in memory that the ranks share if all are on one host, rather than "
-                  "send them; same bits",
+                  "send them; same bits, unless Open MPI is told how to sum",
        .on_resume = OnResume::kFree},
       {.name = "bucket-mb",
        .field = field<&Settings::train, &TrainOptions::bucket_mb>(),

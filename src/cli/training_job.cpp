@@ -62,12 +62,13 @@ std::string job_numerics(World& world, const ComputeDevice& device, const Settin
 }
 
 Json launch_record(const World& world, const std::string& numerics, const Task& task,
-                   std::string_view backend, const std::vector<std::string>& hosts,
-                   std::int64_t parameters) {
+                   std::string_view backend, bool shared_memory,
+                   const std::vector<std::string>& hosts, std::int64_t parameters) {
   return {{"started", utc_timestamp()},
           {"world_size", world.size()},
           {"hosts", hosts},
           {"backend", backend},
+          {"shared_memory", shared_memory},
           {"numerics", numerics},
           {"versions", version_text()},
           {"torch", TORCH_VERSION},
@@ -327,8 +328,9 @@ TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDe
     }
     store.create();  // from now on a run without it has lost its checkpoints
     files_->run.write_config(settings_to_ini(settings));
-    Json launch = launch_record(world, numerics, task, collectives_->backend(), hosts,
-                                trainer_->parameters().parameter_count());
+    Json launch =
+        launch_record(world, numerics, task, collectives_->backend(), trainer_->shares_gradients(),
+                      hosts, trainer_->parameters().parameter_count());
     files_->run.write_launch(launch.dump(2) + "\n");
     const bool quiet = settings.train.log_level != "info" && settings.train.log_level != "debug";
     files_->records.emplace(files_->run, quiet, task.objective->metric_name());

@@ -1,5 +1,7 @@
 // The mpi backend: non-blocking calls, polled, since a blocking call cannot time out.
 #include <mpi.h>
+#include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <climits>
@@ -86,7 +88,8 @@ class SumOfBits {
 };
 
 // The requests of one operation, or the number of a sum. Shared by its handle and the list of what
-// is pending, since MPI goes on writing into the buffer whether the handle lives or not.
+// is pending, since MPI, or another rank, goes on writing into the buffer whether the handle lives
+// or not.
 struct Operation {
   OperationKind kind;
   OperationLabel label;
@@ -96,10 +99,7 @@ struct Operation {
   std::uint64_t sum = 0;
 
   bool test() {
-    if (sums != nullptr) {
-      sums->progress();
-      return sums->is_complete(sum);
-    }
+    if (sums != nullptr) return sums->is_complete(sum);
     while (done < requests.size()) {
       int complete = 0;
       check_mpi(MPI_Test(&requests[done], &complete, MPI_STATUS_IGNORE), "MPI_Test");
@@ -116,10 +116,13 @@ class MpiCollectives final : public Collectives {
       : world_(world),
         comm_(world.impl().duplicate()),
         limits_(options.limits),
-        may_share_(options.shared_memory && world.size() > 1 &&
-                   world.local_size() == world.size()) {}
+        may_share_(options.shared_memory && world.size() > 1 && world.local_size() == world.size()),
+        is_crowded_(world.local_size() > ::sysconf(_SC_NPROCESSORS_ONLN)) {}
 
   ~MpiCollectives() override {
+    std::erase_if(process().sums, [&](const SharedSums* sums) {
+      return std::ranges::find(sums_, sums, &std::unique_ptr<SharedSums>::get) != sums_.end();
+    });
     // Only after a failure: requests that are pending need the communicator and the operations.
     if (pending_.empty()) return;
     comm_.abandon();
@@ -180,11 +183,12 @@ class MpiCollectives final : public Collectives {
       return nullptr;
     }
     sums_.push_back(std::make_unique<SharedSums>(memory, bytes, world_.rank(), world_.size()));
+    process().sums.push_back(sums_.back().get());
     return {std::move(memory), sums_.back()->numbers()};
   }
 
   void progress() override {
-    for (const auto& sums : sums_) sums->progress();
+    add_up();
     // One call moves everything that is pending; completions are collected in the order of issue.
     while (!pending_.empty() && pending_.front()->test()) pending_.pop_front();
   }
@@ -204,7 +208,10 @@ class MpiCollectives final : public Collectives {
    public:
     Handle(MpiCollectives& owner, std::shared_ptr<Operation> operation)
         : owner_(owner), operation_(std::move(operation)) {}
-    bool test() override { return operation_->test(); }
+    bool test() override {
+      owner_.add_up();
+      return operation_->test();
+    }
     void wait() override {
       owner_.wait(*operation_);
       owner_.progress();
@@ -258,10 +265,17 @@ class MpiCollectives final : public Collectives {
     return std::make_unique<Handle>(*this, std::move(operation));
   }
 
+  Process& process() { return *world_.impl().process; }
+  // Other ranks may wait for this one's share of sums that it does not wait for yet.
+  void add_up() { process().add_up(); }
+
   void wait(Operation& operation) {
+    add_up();
     if (operation.test()) return;
     Patience patience(world_.impl().pulse());
     while (!operation.test()) {
+      // As MPI does in its calls: whoever is waited for may need this core.
+      if (is_crowded_ && operation.sums != nullptr) ::sched_yield();
       if (patience.pause()) continue;
       world_.impl().give_up_waiting(describe(operation.kind, operation.label), patience.waited());
     }
@@ -271,6 +285,7 @@ class MpiCollectives final : public Collectives {
   Communicator comm_;
   MessageLimits limits_;
   bool may_share_;
+  bool is_crowded_;  // fewer cores than ranks
   std::vector<std::unique_ptr<SharedSums>> sums_;
   SumOfBits float16_sum_ = SumOfBits::of<add_float16>();
   SumOfBits bfloat16_sum_ = SumOfBits::of<add_bfloat16>();

@@ -118,6 +118,7 @@ Patience::Patience(Pulse& pulse, double margin)
 }
 
 bool Patience::pause() {
+  pulse_.work();
   const double waited = since_start_.seconds();
   if (const double gap = waited - last_pause_; gap > kLongestGap) deadline_.postpone(gap);
   last_pause_ = waited;

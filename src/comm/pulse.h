@@ -42,6 +42,11 @@ class Pulse {
   void ask(int peer);
   void on_question(std::function<void(int asker)> answer) { answer_ = std::move(answer); }
   void on_sign(std::function<void()> heard) { heard_ = std::move(heard); }
+  /// What this process does for the other ranks whenever it waits, whatever for. Must not wait.
+  void while_waiting(std::function<void()> work) { work_ = std::move(work); }
+  void work() const {
+    if (work_) work_();
+  }
   void feed_watchdog() noexcept { watchdog_.feed(); }
 
  private:
@@ -55,6 +60,7 @@ class Pulse {
   std::vector<MPI_Request> sends_;  // one a rank; null where nothing is under way
   std::function<void(int asker)> answer_;
   std::function<void()> heard_;
+  std::function<void()> work_;
   Stopwatch since_publication_;
   bool published_ = false;
 };

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,7 +12,9 @@
 #include <cstdint>
 #include <cstring>
 #include <random>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
@@ -25,61 +28,78 @@ namespace {
 // what has its number among the processes that it sees.
 using Mark = std::uint64_t;
 constexpr std::size_t kPage = 4096;
+// Taken at a time: a signal lets the system begin anew what it had begun.
+constexpr std::size_t kPiece = std::size_t{16} << 20;
 
-struct Region {
-  FileDescriptor file = {};
-  std::byte* base = nullptr;  // null: no region
-  std::string reason = {};
-};
-
-std::string text(const char* what, int error) {
+std::string text(const std::string& what, int error) {
   return fmt::format("{}: {}", what, errno_text(error));
 }
 
-Region map(FileDescriptor file, std::size_t bytes) {
-  void* const base =
-      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), /*offset=*/0);
-  if (base == MAP_FAILED) return {.reason = text("mmap", errno)};
-  return {.file = std::move(file), .base = static_cast<std::byte*>(base)};
+// Beyond it the system would send SIGXFSZ, which ends the process.
+bool is_within_file_limit(std::size_t bytes) {
+  rlimit limit{};
+  return ::getrlimit(RLIMIT_FSIZE, &limit) == 0 && bytes <= limit.rlim_cur;
 }
 
 // Without this a page that the system does not have would be a signal in mid-training.
 std::string take(const FileDescriptor& file, std::size_t first, std::size_t bytes) {
-  int error = EINTR;
-  while (error == EINTR) {
-    error = ::posix_fallocate(file.get(), checked_cast<off_t>(first), checked_cast<off_t>(bytes));
+  for (std::size_t done = 0; done < bytes; done += kPiece) {
+    int error = EINTR;
+    while (error == EINTR) {
+      error = ::posix_fallocate(file.get(), checked_cast<off_t>(first + done),
+                                checked_cast<off_t>(std::min(kPiece, bytes - done)));
+    }
+    if (error != 0) return text("posix_fallocate", error);
   }
-  return error == 0 ? "" : text("posix_fallocate", error);
+  return "";
 }
 
-Region make_region(std::size_t bytes, Mark mark) {
-  FileDescriptor file(::memfd_create("lockstep", MFD_CLOEXEC));
-  if (!file.valid()) return {.reason = text("memfd_create", errno)};
-  if (::ftruncate(file.get(), checked_cast<off_t>(bytes)) != 0) {
-    return {.reason = text("ftruncate", errno)};
+FileDescriptor make_file(std::size_t bytes, std::string& reason) {
+  // Some systems demand that programs rule out running what is in there; older ones do not know of
+  // it.
+  constexpr unsigned kNoExecution = 8;
+  FileDescriptor file(::memfd_create("lockstep", MFD_CLOEXEC | kNoExecution));
+  if (!file.valid() && errno == EINVAL) {
+    file = FileDescriptor(::memfd_create("lockstep", MFD_CLOEXEC));
   }
-  if (std::string reason = take(file, 0, kPage); !reason.empty()) {
-    return {.reason = std::move(reason)};
+  if (!file.valid()) {
+    reason = text("memfd_create", errno);
+  } else if (!is_within_file_limit(bytes)) {
+    reason = "the limit on the size of files (ulimit -f)";
+  } else if (::ftruncate(file.get(), checked_cast<off_t>(bytes)) != 0) {
+    reason = text("ftruncate", errno);
+  } else {
+    reason = take(file, 0, kPage);
   }
-  Region region = map(std::move(file), bytes);
-  if (region.base != nullptr) std::memcpy(region.base, &mark, sizeof(mark));
-  return region;
+  return file;
 }
 
-Region open_region(const std::string& path, std::size_t bytes, Mark mark) {
-  // O_NONBLOCK: another process's pipe must not make this one wait.
-  FileDescriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
-  if (!file.valid()) return {.reason = text(path.c_str(), errno)};
-  const std::string other = fmt::format("{}: is not the memory of the root", path);
+FileDescriptor open_file(const std::string& path, std::size_t bytes, std::string& reason) {
+  // Looked at before it is opened, which alone might do something to a stranger's device.
   struct stat status {};
-  if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
-      std::cmp_not_equal(status.st_size, bytes)) {
-    return {.reason = other};
+  if (::stat(path.c_str(), &status) != 0) {
+    reason = text(path, errno);
+    return {};
   }
-  Region region = map(std::move(file), bytes);
-  if (region.base == nullptr || std::memcmp(region.base, &mark, sizeof(mark)) == 0) return region;
-  ::munmap(region.base, bytes);
-  return {.reason = other};
+  if (!S_ISREG(status.st_mode) || std::cmp_not_equal(status.st_size, bytes)) {
+    reason = fmt::format("{}: is not the memory of the root", path);
+    return {};
+  }
+  FileDescriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!file.valid()) reason = text(path, errno);
+  if (!is_within_file_limit(bytes)) reason = "the limit on the size of files (ulimit -f)";
+  return file;
+}
+
+// The first reason of any rank, on the root; true everywhere if there is one.
+bool any_failed(World& world, const std::string& own, std::string& first) {
+  const std::vector<std::string> reasons = world.gather_text(own);
+  const auto failed = std::ranges::find_if_not(reasons, &std::string::empty);
+  if (failed != reasons.end()) {
+    const int rank = static_cast<int>(failed - reasons.begin());
+    first = fmt::format("{}: {}", world.name_ranks(std::span(&rank, 1)), *failed);
+  }
+  return world.broadcast_value<char>(first.empty() ? 0 : 1) != 0;
 }
 
 }  // namespace
@@ -88,30 +108,45 @@ std::shared_ptr<SharedMemory> SharedMemory::create(World& world, std::size_t byt
                                                    std::string& reason) {
   const std::size_t stride = (bytes_a_rank + kPage - 1) / kPage * kPage;
   const std::size_t bytes = kPage + stride * static_cast<std::size_t>(world.size());
-  std::random_device random;
-  const Mark mark = world.broadcast_value(Mark{random()} << 32 | random());
-  Region region;
-  if (world.is_root()) region = make_region(bytes, mark);
-  std::string path;
-  if (region.base != nullptr) {
-    path = fmt::format("/proc/{}/fd/{}", ::getpid(), region.file.get());
-  }
-  path = world.broadcast_text(path);
-  if (!world.is_root() && !path.empty()) region = open_region(path, bytes, mark);
+  std::string own;
+  FileDescriptor file;
   std::shared_ptr<SharedMemory> memory;
-  if (region.base != nullptr) {
-    memory.reset(new SharedMemory(region.base, bytes, stride));
-    const std::size_t first = kPage + stride * static_cast<std::size_t>(world.rank());
-    region.reason = take(region.file, first, stride);
+  const auto map = [&] {
+    if (!own.empty()) return;
+    void* const base =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), /*offset=*/0);
+    if (base == MAP_FAILED) {
+      own = text("mmap", errno);
+    } else {
+      memory.reset(new SharedMemory(static_cast<std::byte*>(base), bytes, stride));
+    }
+  };
+  Mark mark = 0;
+  std::string path;
+  if (world.is_root()) {
+    std::random_device random;
+    mark = Mark{random()} << 32 | random();
+    file = make_file(bytes, own);
+    map();
+    if (memory) {
+      std::memcpy(memory->base_, &mark, sizeof(mark));
+      path = fmt::format("/proc/{}/fd/{}", ::getpid(), file.get());
+    }
   }
-  // The root keeps its file open until every other rank has opened it.
-  const std::vector<std::string> reasons = world.gather_text(region.reason);
-  const auto failed = std::ranges::find_if_not(reasons, &std::string::empty);
-  if (failed != reasons.end()) {
-    const int rank = static_cast<int>(failed - reasons.begin());
-    reason = fmt::format("{}: {}", world.name_ranks(std::span(&rank, 1)), *failed);
+  mark = world.broadcast_value(mark);
+  path = world.broadcast_text(path);
+  if (!world.is_root() && !path.empty()) {
+    file = open_file(path, bytes, own);
+    map();
+    if (memory && std::memcmp(memory->base_, &mark, sizeof(mark)) != 0) {
+      own = fmt::format("{}: is not the memory of the root", path);
+    }
   }
-  if (world.broadcast_value<char>(reason.empty() ? 0 : 1) != 0) return nullptr;
+  // The root keeps its file open until every other rank has opened it; and nobody takes memory that
+  // not all of them can have.
+  if (any_failed(world, own, reason)) return nullptr;
+  own = take(file, kPage + stride * static_cast<std::size_t>(world.rank()), stride);
+  if (any_failed(world, own, reason)) return nullptr;
   return memory;
 }
 

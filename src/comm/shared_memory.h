@@ -13,8 +13,8 @@ namespace lockstep {
 /// system, so nothing of it is left however a rank ends. Unmapped when destroyed, on this rank.
 class SharedMemory {
  public:
-  /// Zeroed; each part begins a page and has been taken from the system, so that writing there
-  /// cannot fail. Every rank calls it with the same size, outside of together(). Null where the
+  /// Zeroed, and taken from the system, which refuses here what it does not have. Each part begins
+  /// on 4,096 bytes. Every rank calls it with the same size, outside of together(). Null where the
   /// system does not let the ranks share memory; `reason` then says why, on the root.
   static std::shared_ptr<SharedMemory> create(World& world, std::size_t bytes_a_rank,
                                               std::string& reason);
@@ -23,7 +23,6 @@ class SharedMemory {
   SharedMemory& operator=(const SharedMemory&) = delete;
 
   std::byte* part(int rank) const;
-  std::size_t part_bytes() const { return stride_; }
 
  private:
   SharedMemory(std::byte* base, std::size_t bytes, std::size_t stride)

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <new>
 #include <utility>
 
 #include "lockstep/base/compiled_for.h"
@@ -15,7 +14,7 @@ namespace {
 
 // What is added at a time: stays in the first-level cache with its scratch.
 constexpr std::size_t kBlock = 1024;
-// No two ranks write into one line.
+// No two ranks write into one line of a buffer that begins one.
 constexpr std::size_t kLine = 64 / sizeof(float);
 
 void add(const float* a, const float* b, float* sums, std::size_t n) {
@@ -31,14 +30,23 @@ std::size_t SharedSums::part_bytes(std::size_t bytes) { return sizeof(Board) + b
 SharedSums::SharedSums(std::shared_ptr<SharedMemory> memory, std::size_t bytes, int rank, int ranks)
     : memory_(std::move(memory)), bytes_(bytes), rank_(rank), ranks_(ranks) {
   static_assert(sizeof(Board) % 64 == 0);
-  // Zeros are a board on which nothing has been issued: others may look at it before this line.
-  static_assert(std::is_trivially_destructible_v<Board>);
   const auto levels = static_cast<std::size_t>(std::bit_width(static_cast<unsigned>(ranks)));
   scratch_.resize((1 + levels) * kBlock);
 }
 
 SharedSums::Board& SharedSums::board(int rank) const {
-  return *std::launder(reinterpret_cast<Board*>(memory_->part(rank)));
+  return *reinterpret_cast<Board*>(memory_->part(rank));
+}
+
+void SharedSums::publish(std::uint64_t Board::*count, std::uint64_t value) const {
+  std::atomic_ref(board(rank_).*count).store(value, std::memory_order_release);
+}
+
+std::uint64_t SharedSums::published_by_all(std::uint64_t Board::*count, std::uint64_t most) const {
+  for (int rank = 0; rank < ranks_; ++rank) {
+    most = std::min(most, std::atomic_ref(board(rank).*count).load(std::memory_order_acquire));
+  }
+  return most;
 }
 
 float* SharedSums::numbers_at(int rank, std::size_t first) const {
@@ -48,7 +56,8 @@ float* SharedSums::numbers_at(int rank, std::size_t first) const {
 bool SharedSums::hold(const Buffer& buffer) const {
   const auto begin = reinterpret_cast<std::uintptr_t>(numbers());
   const auto at = reinterpret_cast<std::uintptr_t>(buffer.data);
-  return at >= begin && at - begin <= bytes_ && buffer.bytes() <= bytes_ - (at - begin);
+  return at >= begin && at - begin <= bytes_ && buffer.bytes() <= bytes_ - (at - begin) &&
+         (at - begin) % sizeof(float) == 0;
 }
 
 bool SharedSums::have_room() {
@@ -61,26 +70,21 @@ std::uint64_t SharedSums::issue(const Buffer& buffer) {
   const auto offset =
       static_cast<std::size_t>(static_cast<std::byte*>(buffer.data) - numbers()) / sizeof(float);
   board(rank_).places[issued_ % kRing] = {.first = offset, .count = buffer.count};
-  board(rank_).issued.store(++issued_, std::memory_order_release);
+  publish(&Board::issued, ++issued_);
   progress();
   return issued_ - 1;
 }
 
 void SharedSums::progress() {
   if (completed_ == issued_) return;
-  std::uint64_t everywhere = issued_;
-  for (int rank = 0; rank < ranks_ && everywhere > summed_; ++rank) {
-    everywhere = std::min(everywhere, board(rank).issued.load(std::memory_order_acquire));
+  if (summed_ < issued_) {
+    const std::uint64_t filled = published_by_all(&Board::issued, issued_);
+    while (summed_ < filled) {
+      add_slice(board(rank_).places[summed_ % kRing]);
+      publish(&Board::summed, ++summed_);
+    }
   }
-  while (summed_ < everywhere) {
-    add_slice(board(rank_).places[summed_ % kRing]);
-    board(rank_).summed.store(++summed_, std::memory_order_release);
-  }
-  std::uint64_t complete = summed_;
-  for (int rank = 0; rank < ranks_ && complete > completed_; ++rank) {
-    complete = std::min(complete, board(rank).summed.load(std::memory_order_acquire));
-  }
-  completed_ = complete;
+  completed_ = published_by_all(&Board::summed, summed_);
 }
 
 void SharedSums::add_slice(const Place& place) {

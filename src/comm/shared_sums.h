@@ -27,7 +27,7 @@ class SharedSums {
 
   /// The numbers of this rank, aligned to 64 bytes.
   std::byte* numbers() const { return numbers(rank_); }
-  /// Whether all of the buffer lies among them.
+  /// Whether all of the buffer lies among them, at a multiple of its elements.
   bool hold(const Buffer& buffer) const;
 
   /// Whether another sum may be issued; if not, one that was issued must complete first.
@@ -42,21 +42,24 @@ class SharedSums {
   void progress();
 
  private:
-  static constexpr std::size_t kRing = 64;  // sums under way
+  static constexpr std::size_t kRing = 1024;  // sums under way
   struct Place {
     std::uint64_t first;  // of the numbers
     std::uint64_t count;
     bool operator==(const Place&) const = default;
   };
-  // At the front of a rank's part. The rank alone writes it.
+  // At the front of a rank's part, zeros at first. The rank alone writes it.
   struct Board {
-    alignas(64) std::atomic<std::uint64_t> issued;  // sums so far
-    alignas(64) std::atomic<std::uint64_t> summed;  // sums whose slice of this rank is done
-    alignas(64) Place places[kRing];                // of the latest sums issued
+    alignas(64) std::uint64_t issued;  // sums so far
+    alignas(64) std::uint64_t summed;  // sums whose slice of this rank is done
+    alignas(64) Place places[kRing];   // of the latest sums issued
   };
-  static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
+  static_assert(std::atomic_ref<std::uint64_t>::is_always_lock_free);
 
   Board& board(int rank) const;
+  void publish(std::uint64_t Board::*count, std::uint64_t value) const;
+  // What every rank has published, but at most `most`.
+  std::uint64_t published_by_all(std::uint64_t Board::*count, std::uint64_t most) const;
   std::byte* numbers(int rank) const { return memory_->part(rank) + sizeof(Board); }
   float* numbers_at(int rank, std::size_t first) const;
   void add_slice(const Place& place);

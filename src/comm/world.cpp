@@ -153,6 +153,10 @@ Process::Process(double timeout_seconds)
       watchdog(timeout_seconds),
       exceptions_at_start(std::uncaught_exceptions()) {}
 
+void Process::add_up() {
+  for (SharedSums* const each : sums) each->progress();
+}
+
 Communicator duplicate_communicator(MPI_Comm comm, Pulse& pulse) {
   MPI_Comm duplicate = MPI_COMM_NULL;
   MPI_Request request = MPI_REQUEST_NULL;
@@ -193,6 +197,7 @@ World World::start(int& argc, char**& argv, const CommOptions& options,
   impl->control = std::make_unique<ControlPlane>(
       duplicate_communicator(MPI_COMM_WORLD, first_pulse), impl->process->watchdog,
       options.collective_timeout, [state = impl.get()] { return state->diagnose(); });
+  impl->pulse().while_waiting([process = impl->process.get()] { process->add_up(); });
   exchange_members(*impl, impl->control->rank(), 0);
   find_local_ranks(*impl);
   allow_questions(*impl);
@@ -268,6 +273,7 @@ World World::split(int color, int key) {
   impl->control = std::make_unique<ControlPlane>(
       Communicator(part), impl_->process->watchdog, impl_->pulse().seconds(),
       [state = impl.get()] { return state->diagnose(); });
+  impl->pulse().while_waiting([process = impl->process.get()] { process->add_up(); });
   // Unique in the job: the first member's rank and count of its splits.
   Process& process = *impl->process;
   const int job_rank = impl_->control->members()[static_cast<std::size_t>(rank())].job_rank;

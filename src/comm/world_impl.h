@@ -6,9 +6,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "comm/control_plane.h"
 #include "comm/inquiry.h"
+#include "comm/shared_sums.h"
 #include "lockstep/comm/ledger.h"
 #include "lockstep/comm/watchdog.h"
 #include "lockstep/comm/world.h"
@@ -26,6 +28,10 @@ struct Process {
   std::uint32_t splits = 0;  // so far
   std::int64_t step = 0;     // as at_step said
   int exceptions_at_start;
+  std::vector<SharedSums*> sums;  // of all its Collectives
+
+  /// Does this rank's share of them.
+  void add_up();
 };
 
 struct World::Impl {

@@ -190,7 +190,9 @@ void GradientReducer::share_gradients() {
   // Of what is exchanged or rounded there are copies, and those are sent.
   if (tree_ || rounded_) return;
   auto memory = collectives_.allocate(parameters_.gradients().nbytes());
-  if (memory) parameters_.place_gradients(std::move(memory));
+  if (!memory) return;
+  parameters_.place_gradients(std::move(memory));
+  shares_gradients_ = true;
 }
 
 void GradientReducer::begin_step(std::int64_t step) {

@@ -9,12 +9,13 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "comm/backends.h"
 #include "comm/shared_sums.h"
+#include "lockstep/base/clock.h"
 #include "lockstep/base/error.h"
-#include "lockstep/base/hash.h"
 #include "lockstep/base/random.h"
 
 namespace lockstep::testing {
@@ -70,18 +71,57 @@ TEST(SharedSums, HaveTheBitsOfMessages) {
   expect_the_bits_of_messages(world);
 }
 
-TEST(SharedSums, HaveTheBitsOfMessagesAmongThree) {
+TEST(SharedSums, HaveTheBitsOfMessagesAmongOneLess) {
   World world = start_world();
   if (world.size() < 4) GTEST_SKIP() << "needs four ranks to split";
   World part = world.split(world.rank() == 2 ? 1 : 0, world.rank());
   expect_the_bits_of_messages(part);
 }
 
+// A rank that waits for something else does its share of the sums that others wait for. Either
+// rank, since only one of them can be the one that comes late.
+enum class Other { kMessage, kOtherMemory, kBarrier };
+void expect_sums_go_on_during(Other other) {
+  World world = start_world();
+  const auto collectives = make_mpi_collectives(world);
+  const auto memory = collectives->allocate(64 * sizeof(float));
+  const auto second = collectives->allocate(64 * sizeof(float));
+  if (!memory) GTEST_SKIP() << "one rank shares with nobody";
+  auto* const numbers = reinterpret_cast<float*>(memory.get());
+  std::vector<float> elsewhere(64, 1.0f);
+  float* const others =
+      other == Other::kOtherMemory ? reinterpret_cast<float*>(second.get()) : elsewhere.data();
+  for (int waiting = 0; waiting < world.size(); ++waiting) {
+    std::fill_n(numbers, 64, 1.0f);
+    std::fill_n(others, 64, 1.0f);
+    world.barrier();
+    const auto wait_for_other = [&] {
+      if (other == Other::kBarrier) return world.barrier();
+      sum(*collectives, others, 64);
+    };
+    // Issued while not everybody has, so that nothing is added up in the call.
+    if (world.rank() != waiting) {
+      const Stopwatch watch;
+      while (watch.seconds() < 0.01) std::this_thread::yield();
+    }
+    const auto pending = collectives->all_reduce({numbers, 64}, ReduceOp::kSum, {"sums"});
+    if (world.rank() == waiting) wait_for_other();
+    pending->wait();
+    EXPECT_EQ(numbers[63], static_cast<float>(world.size()));
+    if (world.rank() != waiting) wait_for_other();
+  }
+}
+TEST(SharedSums, GoOnWhileARankWaitsForAMessage) { expect_sums_go_on_during(Other::kMessage); }
+TEST(SharedSums, GoOnWhileARankWaitsForOtherMemory) {
+  expect_sums_go_on_during(Other::kOtherMemory);
+}
+TEST(SharedSums, GoOnWhileARankWaitsAtABarrier) { expect_sums_go_on_during(Other::kBarrier); }
+
 // More than there are places on a rank's board, waited for at the end, backwards.
 TEST(SharedSums, ManyAreUnderWayAtOnce) {
   World world = start_world();
   const auto collectives = make_mpi_collectives(world);
-  constexpr std::size_t kSums = 200;
+  constexpr std::size_t kSums = 2500;
   constexpr std::size_t kCount = 48;
   const auto memory = collectives->allocate(kSums * kCount * sizeof(float));
   if (!memory) GTEST_SKIP() << "one rank shares with nobody";
@@ -116,6 +156,26 @@ TEST(SharedSums, TakeOnlyFloat32SumsWithinTheMemory) {
               Each(static_cast<float>(world.rank())));
 }
 
+TEST(SharedSums, TakeNoBufferThatLeavesTheMemory) {
+  World world = start_world();
+  if (world.size() == 1) GTEST_SKIP() << "one rank shares with nobody";
+  std::string reason;
+  constexpr std::size_t kBytes = 4096;
+  const auto memory = SharedMemory::create(world, SharedSums::part_bytes(kBytes), reason);
+  ASSERT_NE(memory, nullptr) << reason;
+  const SharedSums sums(memory, kBytes, world.rank(), world.size());
+  std::byte* const first = sums.numbers();
+  EXPECT_TRUE(sums.hold({first, 1024}));
+  EXPECT_TRUE(sums.hold({first + 4092, 1}));
+  EXPECT_TRUE(sums.hold({first + 4096, 0}));
+  EXPECT_FALSE(sums.hold({first, 1025}));
+  EXPECT_FALSE(sums.hold({first + 4, 1024}));
+  EXPECT_FALSE(sums.hold({first + 4096, 1}));
+  EXPECT_FALSE(sums.hold({first + 8192, 0}));
+  EXPECT_FALSE(sums.hold({first - 4, 1}));
+  EXPECT_FALSE(sums.hold({first + 2, 1}));
+}
+
 TEST(SharedSums, SpecialNumbersPass) {
   World world = start_world();
   const auto collectives = make_mpi_collectives(world);
@@ -142,7 +202,7 @@ TEST(SharedSums, NoticesThatRanksSumDifferentNumbers) {
   const auto memory = collectives->allocate(4096);
   if (!memory) GTEST_SKIP() << "one rank shares with nobody";
   auto* const numbers = reinterpret_cast<float*>(memory.get());
-  const std::size_t count = world.rank() == 0 ? 32 : 16;
+  const std::size_t count = world.rank() == 0 ? 32 : 16;  // in one rank's slice
   try {
     sum(*collectives, numbers, count);
     FAIL() << "nobody noticed";
@@ -170,24 +230,25 @@ TEST(SharedSums, OffAndAloneThereIsNoMemory) {
   EXPECT_EQ(make_mpi_collectives(alone)->allocate(64), nullptr);
 }
 
-// One rank that may take no more memory: all of them go without, and know why.
+// One rank that may have no such file: all of them go without, and the root knows why.
 TEST(SharedMemory, IsThereForAllRanksOrForNone) {
   World world = start_world();
   if (world.size() == 1) GTEST_SKIP() << "one rank shares with nobody";
-  rlimit before{};
-  ASSERT_EQ(::getrlimit(RLIMIT_AS, &before), 0);
-  const bool short_of_memory = world.rank() == world.size() - 1;
-  if (short_of_memory) {
-    const rlimit little{std::size_t{1} << 30, before.rlim_max};
-    ASSERT_EQ(::setrlimit(RLIMIT_AS, &little), 0);
-  }
-  std::string reason;
-  const auto memory = SharedMemory::create(world, std::size_t{1} << 30, reason);
-  ::setrlimit(RLIMIT_AS, &before);
-  EXPECT_EQ(memory, nullptr);
-  if (world.is_root()) {
-    EXPECT_THAT(reason, HasSubstr("rank " + std::to_string(world.size() - 1)));
-    EXPECT_THAT(reason, HasSubstr("Cannot allocate memory"));
+  // What others might take for themselves before they know is little.
+  constexpr std::size_t kBytes = std::size_t{1} << 20;
+  for (const int victim : {0, world.size() - 1}) {
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+    const rlimit little{kBytes, before.rlim_max};
+    if (world.rank() == victim) {
+      ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &little), 0);
+    }
+    std::string reason;
+    const auto memory = SharedMemory::create(world, kBytes, reason);
+    ::setrlimit(RLIMIT_FSIZE, &before);
+    EXPECT_EQ(memory, nullptr);
+    EXPECT_EQ(reason.find("rank " + std::to_string(victim)) == 0, world.is_root()) << reason;
+    EXPECT_EQ(reason.find("ulimit -f") != std::string::npos, world.is_root()) << reason;
   }
   std::string none;
   EXPECT_NE(SharedMemory::create(world, 100, none), nullptr);

@@ -80,11 +80,13 @@ class Collectives {
                                                      const OperationLabel& label) = 0;
 
   /// Zeroed host memory, aligned to 64 bytes, in which float32 sums take no messages: the ranks of
-  /// one host share it, and read and write it while a sum is under way. The sums have the bits
-  /// that they have elsewhere. Null where any other memory does as well: ranks on several hosts, a
-  /// single rank, device buffers, CommOptions::shared_memory off, or a system that lets them share
-  /// none (the root logs why). Every rank calls it with the same size, outside of together(); each
-  /// works on the same places of it. Stays until nobody refers to it, the Collectives included.
+  /// one host share it, and read and write it while a sum is under way. They are added in the order
+  /// of a binomial tree, in which Open MPI 4.1 adds what is sent unless told otherwise. Null where
+  /// any other memory does as well: ranks on several hosts, a single rank, device buffers,
+  /// CommOptions::shared_memory off, or a system that lets them share none (the root logs why).
+  /// Every rank calls it with the same size, outside of together(), and sums the same places of it.
+  /// Stays as long as the Collectives and whoever else refers to it. With 1,024 sums under way
+  /// all_reduce waits for the first of them, as wait() does.
   virtual std::shared_ptr<std::byte> allocate(std::size_t bytes) = 0;
 
   /// Pokes what is pending (MPI progresses only inside its calls). A few nanoseconds when nothing

@@ -13,7 +13,7 @@ struct CommOptions {
   /// of life; 0: for ever. >= 0.
   double collective_timeout = 120.0;
   /// Whether gradients lie in memory that the ranks share where all of them are on one host, and
-  /// are summed there; else they are sent. The bits are the same.
+  /// are summed there; else they are sent. The bits are those of Open MPI's default order.
   bool shared_memory = true;
   /// Node-local directory of the ledgers; empty: a directory of this job and user under $TMPDIR or
   /// /tmp. The ranks of one job on one host share it.

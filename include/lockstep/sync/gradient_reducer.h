@@ -75,6 +75,8 @@ class GradientReducer {
   /// such and sums are taken there. Every rank calls it, before the first step, outside of
   /// together().
   void share_gradients();
+  /// Whether they lie there.
+  bool shares_gradients() const { return shares_gradients_; }
 
   /// Zeroes control words and changes of buffers. Gradients count as zero from here on, but on a
   /// CPU their memory holds those of the step before until backward or finish_shard writes there:
@@ -133,6 +135,7 @@ class GradientReducer {
   int local_shards_ = 1;
   int first_shard_ = 0;
   bool tree_ = false;
+  bool shares_gradients_ = false;
   bool local_ = false;  // between begin_local and begin_step
   std::int64_t step_ = 0;
   std::vector<bool> unwritten_;  // per parameter: what lies there is of the step before

@@ -73,6 +73,8 @@ class Trainer {
   /// Before anything else: takes memory for the gradients that the ranks share, where they can.
   /// Throws AgreedError{kDiverged} unless all ranks begin with the same weights.
   void begin_together();
+  /// Whether gradients are summed in memory that the ranks share. Not collective.
+  bool shares_gradients() const { return reducer_.shares_gradients(); }
 
   /// Where the root writes to, after restore() if there is one; not collective. Records after the
   /// cursor are cut off, checkpoints after it set aside. Without it, and on all other ranks,
