@@ -252,7 +252,7 @@ std::string report_text(const Examination& e) {
     text += fmt::format(": {} rank{} on {} host{}{}{}\n", e.ranks.size(),
                         e.ranks.size() == 1 ? "" : "s", hosts, hosts == 1 ? "" : "s",
                         e.backend.empty() ? "" : ", backend " + e.backend,
-                        e.shared_memory ? ", sums in memory that the ranks share" : "");
+                        e.shared_memory ? ", sums in shared memory" : "");
   } else {
     text += "\n";
   }

@@ -62,6 +62,7 @@ class DoctorTest(ProgramTest):
                 result = self.doctor(ranks)
                 self.assertTrue(self.verdict(result).startswith("verdict: healthy"), result.stdout)
                 lines = result.stdout.splitlines()
+                self.assertEqual("sums in shared memory" in lines[0], ranks > 1, lines[0])
                 self.assertLessEqual(len(lines), 45, result.stdout)
                 self.assertLessEqual(max(map(len, lines)), 100, result.stdout)
                 self.assertEqual(result.stderr, "")

@@ -54,6 +54,18 @@ class ResumeTest(ProgramTest):
         self.settings = [*self.settings[:2], "--config", SOURCE / "configs" / "best.ini", "--batch-size", 225]
         self.stop_and_resume(2, [], [17])
 
+    def test_sent_gradients_go_on_in_shared_memory(self):
+        """Four ranks, whose sums have an order: the bits do not tell how gradients were added up."""
+        whole, parts = self.directory / "whole", self.directory / "parts"
+        settings = [*self.settings, "--epochs", 2]
+        self.expect(train(4, whole, *settings), 0)
+        self.expect(train(4, parts, *settings, "--max-steps", 7, "--shared-memory", "no"), 75)
+        self.expect(train(4, parts, *settings, "--resume", "auto"), 0)
+        self.expect_same(whole, parts)
+        shared = [json.loads((out / name).read_text())["shared_memory"]
+                  for out, name in ((whole, "launch.json"), (parts, "launch-1.json"), (parts, "launch.json"))]
+        self.assertEqual(shared, [True, False, True])
+
     def test_plateau_in_the_middle_of_its_patience(self):
         self.stop_and_resume(1, ["--min-delta", "0.9", "--patience", 2], [12, 24])
 
