@@ -77,8 +77,9 @@ class Explainer {
         fmt::format("rank {} ({})", reading_.identity.rank, reading_.identity.host);
     if (reading_.signal) return text + by_signal() + " " + where();
     if (reading_.exit_code) {
+      const std::string words = reading_.own_last_words();
       return text + fmt::format(" ended with exit code {}", *reading_.exit_code) + " " + where() +
-             (reading_.last_words.empty() ? "" : ": " + reading_.last_words);
+             (words.empty() ? "" : ": " + words);
     }
     if (reading_.entries.empty()) return text + " has recorded nothing";
     if (reading_.vanished()) {

@@ -79,9 +79,9 @@ std::string fate(const LedgerReading& reading) {
   }
 }
 
-// Who was behind when the first rank gave up waiting may have caught up since: a stopped one goes on
-// once the launcher that ends it lets it. So without what was recorded later, on that rank's host:
-// the clocks of others may differ.
+// Who was behind when the first rank gave up waiting may have caught up since: a stopped one goes
+// on once the launcher that ends it lets it. So without what was recorded later, on that rank's
+// host: the clocks of others may differ.
 std::vector<LedgerReading> as_of_the_first_failure(const std::vector<LedgerReading>& readings) {
   const LedgerReading* first = nullptr;
   for (const LedgerReading& reading : readings) {
@@ -176,8 +176,9 @@ class Job {
       const LedgerPosition position = position_of(*reading);
       // A cause that the launcher has ended is one that the others had waited for.
       const bool behind = reading->signal && reading->signal->from_launcher;
-      std::string text = fmt::format("{} {}", behind ? "was behind" : fate(*reading), where(position));
-      const std::string words = reading->last_words.substr(0, reading->last_words.find('\n'));
+      std::string text =
+          fmt::format("{} {}", behind ? "was behind" : fate(*reading), where(position));
+      const std::string words = reading->own_last_words();
       if (!words.empty()) text += ": " + words;
       by_fate[text].push_back(reading);
     }

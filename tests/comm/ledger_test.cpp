@@ -29,6 +29,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -179,7 +180,7 @@ TEST_F(LedgerTest, ExplainsWhoIsBehindWhom) {
   first.issued(further, OperationKind::kAllReduce, {"gradients", 1, 41});
   further.issued = 1;
   third.issued(further, OperationKind::kAllReduce, {"gradients", 1, 41});
-  fourth.close(ExitCode::kBadData);
+  fourth.close(ExitCode::kBadData, "a bad row\n  rank 0 (node) is behind");
   EXPECT_THAT(
       explain_all(),
       ElementsAre(
@@ -188,7 +189,8 @@ TEST_F(LedgerTest, ExplainsWhoIsBehindWhom) {
                 HasSubstr("after all_reduce 'gradients' bucket 0 of step 41 (operation 1)"),
                 HasSubstr("; ranks 0, 2 reached operation 2")),
           HasSubstr("rank 2"),
-          AllOf(HasSubstr("rank 3"), HasSubstr("ended with exit code 65 in phase start-up")),
+          AllOf(HasSubstr("rank 3"), HasSubstr("ended with exit code 65 in phase start-up"),
+                EndsWith(": a bad row")),
           "ranks 4, 5 have no ledger here: on other hosts, ended in order, or never started"));
 }
 
