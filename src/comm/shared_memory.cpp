@@ -35,10 +35,11 @@ std::string text(const std::string& what, int error) {
   return fmt::format("{}: {}", what, errno_text(error));
 }
 
-// Beyond it the system would send SIGXFSZ, which ends the process.
-bool is_within_file_limit(std::size_t bytes) {
+// Beyond the limit the system would send SIGXFSZ, which ends the process.
+std::string check_file_limit(std::size_t bytes) {
   rlimit limit{};
-  return ::getrlimit(RLIMIT_FSIZE, &limit) == 0 && bytes <= limit.rlim_cur;
+  if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && bytes <= limit.rlim_cur) return "";
+  return "the limit on the size of files (ulimit -f)";
 }
 
 // Without this a page that the system does not have would be a signal in mid-training.
@@ -64,8 +65,6 @@ FileDescriptor make_file(std::size_t bytes, std::string& reason) {
   }
   if (!file.valid()) {
     reason = text("memfd_create", errno);
-  } else if (!is_within_file_limit(bytes)) {
-    reason = "the limit on the size of files (ulimit -f)";
   } else if (::ftruncate(file.get(), checked_cast<off_t>(bytes)) != 0) {
     reason = text("ftruncate", errno);
   } else {
@@ -87,7 +86,6 @@ FileDescriptor open_file(const std::string& path, std::size_t bytes, std::string
   }
   FileDescriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!file.valid()) reason = text(path, errno);
-  if (!is_within_file_limit(bytes)) reason = "the limit on the size of files (ulimit -f)";
   return file;
 }
 
@@ -108,7 +106,7 @@ std::shared_ptr<SharedMemory> SharedMemory::create(World& world, std::size_t byt
                                                    std::string& reason) {
   const std::size_t stride = (bytes_a_rank + kPage - 1) / kPage * kPage;
   const std::size_t bytes = kPage + stride * static_cast<std::size_t>(world.size());
-  std::string own;
+  std::string own = check_file_limit(bytes);
   FileDescriptor file;
   std::shared_ptr<SharedMemory> memory;
   const auto map = [&] {
@@ -126,7 +124,7 @@ std::shared_ptr<SharedMemory> SharedMemory::create(World& world, std::size_t byt
   if (world.is_root()) {
     std::random_device random;
     mark = Mark{random()} << 32 | random();
-    file = make_file(bytes, own);
+    if (own.empty()) file = make_file(bytes, own);
     map();
     if (memory) {
       std::memcpy(memory->base_, &mark, sizeof(mark));
@@ -135,7 +133,7 @@ std::shared_ptr<SharedMemory> SharedMemory::create(World& world, std::size_t byt
   }
   mark = world.broadcast_value(mark);
   path = world.broadcast_text(path);
-  if (!world.is_root() && !path.empty()) {
+  if (!world.is_root() && own.empty() && !path.empty()) {
     file = open_file(path, bytes, own);
     map();
     if (memory && std::memcmp(memory->base_, &mark, sizeof(mark)) != 0) {

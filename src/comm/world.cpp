@@ -18,6 +18,7 @@
 
 #include "comm/ending.h"
 #include "comm/job_directory.h"
+#include "comm/shared_sums.h"
 #include "comm/world_impl.h"
 #include "lockstep/base/log.h"
 #include "lockstep/comm/compare.h"

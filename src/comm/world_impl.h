@@ -10,12 +10,13 @@
 
 #include "comm/control_plane.h"
 #include "comm/inquiry.h"
-#include "comm/shared_sums.h"
 #include "lockstep/comm/ledger.h"
 #include "lockstep/comm/watchdog.h"
 #include "lockstep/comm/world.h"
 
 namespace lockstep {
+
+class SharedSums;
 
 /// What exists once in a process, shared by a world and its splits.
 struct Process {

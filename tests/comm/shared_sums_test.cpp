@@ -78,82 +78,82 @@ TEST(SharedSums, HaveTheBitsOfMessagesAmongOneLess) {
   expect_the_bits_of_messages(part);
 }
 
+// A job whose ranks share memory for numbers.
+class SharedNumbers : public ::testing::Test {
+ protected:
+  static constexpr std::size_t kBytes = std::size_t{1} << 20;
+  void SetUp() override {
+    if (!memory_) GTEST_SKIP() << "one rank shares with nobody";
+  }
+  int last_rank() const { return world_.size() - 1; }
+
+  World world_ = start_world();
+  std::unique_ptr<Collectives> collectives_ = make_mpi_collectives(world_);
+  std::shared_ptr<std::byte> memory_ = collectives_->allocate(kBytes);
+  float* numbers_ = reinterpret_cast<float*>(memory_.get());
+};
+
 // A rank that waits for something else does its share of the sums that others wait for. Either
 // rank, since only one of them can be the one that comes late.
 enum class Other { kMessage, kOtherMemory, kBarrier };
-void expect_sums_go_on_during(Other other) {
-  World world = start_world();
-  const auto collectives = make_mpi_collectives(world);
-  const auto memory = collectives->allocate(64 * sizeof(float));
-  const auto second = collectives->allocate(64 * sizeof(float));
-  if (!memory) GTEST_SKIP() << "one rank shares with nobody";
-  auto* const numbers = reinterpret_cast<float*>(memory.get());
+class SharedNumbersMeanwhile : public SharedNumbers, public ::testing::WithParamInterface<Other> {};
+TEST_P(SharedNumbersMeanwhile, AreSummed) {
+  const Other other = GetParam();
+  const auto second = collectives_->allocate(64 * sizeof(float));
   std::vector<float> elsewhere(64, 1.0f);
   float* const others =
       other == Other::kOtherMemory ? reinterpret_cast<float*>(second.get()) : elsewhere.data();
-  for (int waiting = 0; waiting < world.size(); ++waiting) {
-    std::fill_n(numbers, 64, 1.0f);
+  for (int waiting = 0; waiting < world_.size(); ++waiting) {
+    std::fill_n(numbers_, 64, 1.0f);
     std::fill_n(others, 64, 1.0f);
-    world.barrier();
+    world_.barrier();
     const auto wait_for_other = [&] {
-      if (other == Other::kBarrier) return world.barrier();
-      sum(*collectives, others, 64);
+      if (other == Other::kBarrier) return world_.barrier();
+      sum(*collectives_, others, 64);
     };
     // Issued while not everybody has, so that nothing is added up in the call.
-    if (world.rank() != waiting) {
+    if (world_.rank() != waiting) {
       const Stopwatch watch;
       while (watch.seconds() < 0.01) std::this_thread::yield();
     }
-    const auto pending = collectives->all_reduce({numbers, 64}, ReduceOp::kSum, {"sums"});
-    if (world.rank() == waiting) wait_for_other();
+    const auto pending = collectives_->all_reduce({numbers_, 64}, ReduceOp::kSum, {"sums"});
+    if (world_.rank() == waiting) wait_for_other();
     pending->wait();
-    EXPECT_EQ(numbers[63], static_cast<float>(world.size()));
-    if (world.rank() != waiting) wait_for_other();
+    EXPECT_EQ(numbers_[63], static_cast<float>(world_.size()));
+    if (world_.rank() != waiting) wait_for_other();
   }
 }
-TEST(SharedSums, GoOnWhileARankWaitsForAMessage) { expect_sums_go_on_during(Other::kMessage); }
-TEST(SharedSums, GoOnWhileARankWaitsForOtherMemory) {
-  expect_sums_go_on_during(Other::kOtherMemory);
-}
-TEST(SharedSums, GoOnWhileARankWaitsAtABarrier) { expect_sums_go_on_during(Other::kBarrier); }
+INSTANTIATE_TEST_SUITE_P(WhileARankWaitsForAnother, SharedNumbersMeanwhile,
+                         ::testing::Values(Other::kMessage, Other::kOtherMemory, Other::kBarrier));
 
 // More than there are places on a rank's board, waited for at the end, backwards.
-TEST(SharedSums, ManyAreUnderWayAtOnce) {
-  World world = start_world();
-  const auto collectives = make_mpi_collectives(world);
+TEST_F(SharedNumbers, ManyAreUnderWayAtOnce) {
   constexpr std::size_t kSums = 2500;
   constexpr std::size_t kCount = 48;
-  const auto memory = collectives->allocate(kSums * kCount * sizeof(float));
-  if (!memory) GTEST_SKIP() << "one rank shares with nobody";
-  auto* const numbers = reinterpret_cast<float*>(memory.get());
+  static_assert(kSums * kCount * sizeof(float) <= kBytes);
   for (int round = 0; round < 3; ++round) {
     std::vector<std::unique_ptr<PendingOperation>> pending;
     for (std::size_t i = 0; i < kSums; ++i) {
-      std::fill_n(numbers + i * kCount, kCount, static_cast<float>(i + 1));
+      std::fill_n(numbers_ + i * kCount, kCount, static_cast<float>(i + 1));
       pending.push_back(
-          collectives->all_reduce({numbers + i * kCount, kCount}, ReduceOp::kSum, {"sums"}));
+          collectives_->all_reduce({numbers_ + i * kCount, kCount}, ReduceOp::kSum, {"sums"}));
     }
     for (std::size_t i = kSums; i-- > 0;) {
       pending[i]->wait();
-      const std::vector<float> sums(numbers + i * kCount, numbers + (i + 1) * kCount);
-      ASSERT_THAT(sums, Each(static_cast<float>((i + 1) * static_cast<std::size_t>(world.size()))));
+      const std::vector<float> sums(numbers_ + i * kCount, numbers_ + (i + 1) * kCount);
+      ASSERT_THAT(sums,
+                  Each(static_cast<float>((i + 1) * static_cast<std::size_t>(world_.size()))));
     }
   }
 }
 
-TEST(SharedSums, TakeOnlyFloat32SumsWithinTheMemory) {
-  World world = start_world();
-  const auto collectives = make_mpi_collectives(world);
-  const auto memory = collectives->allocate(64 * sizeof(float));
-  if (!memory) GTEST_SKIP() << "one rank shares with nobody";
-  auto* const numbers = reinterpret_cast<float*>(memory.get());
-  for (int i = 0; i < 64; ++i) numbers[i] = static_cast<float>(world.rank());
-  const int last = world.size() - 1;
-  collectives->all_reduce({numbers, 32}, ReduceOp::kMax, {"max"})->wait();
-  collectives->all_reduce({numbers + 32, 16, DataType::kInt32}, ReduceOp::kSum, {"int"})->wait();
-  EXPECT_THAT(std::vector<float>(numbers, numbers + 32), Each(static_cast<float>(last)));
-  EXPECT_THAT(std::vector<float>(numbers + 48, numbers + 64),
-              Each(static_cast<float>(world.rank())));
+TEST_F(SharedNumbers, TakeOnlyFloat32SumsWithinTheMemory) {
+  for (int i = 0; i < 64; ++i) numbers_[i] = static_cast<float>(world_.rank());
+  collectives_->all_reduce({numbers_, 32}, ReduceOp::kMax, {"max"})->wait();
+  collectives_->all_reduce({numbers_ + 32, 16, DataType::kInt32}, ReduceOp::kSum, {"int"})->wait();
+  EXPECT_THAT(std::vector<float>(numbers_, numbers_ + 32), Each(static_cast<float>(last_rank())));
+  EXPECT_THAT(std::vector<float>(numbers_ + 48, numbers_ + 64),
+              Each(static_cast<float>(world_.rank())));
 }
 
 TEST(SharedSums, TakeNoBufferThatLeavesTheMemory) {
@@ -176,35 +176,25 @@ TEST(SharedSums, TakeNoBufferThatLeavesTheMemory) {
   EXPECT_FALSE(sums.hold({first + 2, 1}));
 }
 
-TEST(SharedSums, SpecialNumbersPass) {
-  World world = start_world();
-  const auto collectives = make_mpi_collectives(world);
-  const auto memory = collectives->allocate(64 * sizeof(float));
-  if (!memory) GTEST_SKIP() << "one rank shares with nobody";
-  auto* const numbers = reinterpret_cast<float*>(memory.get());
-  const bool last = world.rank() == world.size() - 1;
+TEST_F(SharedNumbers, SpecialNumbersPass) {
+  const bool last = world_.rank() == last_rank();
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  numbers[0] = last ? std::numeric_limits<float>::quiet_NaN() : 1;
-  numbers[1] = last ? kInfinity : 1;
-  numbers[2] = std::numeric_limits<float>::denorm_min();
-  numbers[3] = -0.0f;
-  sum(*collectives, numbers, 4);
-  EXPECT_TRUE(std::isnan(numbers[0]));
-  EXPECT_EQ(numbers[1], kInfinity);
-  EXPECT_EQ(numbers[2],
-            std::numeric_limits<float>::denorm_min() * static_cast<float>(world.size()));
-  EXPECT_TRUE(std::signbit(numbers[3]));
+  numbers_[0] = last ? std::numeric_limits<float>::quiet_NaN() : 1;
+  numbers_[1] = last ? kInfinity : 1;
+  numbers_[2] = std::numeric_limits<float>::denorm_min();
+  numbers_[3] = -0.0f;
+  sum(*collectives_, numbers_, 4);
+  EXPECT_TRUE(std::isnan(numbers_[0]));
+  EXPECT_EQ(numbers_[1], kInfinity);
+  EXPECT_EQ(numbers_[2],
+            std::numeric_limits<float>::denorm_min() * static_cast<float>(world_.size()));
+  EXPECT_TRUE(std::signbit(numbers_[3]));
 }
 
-TEST(SharedSums, NoticesThatRanksSumDifferentNumbers) {
-  World world = start_world();
-  const auto collectives = make_mpi_collectives(world);
-  const auto memory = collectives->allocate(4096);
-  if (!memory) GTEST_SKIP() << "one rank shares with nobody";
-  auto* const numbers = reinterpret_cast<float*>(memory.get());
-  const std::size_t count = world.rank() == 0 ? 32 : 16;  // in one rank's slice
+TEST_F(SharedNumbers, NoticesThatRanksSumDifferentNumbers) {
+  const std::size_t count = world_.rank() == 0 ? 32 : 16;  // in one rank's slice
   try {
-    sum(*collectives, numbers, count);
+    sum(*collectives_, numbers_, count);
     FAIL() << "nobody noticed";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kInternal);

@@ -135,10 +135,10 @@ struct LedgerReading {
   std::optional<DeadlySignal> signal;             ///< set when a signal ended it that can be seen
   std::int64_t end_ns = 0;                        ///< since 1970; 0: it has not said that it ends
   std::string last_words;                         ///< why it ended on purpose; may be cut
-  /// Their first line: what follows tells of other ranks.
-  std::string own_last_words() const { return last_words.substr(0, last_words.find('\n')); }
-  std::vector<LedgerEntry> entries;  ///< the newest at the end; may be empty
+  std::vector<LedgerEntry> entries;               ///< the newest at the end; may be empty
 
+  /// The first line of the last words: what follows tells of other ranks.
+  std::string own_last_words() const { return last_words.substr(0, last_words.find('\n')); }
   /// Here, and not known to have ended.
   bool alive() const { return process != ProcessState::kUnknown && process != ProcessState::kGone; }
   /// Neither ended by itself nor by a signal that can be seen: mostly SIGKILL.
