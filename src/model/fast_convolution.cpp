@@ -1,6 +1,5 @@
 #include "fast_convolution.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/max_pool2d.h>
@@ -16,6 +15,7 @@
 #include "lockstep/base/error.h"
 #include "lockstep/kernels/convolution.h"
 #include "lockstep/model/dropout.h"
+#include "lockstep/model/executor.h"
 #include "lockstep/model/gradient_owner.h"
 #include "model/memory_format.h"
 
@@ -27,17 +27,6 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 constexpr auto kImages = at::MemoryFormat::ChannelsLast;
-
-// The parts of a pass in LibTorch's own threads.
-class LibTorchExecutor final : public Executor {
- public:
-  int workers() const override { return at::get_num_threads(); }
-  void run(std::int64_t count, const PartialTask& task) override {
-    at::parallel_for(0, count, /*grain_size=*/1, [&](std::int64_t first, std::int64_t last) {
-      for (std::int64_t i = first; i < last; ++i) task(i, at::get_thread_num());
-    });
-  }
-};
 
 ConvolutionShape shape_of(const at::Tensor& x, const at::Tensor& weight, bool pool,
                           bool planar = false) {

@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -10,10 +11,14 @@
 #include "lockstep/base/error.h"
 #include "lockstep/base/hash.h"
 #include "lockstep/data/batch.h"
+#include "lockstep/model/executor.h"
 
 namespace lockstep {
 
 namespace {
+
+// What a thread makes at a time: for fewer, waking it would take longer than it saves.
+constexpr std::size_t kImagesOfAPart = 8;
 
 std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
   return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
@@ -53,9 +58,19 @@ void ImageSamples::read(std::span<const std::uint32_t> samples, std::optional<Tr
     return;
   }
   const TrainingPass used = pass.value_or(TrainingPass{});
-  BatchMaker(*images_, augmentation_, used.seed)
-      .fill(samples, used.epoch, /*augment=*/pass.has_value(), inputs.mutable_data_ptr<float>(),
-            targets.defined() ? targets.mutable_data_ptr<std::int64_t>() : nullptr);
+  const BatchMaker maker(*images_, augmentation_, used.seed);
+  auto* images = inputs.mutable_data_ptr<float>();
+  auto* labels = targets.defined() ? targets.mutable_data_ptr<std::int64_t>() : nullptr;
+  const auto size = checked_cast<std::size_t>(images_->image_size());
+  // An image's bits depend on no other's, so neither on which thread makes it.
+  const auto fill = [&](std::int64_t part, int) {
+    const auto first = checked_cast<std::size_t>(part) * kImagesOfAPart;
+    const auto own = samples.subspan(first, std::min(kImagesOfAPart, samples.size() - first));
+    maker.fill(own, used.epoch, /*augment=*/pass.has_value(), images + first * size,
+               labels != nullptr ? labels + first : nullptr);
+  };
+  const std::size_t parts = (samples.size() + kImagesOfAPart - 1) / kImagesOfAPart;
+  LibTorchExecutor().run(checked_cast<std::int64_t>(parts), PartialTask(fill));
 }
 
 TensorSamples::TensorSamples(const at::Tensor& inputs, const at::Tensor& targets,

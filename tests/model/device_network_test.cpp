@@ -1,8 +1,10 @@
 // The networks on a GPU, under the settings training uses: near the host's numbers, and the same
 // bits twice. Only in a build with CUDA, on a machine with a GPU.
 #include <ATen/Context.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -31,13 +33,15 @@ class DeviceNetwork : public testing::Test {
   struct Result {
     at::Tensor logits, gradients;
   };
-  // One step of training: forward with dropout, loss, backward, all on the host afterwards.
-  static Result step(const std::string& name, at::Device device) {
+  // One step of training on samples first .. first + count: forward with dropout, loss, backward,
+  // all on the host afterwards.
+  static Result step(const std::string& name, at::Device device, std::int64_t first,
+                     std::int64_t count) {
     auto network = make_network(name, {});
     initialise_glorot_uniform(*network, 1);
     FlatParameters parameters(network, device);
     network->train();
-    const at::Tensor samples = at::arange(kBatch, at::kLong);
+    const at::Tensor samples = at::arange(first, first + count, at::kLong);
     // A smooth picture for each sample, the same everywhere.
     const at::Tensor pixels = at::arange(28 * 28, at::kFloat).view({1, 1, 28, 28});
     const at::Tensor images =
@@ -46,7 +50,7 @@ class DeviceNetwork : public testing::Test {
         .training = true, .seed = 1, .epoch = 0, .samples = samples.to(device)};
     const at::Tensor logits = network->forward(images.to(device), context);
     const at::Tensor labels = samples.remainder(10).to(device);
-    (cross_entropy_sum(logits, labels, /*smoothing=*/0.1) / static_cast<double>(kBatch)).backward();
+    (cross_entropy_sum(logits, labels, /*smoothing=*/0.1) / static_cast<double>(count)).backward();
     parameters.check_gradient_views();
     return {logits.detach().cpu(), parameters.gradients().cpu()};
   }
@@ -58,21 +62,33 @@ class DeviceNetwork : public testing::Test {
   static inline at::Device gpu_{at::kCPU};
 };
 
+// Where an activation is nearly zero, or two that are pooled nearly equal, rounding decides which
+// way a gradient goes, and moves the whole gradient by up to several per cent: that strikes few of
+// several small batches (of the host's own convolutions, fast and direct, one or two in eleven), so
+// not their median, as an error would.
 TEST_F(DeviceNetwork, ComputesNearlyWhatTheHostComputes) {
+  constexpr int kBatches = 11;
+  constexpr std::int64_t kSmall = 8;
   for (const NetworkEntry& entry : registered_networks()) {
-    const Result host = step(entry.name, at::kCPU);
-    const Result device = step(entry.name, gpu_);
+    std::vector<double> distances;
+    for (std::int64_t batch = 0; batch < kBatches; ++batch) {
+      const Result host = step(entry.name, at::kCPU, batch * kSmall, kSmall);
+      const Result device = step(entry.name, gpu_, batch * kSmall, kSmall);
+      EXPECT_LT(relative_distance(device.logits, host.logits), 5e-5) << entry.name;
+      distances.push_back(relative_distance(device.gradients, host.gradients));
+    }
+    std::ranges::sort(distances);
     // TF32, with its 10 bits, would be off by about 1e-3.
-    EXPECT_LT(relative_distance(device.logits, host.logits), 2e-5) << entry.name;
-    EXPECT_LT(relative_distance(device.gradients, host.gradients), 3e-4) << entry.name;
+    EXPECT_LT(distances[kBatches / 2], 2e-4) << entry.name;
+    RecordProperty(entry.name + " gradients", fmt::format("{:.1e}", distances[kBatches / 2]));
   }
 }
 
 TEST_F(DeviceNetwork, GivesTheSameBitsTwice) {
   for (const NetworkEntry& entry : registered_networks()) {
-    const Result first = step(entry.name, gpu_);
+    const Result first = step(entry.name, gpu_, 0, kBatch);
     for (int again = 0; again < 5; ++again) {
-      const Result next = step(entry.name, gpu_);
+      const Result next = step(entry.name, gpu_, 0, kBatch);
       EXPECT_TRUE(at::equal(next.logits, first.logits)) << entry.name;
       EXPECT_TRUE(at::equal(next.gradients, first.gradients)) << entry.name;
     }

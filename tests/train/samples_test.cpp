@@ -1,5 +1,6 @@
 #include "lockstep/train/samples.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/ones.h>
@@ -80,6 +81,42 @@ TEST(ImageSamples, VariesOnlyWhatATrainingReads) {
   EXPECT_FALSE(at::equal(first, read(TrainingPass{.seed = 1, .epoch = 1})));
   EXPECT_FALSE(at::equal(first, read(TrainingPass{.seed = 2, .epoch = 0})));
   EXPECT_TRUE(samples.images() != nullptr && samples.sha256() == data.sha256());
+}
+
+TEST(ImageSamples, BitsDoNotDependOnThreads) {
+  Dataset data;
+  data.count = 100;
+  data.channels = 2;
+  data.height = 9;
+  data.width = 7;
+  data.pixels.resize(100 * 126);
+  for (std::size_t i = 0; i < data.pixels.size(); ++i) {
+    data.pixels[i] = static_cast<std::uint8_t>(i * i / 7);
+  }
+  data.labels.resize(100);
+  std::iota(data.labels.begin(), data.labels.end(), std::uint8_t{0});
+  const ImageSamples samples(std::make_shared<const Dataset>(data), AugmentationOptions{});
+  std::vector<std::uint32_t> wanted(83);
+  for (std::uint32_t i = 0; i < 83; ++i) wanted[i] = i * 17 % 100;
+  const int before = at::get_num_threads();
+  std::vector<at::Tensor> inputs;
+  std::vector<at::Tensor> labels;
+  for (const int threads : {1, 3, 4}) {
+    at::set_num_threads(threads);
+    inputs.push_back(empty_samples(samples.inputs(), 83).fill_(-1));
+    labels.push_back(empty_samples(samples.targets(), 83).fill_(-1));
+    samples.read(wanted, TrainingPass{.seed = 3, .epoch = 2}, inputs.back(), labels.back());
+    EXPECT_TRUE(at::equal(inputs.back(), inputs.front())) << threads << " threads";
+    EXPECT_TRUE(at::equal(labels.back(), labels.front())) << threads << " threads";
+    EXPECT_EQ(labels.back()[82].item<std::int64_t>(), 82 * 17 % 100);
+    // A sample that there is not is found by whichever thread makes it.
+    wanted.back() = 100;
+    EXPECT_THROW(samples.read(wanted, TrainingPass{}, inputs.back(), labels.back()), Error);
+    wanted.back() = 82 * 17 % 100;
+    samples.read(wanted, TrainingPass{.seed = 3, .epoch = 2}, inputs.back(), {});
+    EXPECT_TRUE(at::equal(inputs.back(), inputs.front())) << threads << " threads";
+  }
+  at::set_num_threads(before);
 }
 
 }  // namespace
