@@ -19,12 +19,13 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// The products are those of LibTorch's own layer.
+// The products are those of LibTorch's own layer on a CPU.
 class DenseFunction : public torch::autograd::Function<DenseFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
                             const at::Tensor& bias, bool relu) {
-    at::Tensor y = at::addmm(bias, x, weight.t());
+    // On a GPU addmm takes longer than both of these: on an H200 by .25 ms a layer of digits-cnn.
+    at::Tensor y = x.is_cuda() ? at::mm(x, weight.t()).add_(bias) : at::addmm(bias, x, weight.t());
     if (relu) y.relu_();
     context->save_for_backward({x, weight, bias, relu ? y : at::Tensor()});
     return y;

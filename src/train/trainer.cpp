@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <utility>
 
 #include "lockstep/base/cast.h"
@@ -180,8 +181,7 @@ std::int64_t Trainer::steps_per_epoch() const {
   return config_.epoch_steps > 0 ? std::min(config_.epoch_steps, all) : all;
 }
 
-Range Trainer::next_batch() const {
-  const std::int64_t step = state_.cursor.step_in_epoch;
+Range Trainer::batch_of(std::int64_t step) const {
   // A shortened epoch keeps the last batch, which may be smaller than the others.
   const bool last = step + 1 == steps_per_epoch();
   return sampler_.global_batch(last ? sampler_.steps_per_epoch() - 1 : step);
@@ -189,7 +189,7 @@ Range Trainer::next_batch() const {
 
 Trainer::StepResult Trainer::train_step() {
   const std::int64_t step = state_.cursor.global_step;
-  const Range batch = next_batch();
+  const Range batch = batch_of(state_.cursor.step_in_epoch);
   world_.at_step(step + 1);
   reducer_.begin_step(step + 1);
   write_votes();
@@ -201,6 +201,8 @@ Trainer::StepResult Trainer::train_step() {
     // Many shards a rank may take longer than a deadline: each is a sign of life.
     if (reducer_.local_shards() > 1) world_.publish_progress();
   }
+  // A GPU is still at work; other ranks of CPUs would wait for what this one adds to the sums.
+  if (device_.is_cuda() || world_.size() == 1) read_ahead();
   Stopwatch watch;
   reducer_.finish_step();
   const at::Tensor control = parameters_.control_words().cpu();
@@ -226,10 +228,14 @@ Trainer::StepResult Trainer::train_step() {
   return result;
 }
 
+// In how many pieces a shard of this size is computed.
+int Trainer::pieces_of(std::int64_t size) const {
+  return static_cast<int>(std::min<std::int64_t>(config_.train.accumulate, size));
+}
+
 // What the pieces add to gradients, control words and changes of buffers is the shard's.
 void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int shard) {
-  const auto pieces =
-      static_cast<int>(std::min<std::int64_t>(config_.train.accumulate, positions.size()));
+  const int pieces = pieces_of(positions.size());
   for (int piece = 0; piece < pieces; ++piece) {
     const bool last = piece + 1 == pieces;
     reducer_.expect_more(!last);
@@ -241,20 +247,11 @@ void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int s
 void Trainer::compute_piece(Range positions, std::int64_t samples_in_step, int shard, int piece) {
   Stopwatch watch;
   const auto epoch = checked_cast<std::uint32_t>(state_.cursor.epoch);
-  sampler_.order(epoch, positions, samples_);
-  for (std::uint32_t& sample : samples_) sample = task_.split.training[sample];
+  if (std::exchange(read_ahead_, {}) != EpochRange{epoch, positions}) read(epoch, positions);
   const std::int64_t count = positions.size();
-  if (!inputs_.defined() || inputs_.size(0) < count) {
-    inputs_ = empty_samples(task_.data->inputs(), count, device_.is_cuda());
-    targets_ = empty_samples(task_.data->targets(), count, device_.is_cuda());
-    keys_ = empty_samples({.shape = {}, .type = at::kLong}, count, device_.is_cuda());
-  }
   const at::Tensor inputs = inputs_.narrow(0, 0, count);
   const at::Tensor host_targets = targets_.narrow(0, 0, count);
   const at::Tensor keys = keys_.narrow(0, 0, count);
-  task_.data->read(samples_, TrainingPass{.seed = config_.train.seed, .epoch = epoch}, inputs,
-                   host_targets);
-  std::copy(samples_.begin(), samples_.end(), keys.mutable_data_ptr<std::int64_t>());
   seconds_.data += watch.lap();
 
   const std::int64_t step = state_.cursor.global_step;
@@ -304,6 +301,40 @@ void Trainer::compute_piece(Range positions, std::int64_t samples_in_step, int s
   with_faults(loss / static_cast<double>(samples_in_step)).backward();
   if (!buffers.empty()) buffers.restore();
   seconds_.backward += watch.lap();
+}
+
+// The batch at these positions of an epoch's order, to the host's memory.
+void Trainer::read(std::uint32_t epoch, Range positions) {
+  sampler_.order(epoch, positions, samples_);
+  for (std::uint32_t& sample : samples_) sample = task_.split.training[sample];
+  const std::int64_t count = positions.size();
+  if (!inputs_.defined() || inputs_.size(0) < count) {
+    inputs_ = empty_samples(task_.data->inputs(), count, device_.is_cuda());
+    targets_ = empty_samples(task_.data->targets(), count, device_.is_cuda());
+    keys_ = empty_samples({.shape = {}, .type = at::kLong}, count, device_.is_cuda());
+  }
+  task_.data->read(samples_, TrainingPass{.seed = config_.train.seed, .epoch = epoch},
+                   inputs_.narrow(0, 0, count), targets_.narrow(0, 0, count));
+  std::copy(samples_.begin(), samples_.end(), keys_.mutable_data_ptr<std::int64_t>());
+}
+
+// What the next step begins with, if this epoch has one. The batch before it has been copied to the
+// GPU, where there is one.
+void Trainer::read_ahead() {
+  Stopwatch watch;
+  const std::int64_t step = state_.cursor.step_in_epoch + 1;
+  if (step == steps_per_epoch()) return;
+  const Range shard = shard_of(batch_of(step), reducer_.first_shard(), reducer_.total_shards());
+  if (shard.size() == 0) return;
+  const Range piece = shard_of(shard, 0, pieces_of(shard.size()));
+  const auto epoch = checked_cast<std::uint32_t>(state_.cursor.epoch);
+  try {
+    read(epoch, piece);
+    read_ahead_ = {epoch, piece};
+  } catch (const std::exception&) {
+    // The step that needs it reads again, and says so; until then nothing is lost.
+  }
+  seconds_.data += watch.lap();
 }
 
 void Trainer::write_votes() {

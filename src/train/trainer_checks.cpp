@@ -98,7 +98,7 @@ void Trainer::require_finite_weights(const std::string& moment) {
 // The gradient of this rank alone is gone: it was reduced in place. Computing it again, which gives
 // the same bits, costs a step where looking at it beforehand would cost every step.
 std::vector<int> Trainer::ranks_of_non_finite() {
-  const Range batch = next_batch();
+  const Range batch = batch_of(state_.cursor.step_in_epoch);
   char finite = 1;  // a vector of bool has no elements to copy into
   for (int local = 0; local < reducer_.local_shards(); ++local) {
     const int shard = reducer_.first_shard() + local;

@@ -119,8 +119,17 @@ class Trainer {
     bool time_is_up = false;
     bool save_failed = false;
   };
+  struct EpochRange {
+    std::uint32_t epoch = 0;
+    Range positions{};
+    bool operator==(const EpochRange&) const = default;
+  };
   Outcome train();
-  Range next_batch() const;
+  /// Of the step of this number within an epoch.
+  Range batch_of(std::int64_t step) const;
+  int pieces_of(std::int64_t size) const;
+  void read(std::uint32_t epoch, Range positions);
+  void read_ahead();
   StepResult train_step();
   std::vector<Replica> replicas();
   void require_equal_replicas(const std::string& moment);
@@ -193,6 +202,7 @@ class Trainer {
   std::vector<std::uint32_t> samples_;
   at::Tensor conclusion_;               // int64 [2], for the comparison of what ranks conclude
   at::Tensor inputs_, targets_, keys_;  // the batch on the host, allocated once
+  EpochRange read_ahead_;               // what they hold of the step to come; empty: nothing
 };
 
 }  // namespace lockstep
