@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <vector>
+#include <memory>
 
 #include "lockstep/base/error.h"
 
@@ -28,8 +28,9 @@ void BatchMaker::fill(std::span<const std::uint32_t> indices, std::uint32_t epoc
   const double height_over_width =
       static_cast<double>(dataset_.height) / static_cast<double>(dataset_.width);
   std::array<float, 4096> space;
-  std::vector<float> more(warped && size > space.size() ? size : 0);
-  float* scaled = more.empty() ? space.data() : more.data();
+  std::unique_ptr<float[]> more;
+  if (warped && size > space.size()) more = std::make_unique_for_overwrite<float[]>(size);
+  float* scaled = more ? more.get() : space.data();
   for (std::size_t i = 0; i < indices.size(); ++i) {
     const std::uint32_t index = indices[i];
     LOCKSTEP_CHECK(index < dataset_.count, "sample {} of {}", index, dataset_.count);

@@ -17,8 +17,8 @@ namespace lockstep {
 
 namespace {
 
-// What a thread makes at a time: for fewer, waking it would take longer than it saves.
-constexpr std::size_t kImagesOfAPart = 8;
+// What a thread makes at a time: for less, waking it would take longer than it saves.
+constexpr std::size_t kPixelsOfAPart = std::size_t{8} * 28 * 28;
 
 std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
   return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
@@ -62,14 +62,15 @@ void ImageSamples::read(std::span<const std::uint32_t> samples, std::optional<Tr
   auto* images = inputs.mutable_data_ptr<float>();
   auto* labels = targets.defined() ? targets.mutable_data_ptr<std::int64_t>() : nullptr;
   const auto size = checked_cast<std::size_t>(images_->image_size());
+  const std::size_t images_of_a_part = std::max<std::size_t>(1, kPixelsOfAPart / size);
   // An image's bits depend on no other's, so neither on which thread makes it.
   const auto fill = [&](std::int64_t part, int) {
-    const auto first = checked_cast<std::size_t>(part) * kImagesOfAPart;
-    const auto own = samples.subspan(first, std::min(kImagesOfAPart, samples.size() - first));
+    const auto first = checked_cast<std::size_t>(part) * images_of_a_part;
+    const auto own = samples.subspan(first, std::min(images_of_a_part, samples.size() - first));
     maker.fill(own, used.epoch, /*augment=*/pass.has_value(), images + first * size,
                labels != nullptr ? labels + first : nullptr);
   };
-  const std::size_t parts = (samples.size() + kImagesOfAPart - 1) / kImagesOfAPart;
+  const std::size_t parts = (samples.size() + images_of_a_part - 1) / images_of_a_part;
   LibTorchExecutor().run(checked_cast<std::int64_t>(parts), PartialTask(fill));
 }
 

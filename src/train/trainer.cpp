@@ -201,8 +201,8 @@ Trainer::StepResult Trainer::train_step() {
     // Many shards a rank may take longer than a deadline: each is a sign of life.
     if (reducer_.local_shards() > 1) world_.publish_progress();
   }
-  // A GPU is still at work; other ranks of CPUs would wait for what this one adds to the sums.
-  if (device_.is_cuda() || world_.size() == 1) read_ahead();
+  // A GPU is still at work, a CPU is not.
+  if (config_.read_ahead.value_or(device_.is_cuda())) read_ahead();
   Stopwatch watch;
   reducer_.finish_step();
   const at::Tensor control = parameters_.control_words().cpu();
@@ -247,7 +247,12 @@ void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int s
 void Trainer::compute_piece(Range positions, std::int64_t samples_in_step, int shard, int piece) {
   Stopwatch watch;
   const auto epoch = checked_cast<std::uint32_t>(state_.cursor.epoch);
-  if (std::exchange(read_ahead_, {}) != EpochRange{epoch, positions}) read(epoch, positions);
+  const ReadAhead ahead = std::exchange(read_ahead_, {});
+  if (ahead.epoch != epoch || ahead.positions != positions) {
+    read(epoch, positions);
+  } else if (ahead.failure) {
+    std::rethrow_exception(ahead.failure);
+  }
   const std::int64_t count = positions.size();
   const at::Tensor inputs = inputs_.narrow(0, 0, count);
   const at::Tensor host_targets = targets_.narrow(0, 0, count);
@@ -318,21 +323,23 @@ void Trainer::read(std::uint32_t epoch, Range positions) {
   std::copy(samples_.begin(), samples_.end(), keys_.mutable_data_ptr<std::int64_t>());
 }
 
-// What the next step begins with, if this epoch has one. The batch before it has been copied to the
-// GPU, where there is one.
+// What the next step begins with, if there is one in this epoch. The batch before it has been
+// copied to the GPU, where there is one. What cannot be read stops the step that needs it, not this
+// one.
 void Trainer::read_ahead() {
   Stopwatch watch;
   const std::int64_t step = state_.cursor.step_in_epoch + 1;
-  if (step == steps_per_epoch()) return;
+  const std::int64_t most = config_.train.max_steps;
+  if (step == steps_per_epoch() || (most > 0 && state_.cursor.global_step + 1 >= most)) return;
   const Range shard = shard_of(batch_of(step), reducer_.first_shard(), reducer_.total_shards());
   if (shard.size() == 0) return;
   const Range piece = shard_of(shard, 0, pieces_of(shard.size()));
   const auto epoch = checked_cast<std::uint32_t>(state_.cursor.epoch);
+  read_ahead_ = {.epoch = epoch, .positions = piece};
   try {
     read(epoch, piece);
-    read_ahead_ = {epoch, piece};
-  } catch (const std::exception&) {
-    // The step that needs it reads again, and says so; until then nothing is lost.
+  } catch (...) {
+    read_ahead_.failure = std::current_exception();
   }
   seconds_.data += watch.lap();
 }

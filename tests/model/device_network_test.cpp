@@ -70,6 +70,10 @@ TEST_F(DeviceNetwork, ComputesNearlyWhatTheHostComputes) {
   constexpr int kBatches = 11;
   constexpr std::int64_t kSmall = 8;
   for (const NetworkEntry& entry : registered_networks()) {
+    const Result whole_host = step(entry.name, at::kCPU, 0, kBatch);
+    const Result whole = step(entry.name, gpu_, 0, kBatch);
+    EXPECT_LT(relative_distance(whole.logits, whole_host.logits), 2e-5) << entry.name;
+    EXPECT_LT(relative_distance(whole.gradients, whole_host.gradients), 3e-2) << entry.name;
     std::vector<double> distances;
     for (std::int64_t batch = 0; batch < kBatches; ++batch) {
       const Result host = step(entry.name, at::kCPU, batch * kSmall, kSmall);

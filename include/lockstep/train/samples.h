@@ -29,7 +29,8 @@ struct TrainingPass {
 };
 
 /// Samples 0 .. size()-1. What it gives is a pure function of its arguments: every rank has a
-/// source of its own, and all of them give the same bits. Read by one thread at a time.
+/// source of its own, and all of them give the same bits. Read by one thread at a time; a batch
+/// perhaps before the step before it has ended, more than once, or in vain where training stops.
 class SampleSource {
  public:
   virtual ~SampleSource() = default;

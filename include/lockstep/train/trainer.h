@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <map>
 #include <memory>
@@ -48,6 +49,9 @@ struct TrainerConfig {
   /// For proofs, epochs of so many steps at most, >= 1: the epoch's first ones and its last one; 0:
   /// whole epochs. The schedule is that of whole epochs.
   std::int64_t epoch_steps = 0;
+  /// Whether the batch of the step to come is read before the end of a step is waited for; default:
+  /// on GPUs. No bit depends on it.
+  std::optional<bool> read_ahead{};
 };
 
 /// How a run ended. kDone: all epochs, or early stopping.
@@ -119,10 +123,10 @@ class Trainer {
     bool time_is_up = false;
     bool save_failed = false;
   };
-  struct EpochRange {
+  struct ReadAhead {
     std::uint32_t epoch = 0;
     Range positions{};
-    bool operator==(const EpochRange&) const = default;
+    std::exception_ptr failure{};  // why they could not be read
   };
   Outcome train();
   /// Of the step of this number within an epoch.
@@ -202,7 +206,7 @@ class Trainer {
   std::vector<std::uint32_t> samples_;
   at::Tensor conclusion_;               // int64 [2], for the comparison of what ranks conclude
   at::Tensor inputs_, targets_, keys_;  // the batch on the host, allocated once
-  EpochRange read_ahead_;               // what they hold of the step to come; empty: nothing
+  ReadAhead read_ahead_;                // what they hold of the step to come; empty: nothing
 };
 
 }  // namespace lockstep
