@@ -52,7 +52,7 @@ int LibTorchExecutor::workers() const { return at::get_num_threads(); }
 void LibTorchExecutor::run(std::int64_t count, const PartialTask& task) {
   const int threads = workers();
   Parts parts(count, task);
-  const bool several = count > 1 && threads > 1 && !at::in_parallel_region();
+  [[maybe_unused]] const bool several = count > 1 && threads > 1 && !at::in_parallel_region();
   // Always as many as LibTorch's operators take: for another number libgomp would start threads
   // anew.
 #pragma omp parallel num_threads(threads) if (several)
