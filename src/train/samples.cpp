@@ -11,6 +11,7 @@
 #include "lockstep/base/error.h"
 #include "lockstep/base/hash.h"
 #include "lockstep/data/batch.h"
+#include "lockstep/data/sampler.h"
 #include "lockstep/model/executor.h"
 
 namespace lockstep {
@@ -62,16 +63,18 @@ void ImageSamples::read(std::span<const std::uint32_t> samples, std::optional<Tr
   auto* images = inputs.mutable_data_ptr<float>();
   auto* labels = targets.defined() ? targets.mutable_data_ptr<std::int64_t>() : nullptr;
   const auto size = checked_cast<std::size_t>(images_->image_size());
-  const std::size_t images_of_a_part = std::max<std::size_t>(1, kPixelsOfAPart / size);
+  const auto count = checked_cast<std::int64_t>(samples.size());
+  const auto images_of_a_part =
+      checked_cast<std::int64_t>(std::max<std::size_t>(1, kPixelsOfAPart / size));
   // An image's bits depend on no other's, so neither on which thread makes it.
   const auto fill = [&](std::int64_t part, int) {
-    const auto first = checked_cast<std::size_t>(part) * images_of_a_part;
-    const auto own = samples.subspan(first, std::min(images_of_a_part, samples.size() - first));
-    maker.fill(own, used.epoch, /*augment=*/pass.has_value(), images + first * size,
+    const Range own = chunk_at(part, images_of_a_part, count);
+    const auto first = checked_cast<std::size_t>(own.begin);
+    maker.fill(samples.subspan(first, checked_cast<std::size_t>(own.size())), used.epoch,
+               /*augment=*/pass.has_value(), images + first * size,
                labels != nullptr ? labels + first : nullptr);
   };
-  const std::size_t parts = (samples.size() + images_of_a_part - 1) / images_of_a_part;
-  LibTorchExecutor().run(checked_cast<std::int64_t>(parts), PartialTask(fill));
+  LibTorchExecutor().run(chunk_count(count, images_of_a_part), PartialTask(fill));
 }
 
 TensorSamples::TensorSamples(const at::Tensor& inputs, const at::Tensor& targets,

@@ -61,6 +61,10 @@ std::shared_ptr<Collectives> with_faults_of(const FaultPlan& faults, Collectives
   return faults.empty() ? borrowed : make_faulty(std::move(borrowed), faults, rank);
 }
 
+bool reaches_limit(const TrainOptions& options, std::int64_t steps) {
+  return options.max_steps > 0 && steps >= options.max_steps;
+}
+
 }  // namespace
 
 Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& device, Task task,
@@ -329,8 +333,9 @@ void Trainer::read(std::uint32_t epoch, Range positions) {
 void Trainer::read_ahead() {
   Stopwatch watch;
   const std::int64_t step = state_.cursor.step_in_epoch + 1;
-  const std::int64_t most = config_.train.max_steps;
-  if (step == steps_per_epoch() || (most > 0 && state_.cursor.global_step + 1 >= most)) return;
+  if (step == steps_per_epoch() || reaches_limit(config_.train, state_.cursor.global_step + 1)) {
+    return;
+  }
   const Range shard = shard_of(batch_of(step), reducer_.first_shard(), reducer_.total_shards());
   if (shard.size() == 0) return;
   const Range piece = shard_of(shard, 0, pieces_of(shard.size()));
@@ -443,9 +448,7 @@ StopReason Trainer::reason_to_stop(const StepResult& result) const {
   if (result.interrupted) return StopReason::kInterrupted;
   if (result.preempted) return StopReason::kPreempted;
   if (result.time_is_up) return StopReason::kLimit;
-  if (options.max_steps > 0 && state_.cursor.global_step >= options.max_steps) {
-    return StopReason::kLimit;
-  }
+  if (reaches_limit(options, state_.cursor.global_step)) return StopReason::kLimit;
   return StopReason::kNone;
 }
 

@@ -7,7 +7,6 @@
 #include <atomic>
 #include <chrono>
 #include <limits>
-#include <set>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -21,6 +20,23 @@ class LibTorchExecutorTest : public testing::Test {
 
   const int before_ = at::get_num_threads();
   LibTorchExecutor executor_;
+};
+
+// Where threads wait until so many of them have begun, or for long enough.
+class Meeting {
+ public:
+  explicit Meeting(int threads) : threads_(threads) {}
+  bool met() {
+    ++begun_;
+    while (begun_ < threads_ && std::chrono::steady_clock::now() < end_) std::this_thread::yield();
+    return begun_ >= threads_;
+  }
+
+ private:
+  int threads_;
+  std::atomic<int> begun_ = 0;
+  const std::chrono::steady_clock::time_point end_ =
+      std::chrono::steady_clock::now() + std::chrono::seconds(20);
 };
 
 TEST_F(LibTorchExecutorTest, RunsEachPartOnce) {
@@ -47,12 +63,9 @@ TEST_F(LibTorchExecutorTest, PartsRunAtTheSameTime) {
   GTEST_SKIP() << "compiled without OpenMP";
 #endif
   at::set_num_threads(3);
-  std::atomic<int> begun = 0;
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  Meeting meeting(3);
   const auto part = [&](std::int64_t, int) {
-    ++begun;
-    while (begun < 3 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
-    EXPECT_EQ(begun, 3) << "each waits for the others to begin";
+    EXPECT_TRUE(meeting.met()) << "each waits for the others to begin";
   };
   executor_.run(3, PartialTask(part));
 }
@@ -92,13 +105,11 @@ TEST_F(LibTorchExecutorTest, ThreadsFlushDenormalsAsTheCallerDoes) {
   for (const bool flush : {true, false, true}) {
     if (!at::globalContext().setFlushDenormal(flush)) GTEST_SKIP() << "not on this processor";
     std::vector<float> halves(64);
-    std::atomic<int> begun = 0;
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    Meeting meeting(3);
     const auto part = [&](std::int64_t index, int) {
       volatile float least = std::numeric_limits<float>::min();
       halves[static_cast<std::size_t>(index)] = least / 2;
-      ++begun;
-      while (begun < 3 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+      meeting.met();
     };
     executor_.run(64, PartialTask(part));
     for (const float half : halves) EXPECT_EQ(half == 0, flush);
