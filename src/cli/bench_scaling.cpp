@@ -142,6 +142,10 @@ Plan make_plan(const ParsedSettings& parsed) {
     fail(ExitCode::kUsage, "--{}: with --{} nothing is measured", name,
          plan.given.record ? "from" : "step-time");
   }
+  for (const auto& [name, source] : parsed.sources) {
+    if (!plan.given.record || source != Source::kCommandLine) continue;
+    fail(ExitCode::kUsage, "--{}: with --from all settings are those of the record", name);
+  }
   return plan;
 }
 

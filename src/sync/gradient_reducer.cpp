@@ -315,9 +315,9 @@ void GradientReducer::finish_shard(int local_shard) {
   parameters_.check_gradient_views();
   zero_unwritten_gradients();
   finished_shards_ = local_shard + 1;
-  if (!tree_) return;
   const bool last = finished_shards_ == local_shards_;
-  if (last && world_.size() > 1) return;  // bucket by bucket, as they are sent
+  if (last && world_.size() > 1) return launch_ready_buckets(/*all=*/true);
+  if (!tree_) return;
   const at::NoGradGuard no_grad;
   std::size_t level = 0;
   for (const Bucket& bucket : buckets_) level = add_subtree(local_shard, bucket);
@@ -368,7 +368,6 @@ void GradientReducer::finish_step() {
     world_.publish_progress();
     return;
   }
-  launch_ready_buckets(/*all=*/true);
   if (tree_) {
     sum_over_ranks();
   } else {

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <exception>
 #include <utility>
 
 #include "lockstep/base/cast.h"
@@ -79,6 +78,7 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
       sampler_(checked_cast<std::int64_t>(task_.split.training.size()), global_batch_,
                config.train.last_batch == "drop" ? LastBatch::kDrop : LastBatch::kKeep,
                config.train.seed),
+      reader_(*task_.data, task_.split.training, sampler_, config.train.seed, device.is_cuda()),
       parameters_(task_.model.module(), device.device),
       reducer_(world, *collectives_, parameters_,
                {.bucket_mb = config.train.bucket_mb,
@@ -251,16 +251,8 @@ void Trainer::compute_shard(Range positions, std::int64_t samples_in_step, int s
 void Trainer::compute_piece(Range positions, std::int64_t samples_in_step, int shard, int piece) {
   Stopwatch watch;
   const auto epoch = checked_cast<std::uint32_t>(state_.cursor.epoch);
-  const ReadAhead ahead = std::exchange(read_ahead_, {});
-  if (ahead.epoch != epoch || ahead.positions != positions) {
-    read(epoch, positions);
-  } else if (ahead.failure) {
-    std::rethrow_exception(ahead.failure);
-  }
+  const SampleBatch batch = reader_.read(epoch, positions);
   const std::int64_t count = positions.size();
-  const at::Tensor inputs = inputs_.narrow(0, 0, count);
-  const at::Tensor host_targets = targets_.narrow(0, 0, count);
-  const at::Tensor keys = keys_.narrow(0, 0, count);
   seconds_.data += watch.lap();
 
   const std::int64_t step = state_.cursor.global_step;
@@ -270,7 +262,7 @@ void Trainer::compute_piece(Range positions, std::int64_t samples_in_step, int s
                             .step = step,
                             .shard = shard,
                             .piece = piece,
-                            .samples = keys.to(device_.device)};
+                            .samples = batch.keys.to(device_.device)};
   // For networks that draw from LibTorch's own generator: another number for every piece.
   const std::int64_t draw = shard + std::int64_t{piece} * reducer_.total_shards();
   const auto words = random_words({.seed = config_.train.seed,
@@ -287,8 +279,8 @@ void Trainer::compute_piece(Range positions, std::int64_t samples_in_step, int s
   }
 
   reach(FaultPlace::kForward, step + 1);
-  const at::Tensor targets = host_targets.to(device_.device);
-  const at::Tensor outputs = task_.model.forward(inputs.to(device_.device), context);
+  const at::Tensor targets = batch.targets.to(device_.device);
+  const at::Tensor outputs = task_.model.forward(batch.inputs.to(device_.device), context);
   const at::Tensor loss = task_.objective->loss_sum(outputs, targets);
   // Before backward, during which the last bucket may leave.
   {
@@ -312,21 +304,6 @@ void Trainer::compute_piece(Range positions, std::int64_t samples_in_step, int s
   seconds_.backward += watch.lap();
 }
 
-// The batch at these positions of an epoch's order, to the host's memory.
-void Trainer::read(std::uint32_t epoch, Range positions) {
-  sampler_.order(epoch, positions, samples_);
-  for (std::uint32_t& sample : samples_) sample = task_.split.training[sample];
-  const std::int64_t count = positions.size();
-  if (!inputs_.defined() || inputs_.size(0) < count) {
-    inputs_ = empty_samples(task_.data->inputs(), count, device_.is_cuda());
-    targets_ = empty_samples(task_.data->targets(), count, device_.is_cuda());
-    keys_ = empty_samples({.shape = {}, .type = at::kLong}, count, device_.is_cuda());
-  }
-  task_.data->read(samples_, TrainingPass{.seed = config_.train.seed, .epoch = epoch},
-                   inputs_.narrow(0, 0, count), targets_.narrow(0, 0, count));
-  std::copy(samples_.begin(), samples_.end(), keys_.mutable_data_ptr<std::int64_t>());
-}
-
 // What the next step begins with, if there is one in this epoch. The batch before it has been
 // copied to the GPU, where there is one. What cannot be read stops the step that needs it, not this
 // one.
@@ -339,13 +316,7 @@ void Trainer::read_ahead() {
   const Range shard = shard_of(batch_of(step), reducer_.first_shard(), reducer_.total_shards());
   if (shard.size() == 0) return;
   const Range piece = shard_of(shard, 0, pieces_of(shard.size()));
-  const auto epoch = checked_cast<std::uint32_t>(state_.cursor.epoch);
-  read_ahead_ = {.epoch = epoch, .positions = piece};
-  try {
-    read(epoch, piece);
-  } catch (...) {
-    read_ahead_.failure = std::current_exception();
-  }
+  reader_.read_ahead(checked_cast<std::uint32_t>(state_.cursor.epoch), piece);
   seconds_.data += watch.lap();
 }
 

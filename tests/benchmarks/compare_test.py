@@ -48,6 +48,8 @@ class CompareTest(ProgramTest):
                 self.assertTrue(line.endswith(f" {row['first_step_seconds']:.2f}"))
         self.assertIn("missing: it failed, see above", result.stdout)
         self.assertEqual((found["ranks"], found["threads"], found["steps"]), (2, 1, 60))
+        self.assertEqual([row["steps"] for row in found["results"]], [180, 60, 60])
+        self.assertIn("60 steps a round (of lockstep 180), 1 rounds", result.stdout)
 
     def test_each_python_peer_runs_in_its_two_modes(self):
         stub = self.directory / "python"

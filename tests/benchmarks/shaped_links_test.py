@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "program"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cluster"))
 import two_hosts  # noqa: E402
-from harness import PROGRAM, SOURCE, ProgramTest, main, skip_all  # noqa: E402
+from harness import PROGRAM, SOURCE, ProgramTest, main, skip_all, wait_for  # noqa: E402
 
 SHAPED_LINKS = SOURCE / "benchmarks" / "shaped_links"
 loader = importlib.machinery.SourceFileLoader("shaped_links", str(SHAPED_LINKS))
@@ -39,6 +39,19 @@ class ShapedLinksTest(ProgramTest):
         # What the sums are off by, whatever else the machine does.
         self.assertLess(abs(found["difference_with_own_steps"]), 0.25)
         self.assertEqual(result.returncode == 0, abs(found["difference"]) <= 0.15)
+
+    def test_no_host_outlives_a_program_that_was_killed(self):
+        if reason := two_hosts.missing():
+            self.skipTest(reason)
+        maker = subprocess.Popen(
+            [sys.executable, "-c", "import sys, two_hosts; host = two_hosts.Host('lonely', None, []);"
+             " print(host.keeper.pid, flush=True); sys.stdin.read()"],
+            cwd=Path(two_hosts.__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        keeper = Path("/proc", maker.stdout.readline().strip(), "ns", "net")
+        self.assertTrue(keeper.exists())
+        maker.kill()
+        maker.communicate()
+        wait_for(lambda: not keeper.exists(), "the end of the process that keeps the host")
 
     def test_faster_links_get_more_steps(self):
         options = types.SimpleNamespace(steps=16)

@@ -1,6 +1,7 @@
 """"Hosts" on one machine: each a network, mount and UTS namespace with its own name, /tmp and
 /dev/shm; two of them are joined by a virtual cable. Needs root. A namespace lives as long as a
-process in it, so that nothing is left once those have been ended."""
+process in it, so that nothing is left once those have been ended: the one that keeps it ends with
+the program that has made it, however that ends."""
 
 import contextlib
 import os
@@ -14,6 +15,8 @@ from harness import wait_for  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1]
+
+UNSHARE = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--uts", "--propagation", "private"]
 
 # What a host does before it waits; $1 is its name, the rest are paths that both hosts see.
 SET_UP = r"""
@@ -46,10 +49,9 @@ def missing():
              " && tc qdisc add dev a0 root tbf rate 1mbit burst 32kb latency 400ms"
              " && nsenter --target=$$ --net --mount --uts true")
     try:
-        result = subprocess.run(["unshare", "--net", "--mount", "--uts", "--propagation", "private",
-                                 "sh", "-c", probe], capture_output=True, text=True, timeout=30)
+        result = subprocess.run([*UNSHARE, "sh", "-c", probe], capture_output=True, text=True, timeout=30)
     except OSError as error:
-        return f"unshare: {error.strerror}"
+        return f"{error.filename}: {error.strerror}"
     except subprocess.TimeoutExpired:
         return "no namespaces: no answer within 30 s"
     return None if result.returncode == 0 else "no namespaces: " + result.stderr.strip()
@@ -61,8 +63,7 @@ class Host:
     def __init__(self, name, address, shared):
         self.name, self.address = name, address
         self.keeper = subprocess.Popen(
-            ["unshare", "--net", "--mount", "--uts", "--propagation", "private",
-             "bash", "-c", SET_UP, "set-up", name, *map(str, shared)],
+            [*UNSHARE, "bash", "-c", SET_UP, "set-up", name, *map(str, shared)],
             stdout=subprocess.PIPE, text=True)
         if self.keeper.stdout.readline() != "ready\n":
             raise AssertionError(f"{name}: cannot be set up")

@@ -156,6 +156,7 @@ class ScalingTest(BenchTest):
             (["scaling", "--step-time", 3, *link, "--ranks", 2], "nothing is measured"),
             (["scaling", "--step-time", 3, *link, "--picture", "x.svg"], "nothing is measured"),
             (["scaling", "--step-time", 3, *link, "--from", "x"], "exclude each other"),
+            (["scaling", "--from", "x", "--batch-size", 8], "--batch-size: with --from all settings"),
             (["scaling", "--link-latency", "-1"], "--link-latency -1: expected a number above 0"),
             (["scaling", "--link-bandwidth", "1G"], "--link-bandwidth 1G"),
             (["scaling", "--predict", "0"], "--predict 0"))

@@ -88,7 +88,7 @@ class GradientReducer {
   /// False when a step begins.
   void expect_more(bool more) { more_to_come_ = more; }
   /// Once for each shard, also for one without samples. Zeroes gradients that backward did not
-  /// reach.
+  /// reach; behind the last shard, all buckets that have not left yet leave.
   void finish_shard(int local_shard);
   /// Waits until all sums are there, with the collective deadline.
   void finish_step();

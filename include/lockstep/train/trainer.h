@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <exception>
 #include <functional>
 #include <map>
 #include <memory>
@@ -23,6 +22,7 @@
 #include "lockstep/optim/schedule.h"
 #include "lockstep/sync/gradient_reducer.h"
 #include "lockstep/sync/replica_check.h"
+#include "lockstep/train/batch_reader.h"
 #include "lockstep/train/decision.h"
 #include "lockstep/train/evaluation.h"
 #include "lockstep/train/options.h"
@@ -123,16 +123,10 @@ class Trainer {
     bool time_is_up = false;
     bool save_failed = false;
   };
-  struct ReadAhead {
-    std::uint32_t epoch = 0;
-    Range positions{};
-    std::exception_ptr failure{};  // why they could not be read
-  };
   Outcome train();
   /// Of the step of this number within an epoch.
   Range batch_of(std::int64_t step) const;
   int pieces_of(std::int64_t size) const;
-  void read(std::uint32_t epoch, Range positions);
   void read_ahead();
   StepResult train_step();
   std::vector<Replica> replicas();
@@ -189,6 +183,7 @@ class Trainer {
 
   std::int64_t global_batch_;
   Sampler sampler_;
+  BatchReader reader_;
   FlatParameters parameters_;
   GradientReducer reducer_;
   std::unique_ptr<Optimizer> optimizer_;
@@ -203,10 +198,7 @@ class Trainer {
   Stopwatch step_watch_;        // since the last step ended
   PhaseSeconds seconds_;        // of the current step
   PhaseSeconds epoch_seconds_;  // of the epoch, since this start
-  std::vector<std::uint32_t> samples_;
-  at::Tensor conclusion_;               // int64 [2], for the comparison of what ranks conclude
-  at::Tensor inputs_, targets_, keys_;  // the batch on the host, allocated once
-  ReadAhead read_ahead_;                // what they hold of the step to come; empty: nothing
+  at::Tensor conclusion_;       // int64 [2], for the comparison of what ranks conclude
 };
 
 }  // namespace lockstep
