@@ -219,7 +219,10 @@ Trainer::StepResult Trainer::train_step() {
   StepResult result = read_control_words(control);
   result.skipped = !finite;
   if (result.skipped) {
+    const PhaseSeconds before = seconds_;
     skip_or_stop(step);
+    seconds_ = before;  // what it has computed anew is no part of a step's phases
+    watch.lap();
     result.sums = {};  // its loss may not be finite either
   } else {
     result.gradient_norm = clip_gradients();
