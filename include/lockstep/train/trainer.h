@@ -160,6 +160,7 @@ class Trainer {
   void swap_in_average();
   void broadcast_flat(const at::Tensor& flat, const char* name);
   StopReason reason_to_stop(const StepResult& result) const;
+  bool reaches_limit(std::int64_t steps) const;
   bool is_checkpoint_step() const;
 
   void reach(FaultPlace place, std::int64_t step) {

@@ -1,0 +1,38 @@
+// What lockstep bench scaling has been asked for.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lockstep/cli/settings.h"
+
+namespace lockstep {
+
+/// What a forecast is given by hand, in place of what is measured.
+struct GivenForecast {
+  std::optional<double> step_seconds;
+  std::optional<double> latency;  ///< seconds
+  std::optional<double> seconds_per_byte;
+  std::optional<std::string> record;  ///< the file of an earlier measurement
+
+  /// Nothing is left to be measured.
+  bool whole() const { return step_seconds || record; }
+};
+
+/// Both lists in ascending order, none of their numbers twice.
+struct ScalingPlan {
+  std::vector<int> ranks;
+  int rounds = 3;
+  int steps = 40;
+  std::vector<int> predict{8, 16, 32, 64, 128, 256, 512, 1024};
+  GivenForecast given;
+  std::optional<std::filesystem::path> picture;
+  bool json = false;
+};
+
+/// Throws Error{kUsage} for what contradicts itself, or what could not be foreseen after all.
+ScalingPlan make_scaling_plan(const ParsedSettings& parsed);
+
+}  // namespace lockstep
