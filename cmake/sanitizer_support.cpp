@@ -14,6 +14,7 @@ extern "C" const char* __lsan_default_suppressions() {
          "leak:libpmix\n"
          "leak:libhwloc\n"
          "leak:libevent\n"
+         "leak:libmca_common_\n"
          "leak:/openmpi/lib/openmpi3/mca_\n"
          "leak:/pmix2/lib/pmix/mca_\n"
          "leak:__vasprintf_internal\n";
