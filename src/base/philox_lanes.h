@@ -14,7 +14,7 @@ namespace {
 template <class Simd, int kRegisters>
 std::size_t fill_philox(const PhiloxStart& start, std::size_t done, std::span<std::uint32_t> out) {
   using Lanes = typename Simd::Lanes;
-  constexpr std::uint32_t kBlocks = kRegisters * Simd::kLanes;
+  constexpr std::size_t kBlocks = std::size_t{kRegisters} * Simd::kLanes;
   constexpr std::uint32_t kFactor0 = 0xD2511F53, kFactor1 = 0xCD9E8D57;
   constexpr std::uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
   constexpr int kRounds = 10;

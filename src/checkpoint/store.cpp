@@ -149,7 +149,7 @@ fs::path free_name(const fs::path& directory, std::string_view what) {
 }  // namespace
 
 CheckpointStore::CheckpointStore(fs::path directory, StoreOptions options)
-    : directory_(std::move(directory)), options_(options) {
+    : directory_(std::move(directory)), options_(std::move(options)) {
   if (options_.keep < 1) {
     fail(ExitCode::kUsage, "keep-checkpoints is {}: at least 1 is needed", options_.keep);
   }
@@ -189,7 +189,7 @@ fs::path CheckpointStore::write(std::int64_t global_step, const std::vector<Chec
   }
   report();
 
-  const fs::path final_path = directory_ / step_name(global_step);
+  fs::path final_path = directory_ / step_name(global_step);
   Loaded existing;
   const bool taken = is_taken(final_path);
   const auto damage =

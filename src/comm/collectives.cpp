@@ -28,7 +28,7 @@ namespace {
 
 // "mpi" or "nccl".
 std::string choose_backend(const std::string& wanted, bool device_buffers) {
-  const std::string backend = wanted != "auto" ? wanted : device_buffers ? "nccl" : "mpi";
+  std::string backend = wanted != "auto" ? wanted : device_buffers ? "nccl" : "mpi";
   if (backend == "mpi") {
     if (!device_buffers) return backend;
     fail(ExitCode::kUsage,

@@ -101,6 +101,7 @@ std::vector<Inquiry::Host> World::Impl::hosts_of(
     host.members.push_back(member.job_rank);
   }
   std::vector<Inquiry::Host> hosts;
+  hosts.reserve(by_name.size());
   for (auto& [name, host] : by_name) hosts.push_back(std::move(host));
   return hosts;
 }

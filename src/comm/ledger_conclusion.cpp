@@ -161,6 +161,7 @@ class Job {
 
   static std::string join(const std::map<std::string, Readings>& groups) {
     std::vector<std::pair<int, std::string>> parts;
+    parts.reserve(groups.size());
     for (const auto& [text, readings] : groups) {
       parts.emplace_back(readings.front()->identity.rank, name_ranks(readings) + " " + text);
     }

@@ -332,6 +332,7 @@ std::vector<std::string> World::gather_text(const std::string& text, int root) {
   std::vector<std::vector<std::byte>> gathered;
   gather_bytes(bytes_of(text), gathered, root);
   std::vector<std::string> texts;
+  texts.reserve(gathered.size());
   for (const Bytes& bytes : gathered) texts.push_back(text_of(bytes));
   return texts;
 }

@@ -20,7 +20,7 @@ namespace {
 
 // A Huffman code has a bit at least, and each component has a block of 8x8 coefficients to at most
 // 4x4 times as many pixels.
-constexpr std::uint64_t kMostPixelsPerByte = 8 * 64 * 16;
+constexpr std::uint64_t kMostPixelsPerByte = std::uint64_t{8} * 64 * 16;
 // Cameras and programs write 3 to 12; a file can hold as many as it likes, each as slow as the
 // picture is large.
 constexpr int kMostScans = 100;

@@ -91,7 +91,8 @@ Moments moments_of(const Image& image) {
       for (std::size_t b = 0; b < 3; ++b) m.covariance[a][b] += colour[a] * colour[b];
     }
   }
-  const auto count = static_cast<double>(image.pixels.size() / 3);
+  const std::size_t pixels = image.pixels.size() / 3;
+  const auto count = static_cast<double>(pixels);
   for (double& value : m.mean) value /= count;
   for (std::size_t a = 0; a < 3; ++a) {
     for (std::size_t b = 0; b < 3; ++b) {

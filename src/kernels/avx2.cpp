@@ -6,8 +6,8 @@
 namespace lockstep::kernels {
 
 const KernelTable& avx2_table() {
-  static constexpr KernelTable table = make_table<Avx2>("avx2");
-  return table;
+  static constexpr KernelTable kTable = make_table<Avx2>("avx2");
+  return kTable;
 }
 
 }  // namespace lockstep::kernels

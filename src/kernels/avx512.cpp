@@ -6,8 +6,8 @@
 namespace lockstep::kernels {
 
 const KernelTable& avx512_table() {
-  static constexpr KernelTable table = make_table<Avx512>("avx512");
-  return table;
+  static constexpr KernelTable kTable = make_table<Avx512>("avx512");
+  return kTable;
 }
 
 }  // namespace lockstep::kernels

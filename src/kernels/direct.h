@@ -14,7 +14,7 @@ LOCKSTEP_INLINE void pool_sample(const Geometry& g, const float* full, const Dro
   [[maybe_unused]] const std::uint8_t* keep = dropout.keep;
   for (int y = 0; y < g.height / 2; ++y) {
     for (int x = 0; x < g.width / 2; ++x) {
-      const float* corner = full + 2 * y * row_stride + 2L * x * channels;
+      const float* corner = full + 2L * y * row_stride + 2L * x * channels;
       for (int c = 0; c < channels; c += V::kLanes) {
         auto best = V::load(corner + c);
         auto winner = V::zero();

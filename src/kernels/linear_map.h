@@ -65,14 +65,14 @@ LOCKSTEP_INLINE typename V::Vector combination(const typename V::Vector* in) {
     bool empty = true;
     (
         [&]() __attribute__((always_inline)) {
-          constexpr double c = Coefficients::at(I);
-          if constexpr (!negligible(c)) {
-            if constexpr (negligible(c - 1)) {
+          constexpr double kFactor = Coefficients::at(I);
+          if constexpr (!negligible(kFactor)) {
+            if constexpr (negligible(kFactor - 1)) {
               sum = empty ? in[I] : V::add(sum, in[I]);
-            } else if constexpr (negligible(c + 1)) {
+            } else if constexpr (negligible(kFactor + 1)) {
               sum = V::subtract(sum, in[I]);
             } else {
-              const auto factor = V::fill(static_cast<float>(c));
+              const auto factor = V::fill(static_cast<float>(kFactor));
               sum = empty ? V::multiply(factor, in[I]) : V::multiply_add(factor, in[I], sum);
             }
             empty = false;

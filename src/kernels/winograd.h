@@ -33,6 +33,7 @@ LOCKSTEP_INLINE void fetch_ahead(const float* array, long first, long count) {
   const auto start =
       reinterpret_cast<std::uintptr_t>(array) + static_cast<std::uintptr_t>(first) * sizeof(float);
   for (long i = 0; i < count; i += kLine) {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): an address behind the array is no pointer into it
     __builtin_prefetch(
         reinterpret_cast<const void*>(start + static_cast<std::uintptr_t>(i) * sizeof(float)),
         /*for writing=*/0, /*second-level cache=*/2);

@@ -17,7 +17,7 @@ namespace lockstep {
 namespace {
 
 using Color = std::array<std::uint8_t, 3>;
-constexpr Color kPaper{255, 255, 255}, kWash{245, 247, 249}, kInk{22, 25, 29}, kQuiet{86, 93, 102};
+constexpr Color kWash{245, 247, 249}, kInk{22, 25, 29}, kQuiet{86, 93, 102};
 // Of the palette of reports.
 constexpr Color kRight{204, 227, 240}, kWrong{213, 94, 0};
 
