@@ -13,8 +13,8 @@ namespace {
 
 constexpr std::int64_t kAlignment = 64 / sizeof(float);
 
-const std::shared_ptr<torch::nn::Module>& moved(const std::shared_ptr<torch::nn::Module>& module,
-                                                at::Device device) {
+std::shared_ptr<torch::nn::Module> moved(std::shared_ptr<torch::nn::Module> module,
+                                         at::Device device) {
   module->to(device);
   return module;
 }
@@ -22,7 +22,7 @@ const std::shared_ptr<torch::nn::Module>& moved(const std::shared_ptr<torch::nn:
 }  // namespace
 
 FlatParameters::FlatParameters(std::shared_ptr<torch::nn::Module> module, at::Device device)
-    : module_(moved(module, device)), buffers_(*module_) {
+    : module_(moved(std::move(module), device)), buffers_(*module_) {
   const auto named = module_->named_parameters().pairs();
   for (auto item = named.rbegin(); item != named.rend(); ++item) {
     const auto& [name, parameter] = *item;
