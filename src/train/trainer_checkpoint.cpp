@@ -48,7 +48,7 @@ void Trainer::attach(RunRecords* records, CheckpointStore* store) {
 }
 
 TrainingState Trainer::check_state(const CheckpointStore::Loaded& loaded) const {
-  const TrainingState stored = read_state(loaded);
+  TrainingState stored = read_state(loaded);
   if (stored.global_batch != state_.global_batch) {
     fail(ExitCode::kSettings, "the checkpoint's global batch is {}, this run's {}",
          stored.global_batch, state_.global_batch);
@@ -99,7 +99,7 @@ void Trainer::restore(const CheckpointStore::Loaded* loaded) {
   stop_early_ = config_.train.early_stopping > 0 &&
                 state_.epochs_without_gain >= config_.train.early_stopping;
   const at::NoGradGuard no_grad;
-  const auto take_over = [&](at::Tensor flat, const at::Tensor& host, const char* name) {
+  const auto take_over = [&](const at::Tensor& flat, const at::Tensor& host, const char* name) {
     if (world_.is_root()) flat.copy_(host);
     broadcast_flat(flat, name);
   };
