@@ -89,7 +89,7 @@ std::string identity_lines(const Examination& e) {
     std::vector<std::string> parts;
     for (const auto& [component, version] : r.versions) {
       const bool named = component == "kernel" || component == "MPI";
-      parts.push_back(named ? version : component + " " + version);
+      parts.push_back(named ? version : fmt::format("{} {}", component, version));
     }
     return fmt::format("{}", fmt::join(parts, ", "));
   };

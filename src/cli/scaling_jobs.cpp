@@ -63,7 +63,7 @@ bool ScalingJob::same_as(const ScalingJob& other) const {
 
 ScalingJob alone(const ScalingJob& job) {
   return {.ranks = 1,
-          .batch = (job.batch + job.ranks - 1) / job.ranks,
+          .batch = largest_shard(job.batch, job.ranks),
           .threads = job.threads,
           .virtual_ranks = job.virtual_ranks / job.ranks,
           .runs = {}};

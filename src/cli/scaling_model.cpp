@@ -261,7 +261,7 @@ void fit_steps(StepModel& model, std::span<const TimedStep> steps) {
 
 Forecast forecast(const StepModel& model, int ranks, std::int64_t batch, double target) {
   const auto samples = static_cast<double>(batch);
-  const auto shard = static_cast<double>((batch + ranks - 1) / ranks);
+  const auto shard = static_cast<double>(largest_shard(batch, ranks));
   Forecast result{.ranks = ranks};
   result.strong_seconds = model.seconds(ranks, shard);
   result.strong_efficiency = model.alone(samples) / (ranks * result.strong_seconds);

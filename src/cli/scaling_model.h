@@ -69,6 +69,11 @@ struct SentBucket {
 /// in equal times.
 std::vector<SentBucket> evenly_filled(std::span<const std::int64_t> bytes);
 
+/// Samples of the largest shard of a global batch.
+inline std::int64_t largest_shard(std::int64_t batch, int ranks) {
+  return (batch + ranks - 1) / ranks;
+}
+
 /// What one rank's own step takes with so many samples.
 struct TimedStep {
   double samples = 0;

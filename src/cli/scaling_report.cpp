@@ -178,6 +178,7 @@ void add_curves(ScalingPicture& picture, const ScalingReport& report, bool weak)
 const ScalingRun& typical_run(const std::vector<ScalingRun>& rounds) {
   LOCKSTEP_CHECK(!rounds.empty(), "nothing was measured");
   std::vector<const ScalingRun*> order;
+  order.reserve(rounds.size());
   for (const ScalingRun& run : rounds) order.push_back(&run);
   std::ranges::sort(order, {}, [](const ScalingRun* run) { return run->rate(); });
   return *order[order.size() / 2];

@@ -57,7 +57,7 @@ struct ScalingRun {
   double rate() const { return samples / parts.total(); }
   /// A step without what ranks wait for sums.
   TimedStep own_step() const {
-    return {static_cast<double>((global_batch + ranks - 1) / ranks), parts.step() - parts.exposed};
+    return {static_cast<double>(largest_shard(global_batch, ranks)), parts.step() - parts.exposed};
   }
 };
 

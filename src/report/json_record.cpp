@@ -24,7 +24,7 @@ double to_number(const json& value) {
 
 }  // namespace
 
-JsonRecord::JsonRecord(std::string_view text, std::string place)
+JsonRecord::JsonRecord(std::string_view text, const std::string& place)
     : JsonRecord(parse_strict_json(text, place), place) {}
 
 JsonRecord::JsonRecord(json value, std::string place)

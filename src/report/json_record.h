@@ -14,7 +14,7 @@ namespace lockstep::report {
 class JsonRecord {
  public:
   /// Parses `text`, which must be one object. `place`: the file, or file and line.
-  JsonRecord(std::string_view text, std::string place);
+  JsonRecord(std::string_view text, const std::string& place);
   JsonRecord(nlohmann::json value, std::string place);
 
   bool has(std::string_view name) const { return value_.contains(name); }

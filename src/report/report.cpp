@@ -121,26 +121,21 @@ std::string comparison_page(std::span<const Run> runs, Figures& figures) {
 void set_labels(std::vector<Run>& runs) {
   for (Run& run : runs) run.label = run.history.name();
   std::vector<std::string> names;
+  names.reserve(runs.size());
   for (const Run& run : runs) names.push_back(run.label);
   for (Run& run : runs) {
     if (std::ranges::count(names, run.label) > 1) run.label = run.history.directory.string();
   }
 }
 
-}  // namespace
-
-}  // namespace report
-
-Report make_report(std::span<const std::filesystem::path> directories,
-                   const ReportOptions& options) {
-  using namespace report;
+Report assembled(std::span<const std::filesystem::path> directories, const ReportOptions& options) {
   LOCKSTEP_CHECK(!directories.empty() && directories.size() <= kMostRuns, "{} runs",
                  directories.size());
   Report result;
   std::vector<Run> runs(directories.size());  // of fixed size: summaries point into histories
   for (std::size_t i = 0; i < runs.size(); ++i) {
     runs[i].history = read_history(directories[i]);
-    runs[i].summary = report::summarise(runs[i].history);
+    runs[i].summary = summarise(runs[i].history);
     result.running = result.running || runs[i].history.status == Status::kRunning;
     for (const std::string& note : runs[i].history.notes) {
       result.warnings.push_back(
@@ -165,6 +160,15 @@ Report make_report(std::span<const std::filesystem::path> directories,
                              remark_boxes(result.warnings) + sections,
                          kFooter, result.running ? options.refresh_seconds : 0);
   return result;
+}
+
+}  // namespace
+
+}  // namespace report
+
+Report make_report(std::span<const std::filesystem::path> directories,
+                   const ReportOptions& options) {
+  return report::assembled(directories, options);
 }
 
 }  // namespace lockstep
