@@ -1,12 +1,5 @@
 """Pictures of the benchmarks' figures, by gnuplot."""
-import shutil
 import subprocess
-
-
-def require(parser):
-    """Ends with a usage error where there is no gnuplot."""
-    if shutil.which("gnuplot") is None:
-        parser.error("--picture needs gnuplot")
 
 
 def draw(path, width, height, commands):

@@ -127,7 +127,7 @@ ExitCode run_together(const Command& command, const std::string& benchmark,
     if (ranks > 1) {
       std::vector<std::string> words = without_ranks(arguments);
       words.insert(words.begin(), {"bench", benchmark});
-      return exit_code_of(run_job(ranks, words, JobOutput::kInherited), ranks);
+      return exit_code_of(run_job(ranks, words, JobOutput::kPassedOn), ranks);
     }
   }
   Session session(command, arguments);

@@ -32,12 +32,20 @@ std::string hardware_text(const Settings& settings) {
   return fmt::format("{} {}{}", units, gpus > 0 ? "GPU" : "core", units == 1 ? "" : "s");
 }
 
-// What is printed as well may be drawn in vain.
-void require_writable(const std::filesystem::path& file) {
+// Before anything is measured: there must be gnuplot, and a place for the picture.
+void require_drawable(const std::filesystem::path& file) {
   const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
-  if (::access(folder.c_str(), W_OK) != 0) {
-    fail(ExitCode::kCannotCreate, "{}: cannot be written", file.string());
+  std::error_code none;
+  const bool taken =
+      std::filesystem::exists(file, none) && !std::filesystem::is_regular_file(file, none);
+  if (taken || ::access(folder.c_str(), W_OK) != 0) {
+    fail(ExitCode::kCannotCreate, "--picture {}: cannot be written", file.string());
   }
+  const ScalingPicture::Curve curve{.label = "", .points = {{1, 1}}};
+  draw_scaling({.rates = {curve},
+                .efficiencies = {curve},
+                .parts = {"computing"},
+                .bars = {{.label = "", .shares = {100}}}});
 }
 
 std::string title_of(const ScalingPlan& plan, const Settings& settings) {
@@ -54,6 +62,10 @@ void foresee(ScalingForecast& forecast, const ScalingPlan& plan) {
   link.latency = plan.given.latency.value_or(link.latency);
   link.seconds_per_byte = plan.given.seconds_per_byte.value_or(link.seconds_per_byte);
   if (plan.given.latency || plan.given.seconds_per_byte) forecast.source += "; links as given";
+  if (!forecast.model.possible()) {
+    fail(ExitCode::kUsage, "no training has a step, links and messages like those of: {}",
+         forecast.source);
+  }
   for (const int ranks : plan.predict) {
     forecast.ranks.push_back(
         lockstep::forecast(forecast.model, ranks, forecast.global_batch, kTargetEfficiency));
@@ -85,6 +97,12 @@ std::string_view backend_of(const Settings& settings) {
   return nccl ? "nccl" : "mpi";
 }
 
+// What a step sends, and how, as nothing was seen of it.
+void plan_messages(StepModel& model, const Settings& settings) {
+  model.buckets = planned_buckets(settings);
+  model.algorithm = step_algorithm(settings, backend_of(settings), /*ranks=*/0);
+}
+
 ScalingForecast forecast_by_hand(const ScalingPlan& plan, const Settings& settings) {
   ScalingForecast forecast{
       .model = {},
@@ -95,22 +113,37 @@ ScalingForecast forecast_by_hand(const ScalingPlan& plan, const Settings& settin
       .ranks = {}};
   StepModel& model = forecast.model;
   model.per_sample = *plan.given.step_seconds / static_cast<double>(settings.train.batch_size);
-  model.buckets = planned_buckets(settings);
-  model.algorithm = step_algorithm(settings, backend_of(settings), /*ranks=*/0);
+  plan_messages(model, settings);
   return forecast;
 }
 
-ScalingReport report_without_measuring(const ScalingPlan& plan, const Settings& settings) {
+void print_report(const ScalingReport& report, const ScalingPlan& plan, const Settings& settings,
+                  const Json& facts) {
+  if (!plan.json) return print_or_fail(scaling_text(report));
+  Json record = benchmark_record("scaling", settings);
+  record.update(facts);
+  add_scaling(record, report);
+  print_or_fail(record.dump(2) + "\n");
+}
+
+// Without measuring.
+void forecast_alone(const ScalingPlan& plan, const Settings& settings) {
   ScalingReport report;
+  Json facts;
   if (plan.given.record) {
     const std::string text = read_text_file(*plan.given.record);
     const Json record = Json::parse(text, nullptr, /*allow_exceptions=*/false);
     report.forecast = forecast_of(record, *plan.given.record);
+    for (const char* name : {"model", "seed", "rounds", "steps"}) {
+      if (record.contains(name)) facts[name] = record[name];
+    }
   } else {
     report.forecast = forecast_by_hand(plan, settings);
+    facts["model"] = settings.model.name;
   }
+  report.title = "a forecast, by " + version_text();
   foresee(*report.forecast, plan);
-  return report;
+  print_report(report, plan, settings, facts);
 }
 
 std::optional<ScalingForecast> forecast_from(const ScalingReport& report, const ScalingJobs& jobs,
@@ -138,8 +171,7 @@ std::optional<ScalingForecast> forecast_from(const ScalingReport& report, const 
         fmt::format(", messages and links as with {} ranks (of each size the median)", run.ranks);
   } else if (plan.given.latency && plan.given.seconds_per_byte) {
     fit_steps(forecast.model, own_steps);
-    forecast.model.buckets = planned_buckets(settings);
-    forecast.model.algorithm = step_algorithm(settings, backend_of(settings), /*ranks=*/0);
+    plan_messages(forecast.model, settings);
   } else {
     return std::nullopt;
   }
@@ -178,20 +210,13 @@ ScalingReport measured_report(const ScalingPlan& plan, const Settings& settings)
   return report;
 }
 
-void print_report(const ScalingReport& report, const ScalingPlan& plan, const Settings& settings) {
-  if (!plan.json) return print_or_fail(scaling_text(report));
-  Json record = benchmark_record("scaling", settings);
-  record["model"] = settings.model.name;
-  record["seed"] = settings.train.seed;
-  record["rounds"] = plan.rounds;
-  record["steps"] = plan.steps;
-  add_scaling(record, report);
-  print_or_fail(record.dump(2) + "\n");
-}
-
 // First what has been measured: a picture that cannot be drawn must not lose it.
 void print(const ScalingReport& report, const ScalingPlan& plan, const Settings& settings) {
-  print_report(report, plan, settings);
+  print_report(report, plan, settings,
+               {{"model", settings.model.name},
+                {"seed", settings.train.seed},
+                {"rounds", plan.rounds},
+                {"steps", plan.steps}});
   if (plan.picture) replace_file(*plan.picture, draw_scaling(scaling_picture(report)));
 }
 
@@ -205,11 +230,8 @@ ExitCode measure_job(Session& session) {
       if (!session.parsed().options.contains(name)) continue;
       fail(ExitCode::kUsage, "--{}: not in the ranks of one job, which mpirun has started", name);
     }
-    plan = make_scaling_plan(session.parsed());
+    plan = make_scaling_plan(session.parsed(), world.size());
     plan.rounds = 1;
-    if (world.size() == 1 && session.parsed().options.contains("predict")) {
-      fail(ExitCode::kUsage, "--predict: a job of one rank has no links to measure");
-    }
   });
   const ScalingRun run = measure_scaling(session, plan.steps);
   together(world, [&] {
@@ -226,8 +248,16 @@ ExitCode measure_job(Session& session) {
                                         .global_batch = run.global_batch,
                                         .source = "steps, messages and links as measured above",
                                         .ranks = {}};
-      foresee(*report.forecast, plan);
+    } else if (plan.given.latency && plan.given.seconds_per_byte) {
+      report.forecast = ScalingForecast{.model = {},
+                                        .global_batch = run.global_batch,
+                                        .source = "steps as measured above",
+                                        .ranks = {}};
+      const TimedStep own_step = run.own_step();
+      fit_steps(report.forecast->model, {&own_step, 1});
+      plan_messages(report.forecast->model, settings);
     }
+    if (report.forecast) foresee(*report.forecast, plan);
     print(report, plan, settings);
   });
   return ExitCode::kDone;
@@ -240,11 +270,13 @@ ExitCode run_scaling(const Command& command, std::span<const std::string> argume
   }
   const ParsedSettings parsed = parse_settings(arguments, command.accepts);
   const Settings& settings = parsed.settings;
-  const ScalingPlan plan = make_scaling_plan(parsed);
-  if (plan.picture) require_writable(*plan.picture);
-  const bool measures = !plan.given.whole();
-  print(measures ? measured_report(plan, settings) : report_without_measuring(plan, settings), plan,
-        settings);
+  const ScalingPlan plan = make_scaling_plan(parsed, /*job=*/0);
+  if (plan.given.whole()) {
+    forecast_alone(plan, settings);
+    return ExitCode::kDone;
+  }
+  if (plan.picture) require_drawable(*plan.picture);
+  print(measured_report(plan, settings), plan, settings);
   return ExitCode::kDone;
 }
 

@@ -12,9 +12,11 @@
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
+#include <optional>
+#include <span>
 #include <string_view>
 #include <system_error>
-#include <tuple>
 #include <utility>
 
 #include "lockstep/base/clock.h"
@@ -126,7 +128,7 @@ bool has_living_children(pid_t pid) {
 class Child {
  public:
   Child(std::vector<std::string> words, std::vector<std::string> variables, int output,
-        const sigset_t& mask) {
+        bool with_errors, const sigset_t& mask) {
     const std::vector<char*> arguments = pointers(words);
     const std::vector<char*> environment = pointers(variables);
     auto [failure, report] = make_pipe();
@@ -139,10 +141,8 @@ class Child {
       ::prctl(PR_SET_PDEATHSIG, SIGTERM);
       if (::getppid() != parent) ::_exit(127);
       ::dup2(::open("/dev/null", O_RDONLY), STDIN_FILENO);
-      if (output >= 0) {
-        ::dup2(output, STDOUT_FILENO);
-        ::dup2(output, STDERR_FILENO);
-      }
+      ::dup2(output, STDOUT_FILENO);
+      if (with_errors) ::dup2(output, STDERR_FILENO);
       ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
       ::execvpe("mpirun", arguments.data(), environment.data());
       const int reason = errno;
@@ -184,13 +184,12 @@ class Child {
   int exit_code_ = 0;
 };
 
-// Appends what is there; false at the end.
-bool read_some(int fd, std::string& tail) {
+// Hands what is there to `take`; false at the end.
+bool read_some(int fd, const std::function<void(std::string_view)>& take) {
   std::array<char, 4096> buffer{};
   const ssize_t got = ::read(fd, buffer.data(), buffer.size());
   if (got < 0) return errno == EINTR || errno == EAGAIN;
-  tail.append(buffer.data(), static_cast<std::size_t>(got));
-  if (tail.size() > 2 * kKeptOutput) tail.erase(0, tail.size() - kKeptOutput);
+  take({buffer.data(), static_cast<std::size_t>(got)});
   return got > 0;
 }
 
@@ -215,25 +214,43 @@ JobResult run_job(int ranks, const std::vector<std::string>& arguments, JobOutpu
   std::vector<std::string> words{"mpirun",          "-n",        std::to_string(ranks),
                                  "--oversubscribe", "--bind-to", "none"};
   // A job that ends with a code of its own has said why; mpirun would add a screen of its own.
-  if (output == JobOutput::kInherited) words.emplace_back("--quiet");
+  const bool captured = output == JobOutput::kCaptured;
+  if (!captured) words.emplace_back("--quiet");
   words.push_back(own_program().string());
   words.insert(words.end(), arguments.begin(), arguments.end());
-  FileDescriptor reader, writer;
-  if (output == JobOutput::kCaptured) std::tie(reader, writer) = make_pipe();
+  // Else the pipe would take its place.
+  if (!captured && ::fcntl(STDOUT_FILENO, F_GETFD) < 0) {
+    fail(ExitCode::kInputOutput, "standard output: cannot be written: {}", errno_text(errno));
+  }
+  auto [reader, writer] = make_pipe();
 
   Signals signals;
-  Child child(std::move(words), clean_environment(), writer.get(), signals.mask_before());
+  Child child(std::move(words), clean_environment(), writer.get(), captured, signals.mask_before());
   writer = FileDescriptor();
   JobResult result;
+  std::optional<Error> not_written;
+  const auto take = [&](std::string_view text) {
+    if (captured) {
+      result.output += text;
+      if (result.output.size() <= 2 * kKeptOutput) return;
+      result.output.erase(0, result.output.size() - kKeptOutput);
+    } else if (!not_written) {
+      try {
+        write_all(STDOUT_FILENO, std::as_bytes(std::span(text)), "standard output");
+      } catch (const Error& error) {
+        not_written = error;
+      }
+    }
+  };
   int stopped_by = 0;
   Stopwatch since_stop;
   Stopwatch since_life;
   std::error_code no_directory;
-  bool open = reader.valid();
+  bool open = true;
   while (!child.ended() || open) {
     std::array<pollfd, 2> waits{{{signals.descriptor(), POLLIN, 0}, {reader.get(), POLLIN, 0}}};
     ::poll(waits.data(), open ? 2 : 1, stopped_by != 0 ? 100 : 500);
-    if (open && waits[1].revents != 0) open = read_some(reader.get(), result.output);
+    if (open && waits[1].revents != 0) open = read_some(reader.get(), take);
     const int signal = signals.next_stop();
     if (child.ended() || child.has_living_child()) since_life.lap();
     if (stopped_by == 0 && since_life.seconds() > seconds_without_process) {
@@ -255,6 +272,7 @@ JobResult run_job(int ranks, const std::vector<std::string>& arguments, JobOutpu
   if (stopped_by != 0) {
     fail(ExitCode::kUnavailable, "stopped by signal {}: the job was ended", stopped_by);
   }
+  if (not_written) throw *not_written;
   result.exit_code = child.exit_code();
   return result;
 }

@@ -21,7 +21,8 @@ struct JobResult {
 /// Error{kUnavailable} for any other.
 ExitCode exit_code_of(const JobResult& result, int ranks);
 
-enum class JobOutput { kCaptured, kInherited };
+/// kPassedOn: standard output goes to this process's as it comes, standard error by itself.
+enum class JobOutput { kCaptured, kPassedOn };
 
 /// mpirun may hang when it could not start the ranks (a full disk) or cannot see that they have
 /// ended.
@@ -33,6 +34,7 @@ constexpr double kSecondsWithoutProcess = 20;
 /// may want its signals. The job does not outlive this process: SIGINT, SIGTERM, SIGHUP, SIGUSR1
 /// and SIGUSR2 end it first (a second one at once), and then throw Error{kUnavailable}, which is
 /// also thrown when mpirun cannot be started, or has had no living process for so many seconds.
+/// Error{kInputOutput} once the job has ended when its output could not be passed on.
 JobResult run_job(int ranks, const std::vector<std::string>& arguments,
                   JobOutput output = JobOutput::kCaptured,
                   double seconds_without_process = kSecondsWithoutProcess);

@@ -118,7 +118,7 @@ ExitCode prove_in_a_job(const std::string& kind, std::span<const std::string> ar
     words.push_back("--keep=" + scratch->path().string());
   }
   const int ranks = plan.most_ranks();
-  return exit_code_of(run_job(ranks, words, JobOutput::kInherited), ranks);
+  return exit_code_of(run_job(ranks, words, JobOutput::kPassedOn), ranks);
 }
 
 ExitCode run_prove(const Command& command, std::span<const std::string> arguments) {

@@ -47,13 +47,15 @@ GivenForecast given_by(const ParsedSettings& parsed) {
 
 }  // namespace
 
-ScalingPlan make_scaling_plan(const ParsedSettings& parsed) {
+ScalingPlan make_scaling_plan(const ParsedSettings& parsed, int job) {
   const Settings& settings = parsed.settings;
   const auto& options = parsed.options;
   ScalingPlan plan;
   plan.given = given_by(parsed);
   if (options.contains("predict")) plan.predict = parse_ranks(options.at("predict"), "predict");
-  if (options.contains("ranks")) {
+  if (job > 0) {
+    plan.ranks = {job};
+  } else if (options.contains("ranks")) {
     plan.ranks = parse_ranks(options.at("ranks"));
   } else {
     for (int ranks = 1; ranks <= rank_places(settings); ranks *= 2) plan.ranks.push_back(ranks);
@@ -73,10 +75,12 @@ ScalingPlan make_scaling_plan(const ParsedSettings& parsed) {
       if (!problem.empty()) fail(ExitCode::kUsage, "{}", problem);
     }
     const bool links = plan.given.latency && plan.given.seconds_per_byte;
-    if (options.contains("predict") && plan.ranks.back() == 1 && !links) {
+    for (const char* name : {"predict", "link-latency", "link-bandwidth"}) {
+      if (links || plan.ranks.back() > 1 || !options.contains(name)) continue;
       fail(ExitCode::kUsage,
-           "--predict: one rank has no links to measure; more --ranks, or --link-latency and "
-           "--link-bandwidth");
+           "--{}: one rank has no links to measure; more ranks, or both --link-latency and "
+           "--link-bandwidth",
+           name);
     }
     return plan;
   }
@@ -86,7 +90,7 @@ ScalingPlan make_scaling_plan(const ParsedSettings& parsed) {
          plan.given.record ? "from" : "step-time");
   }
   for (const auto& [name, source] : parsed.sources) {
-    if (!plan.given.record || source != Source::kCommandLine) continue;
+    if (!plan.given.record || source == Source::kDefault) continue;
     fail(ExitCode::kUsage, "--{}: with --from all settings are those of the record", name);
   }
   return plan;

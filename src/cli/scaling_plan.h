@@ -32,7 +32,8 @@ struct ScalingPlan {
   bool json = false;
 };
 
-/// Throws Error{kUsage} for what contradicts itself, or what could not be foreseen after all.
-ScalingPlan make_scaling_plan(const ParsedSettings& parsed);
+/// `job`: the ranks of the job that asks, which are all that is measured; 0: it is asked outside
+/// of one. Throws Error{kUsage} for what contradicts itself, or could not be foreseen after all.
+ScalingPlan make_scaling_plan(const ParsedSettings& parsed, int job);
 
 }  // namespace lockstep

@@ -221,7 +221,7 @@ std::vector<TimedSum> median_sums(const ScalingReport& report, int ranks) {
 }
 
 std::string scaling_text(const ScalingReport& report) {
-  std::string text = report.title.empty() ? "" : report.title + "\n\n";
+  std::string text = report.title + (report.rows.empty() ? "\n" : "\n\n");
   if (!report.rows.empty()) text += table(report) + kLegend;
   const std::vector<const ScalingRow*> linked = report.linked();
   if (!linked.empty()) text += '\n';
@@ -272,6 +272,12 @@ ScalingPicture scaling_picture(const ScalingReport& report) {
 }
 
 ScalingForecast forecast_of(const Json& record, const std::string& source) {
+  if (record.contains("results") && !record.contains("forecast")) {
+    fail(ExitCode::kBadData,
+         "{}: holds no forecast: it is of one rank, without links; measure more ranks, or give "
+         "--link-latency and --link-bandwidth there",
+         source);
+  }
   try {
     const Json& stored = record.at("forecast");
     const auto impossible = [&] {

@@ -1,6 +1,7 @@
 #include "session.h"
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -78,7 +79,12 @@ Session::Session(const Command& command, std::span<const std::string> arguments)
   init_logging(log_level(settings().train.log_level), world_.rank(), world_.size());
   reporting(world_, [this] {
     agree_or_throw(world_, parse_failure_);
-    require_equal(settings_to_ini(settings()), "settings", ExitCode::kUsage);
+    std::string words;
+    for (const auto& [name, value] : parsed_.options) words += fmt::format("{}={}\n", name, value);
+    for (const auto& [name, values] : parsed_.lists) {
+      words += fmt::format("{}={}\n", name, fmt::join(values, ","));
+    }
+    require_equal(settings_to_ini(settings()) + words, "settings", ExitCode::kUsage);
     if (!faults_.empty()) {
       if (world_.is_root()) log_warning("FAULTS ARE INJECTED ON PURPOSE: {}", faults_.text());
       together(world_, [this] { faults_.check_ranks(world_.size()); });

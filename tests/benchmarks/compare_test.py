@@ -81,11 +81,24 @@ class CompareTest(ProgramTest):
         self.assertIn(f"{runs[1]}: no record of kind test", refused.stderr)
 
     def test_wrong_options_are_refused_before_anything_is_built(self):
-        for options in (["--rounds", 0], ["--steps", 59], ["--peers", "horovod"], ["--json", "/nonexistent/x"]):
+        for options in (["--rounds", 0], ["--ranks", 0], ["--threads", -1], ["--steps", 59], ["--peers", "horovod"],
+                        ["--json", "/nonexistent/x"], ["--json", self.directory], ["--picture", "x.foo"]):
             refused = subprocess.run([str(SOURCE / "launch" / "bench-peers"), *map(str, options)],
                                      capture_output=True, text=True, timeout=60)
             self.assertEqual(refused.returncode, 2, refused.stderr)
-            self.assertIn("error: --" if options[0] != "--json" else "/nonexistent/x", refused.stderr)
+            self.assertRegex(refused.stderr, f"error: (argument )?{options[0]}")
+
+    def test_wrong_options_of_the_others(self):
+        benchmarks = SOURCE / "benchmarks"
+        for tool, options, code in (
+                ("time_to_accuracy", ["--ranks", 0], 2), ("time_to_accuracy", ["--accuracy", 99], 2),
+                ("time_to_accuracy", ["--json", "/nonexistent/x"], 2), ("large_worlds/measure", ["--ranks", "2,0"], 2),
+                ("large_worlds/measure", ["--json", self.directory], 2), ("digits_curves", ["/nonexistent"], 1),
+                ("digits_curves", [SOURCE / "README.md"], 1)):
+            with self.subTest(tool, options=options):
+                refused = run(benchmarks / tool, *options)
+                self.assertEqual(refused.returncode, code, refused.stderr)
+                self.assertNotIn("Traceback", refused.stderr)
 
     def test_time_to_accuracy(self):
         config = self.directory / "short.ini"

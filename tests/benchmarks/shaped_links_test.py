@@ -71,7 +71,7 @@ class ShapedLinksTest(ProgramTest):
         self.assertIn("-12.0 to +50.0 %    +11.0 %", tool.table([found]))
 
     def test_wrong_options(self):
-        for options in (["--ranks", "1"], ["--rates", "0"], ["--rounds", "0"], ["--json", "/nonexistent/x"]):
+        for options in (["--ranks", "1"], ["--rates", "0"], ["--rounds", "0"], ["--timeout", "0"], ["--json", "/nonexistent/x"]):
             refused = subprocess.run([SHAPED_LINKS, *options], capture_output=True, text=True, timeout=60)
             self.assertEqual(refused.returncode, 2, refused.stderr)
 

@@ -10,7 +10,7 @@ import unittest
 import xml.etree.ElementTree
 from pathlib import Path
 
-from harness import (MPIRUN, PROGRAM, SCRATCH, ProgramTest, command, main, read_idx, run, write_csv,
+from harness import (MPIRUN, PROGRAM, SCRATCH, SOURCE, ProgramTest, command, main, read_idx, run, write_csv,
                      write_small_mnist)
 
 PHASES = {"data", "forward", "backward", "communication", "optimizer", "other"}
@@ -91,7 +91,10 @@ class ScalingTest(BenchTest):
 
         record = self.directory / "record.json"
         record.write_text(json.dumps(report))
-        again = self.record("scaling", "--from", record, "--predict", "2,64")["forecast"]
+        report_again = self.record("scaling", "--from", record, "--predict", "2,64")
+        for name in ("model", "seed", "rounds", "steps"):
+            self.assertEqual(report_again[name], report[name])
+        again = report_again["forecast"]
         for found, expect in zip(again["ranks"], report["forecast"]["ranks"]):
             self.assertAlmostEqual(found["weak_efficiency"], expect["weak_efficiency"], places=9)
         faster = self.record("scaling", "--from", record, "--predict", "64", "--link-latency", 0.001,
@@ -131,6 +134,13 @@ class ScalingTest(BenchTest):
                                 capture_output=True, text=True)
         [link] = json.loads(self.expect(result, 0).stdout)["links"]
         self.assertEqual(link["algorithm"], "tree")
+        # What the ranks of other jobs would be does not count.
+        self.expect(run(1, "bench", "scaling", *self.words, "--virtual-ranks", 1), 0)
+        link = ["--link-latency", 20, "--link-bandwidth", 1000]
+        alone = self.expect(run(1, "bench", "scaling", *self.words, *link, "--predict", 8, "--json"), 0)
+        self.assertEqual([entry["ranks"] for entry in json.loads(alone.stdout)["forecast"]["ranks"]], [8])
+        self.assertIn("--predict: one rank has no links",
+                      self.expect(run(1, "bench", "scaling", *self.words, "--predict", 8), 64).stderr)
         self.assertIn("--picture: not in the ranks",
                       self.expect(run(2, "bench", "scaling", *self.words, "--picture", "x.svg"), 64).stderr)
 
@@ -157,6 +167,9 @@ class ScalingTest(BenchTest):
             (["scaling", "--step-time", 3, *link, "--picture", "x.svg"], "nothing is measured"),
             (["scaling", "--step-time", 3, *link, "--from", "x"], "exclude each other"),
             (["scaling", "--from", "x", "--batch-size", 8], "--batch-size: with --from all settings"),
+            (["scaling", "--from", "x", "--config", SOURCE / "configs" / "smoke.ini"], "with --from all settings"),
+            (["scaling", "--ranks", 1, "--link-latency", 5], "--link-latency: one rank has no links"),
+            (["scaling", "--step-time", 1e12, "--link-latency", 1e12, "--link-bandwidth", 1e-300], "no training has"),
             (["scaling", "--link-latency", "-1"], "--link-latency -1: expected a number above 0"),
             (["scaling", "--link-bandwidth", "1G"], "--link-bandwidth 1G"),
             (["scaling", "--predict", "0"], "--predict 0"))
@@ -164,6 +177,9 @@ class ScalingTest(BenchTest):
         self.assertIn(str(missing), self.bench("scaling", "--from", missing, code=66).stderr)
         missing.write_text("{}")
         self.assertIn("holds no forecast", self.bench("scaling", "--from", missing, code=65).stderr)
+        missing.write_text('{"results": []}')
+        self.assertIn("it is of one rank", self.bench("scaling", "--from", missing, code=65).stderr)
+        self.assertIn("cannot be written", self.bench("scaling", "--picture", self.directory, code=73).stderr)
         self.assertIn("cannot be written", self.bench("scaling", "--picture", "/nonexistent/x.svg", code=73).stderr)
 
     def test_too_few_steps_an_epoch(self):
@@ -188,6 +204,7 @@ class ScalingTest(BenchTest):
     def test_output_that_nobody_can_read(self):
         with open("/dev/full", "w") as full:
             self.scaling("--ranks", 1, "--rounds", 1, code=74, stdout=full)
+            self.bench("scaling", "--step-time", 3, "--link-latency", 1, "--link-bandwidth", 1, code=74, stdout=full)
 
 
 class AllReduceTest(BenchTest):
@@ -247,8 +264,17 @@ class AllReduceTest(BenchTest):
 
     def test_output_that_nobody_can_read(self):
         with open("/dev/full", "w") as full:
-            self.bench("allreduce", "--ranks", 1, "--max-bytes", 8, code=74, stdout=full)
+            for ranks in (1, 2):
+                failed = self.bench("allreduce", "--ranks", ranks, "--max-bytes", 8, code=74, stdout=full)
+                self.assertIn("standard output: cannot be written: No space left", failed.stderr)
             self.bench("input", "--rounds", 1, "--data", write_small_mnist(self.directory / "data"), code=74, stdout=full)
+
+    def test_ranks_with_other_options(self):
+        mpirun, *words = command(1, "bench", "allreduce", "--max-bytes", 64)
+        result = subprocess.run([mpirun, *words, "--rounds", "2", ":", *words, "--rounds", "3"],
+                                capture_output=True, text=True)
+        self.assertIn("rank 1 (", self.expect(result, 64).stderr)
+        self.assertIn("had other settings than rank 0", result.stderr)
 
     def test_wrong_results(self):
         # Passage 1 lets the ranks begin together, passage 2 is the first sum.
