@@ -21,6 +21,8 @@
 //                     output     input gradient   weight gradient
 //   F(4x4, 5x5)        1e-5           1e-5             5e-5
 //   F(5x5, 3x3)        5e-6           5e-6             2e-5
+// Where a sum is exactly 0, as over blank images while biases are 0, rounding decides on which side
+// of ReLU it lies: gradients behind it are those of one side or the other.
 // Layers of 1 to 4 input channels are computed directly, and give no input gradient.
 #pragma once
 
