@@ -44,6 +44,8 @@ def command(ranks, *arguments, program=PROGRAM):
 
 def run(ranks, *arguments, timeout=120, cwd=None, environment=None, program=PROGRAM):
     """Runs lockstep to its end; the result has returncode, stdout and stderr."""
+    if has_sanitizer(program):
+        timeout *= 4
     # After a code other than 0 mpirun waits a second before it kills what is left: here nothing is.
     settings = {"LOCKSTEP_TEST_GRACE": "0", **(environment or {})}
     return subprocess.run(command(ranks, *arguments, program=program), capture_output=True,
