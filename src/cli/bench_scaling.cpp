@@ -169,7 +169,7 @@ std::optional<ScalingForecast> forecast_from(const ScalingReport& report, const 
     forecast.model = step_model(own_steps, run);
     forecast.source +=
         fmt::format(", messages and links as with {} ranks (of each size the median)", run.ranks);
-  } else if (plan.given.latency && plan.given.seconds_per_byte) {
+  } else if (plan.given.links()) {
     fit_steps(forecast.model, own_steps);
     plan_messages(forecast.model, settings);
   } else {
@@ -248,7 +248,7 @@ ExitCode measure_job(Session& session) {
                                         .global_batch = run.global_batch,
                                         .source = "steps, messages and links as measured above",
                                         .ranks = {}};
-    } else if (plan.given.latency && plan.given.seconds_per_byte) {
+    } else if (plan.given.links()) {
       report.forecast = ScalingForecast{.model = {},
                                         .global_batch = run.global_batch,
                                         .source = "steps as measured above",

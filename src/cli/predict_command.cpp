@@ -78,9 +78,6 @@ ExitCode predict(Session& session) {
   World& world = session.world();
   Plan plan;
   together(world, [&] { plan = make_plan(session.parsed()); });
-  std::string arguments;
-  for (const auto& [name, value] : session.parsed().options) arguments += name + "=" + value + "\n";
-  session.require_equal(arguments, "options", ExitCode::kUsage);
   Predictor predictor(session, plan.prediction);
   const PredictedInputs predictions = predictor.predict();
   together(world, [&] {

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "lockstep/data/sampler.h"
+
 namespace lockstep {
 
 /// Hockney's model of a link (The communication challenge for MPP, 1994): a message of n bytes
@@ -71,7 +73,7 @@ std::vector<SentBucket> evenly_filled(std::span<const std::int64_t> bytes);
 
 /// Samples of the largest shard of a global batch.
 inline std::int64_t largest_shard(std::int64_t batch, int ranks) {
-  return (batch + ranks - 1) / ranks;
+  return shard_of({.begin = 0, .end = batch}, 0, ranks).size();
 }
 
 /// What one rank's own step takes with so many samples.

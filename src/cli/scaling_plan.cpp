@@ -39,7 +39,7 @@ GivenForecast given_by(const ParsedSettings& parsed) {
   if (given.step_seconds && given.record) {
     fail(ExitCode::kUsage, "--step-time and --from exclude each other");
   }
-  if (given.step_seconds && !(given.latency && given.seconds_per_byte)) {
+  if (given.step_seconds && !given.links()) {
     fail(ExitCode::kUsage, "--step-time needs --link-latency and --link-bandwidth");
   }
   return given;
@@ -74,9 +74,8 @@ ScalingPlan make_scaling_plan(const ParsedSettings& parsed, int job) {
       const std::string problem = virtual_ranks_problem(settings.train.virtual_ranks, ranks);
       if (!problem.empty()) fail(ExitCode::kUsage, "{}", problem);
     }
-    const bool links = plan.given.latency && plan.given.seconds_per_byte;
     for (const char* name : {"predict", "link-latency", "link-bandwidth"}) {
-      if (links || plan.ranks.back() > 1 || !options.contains(name)) continue;
+      if (plan.given.links() || plan.ranks.back() > 1 || !options.contains(name)) continue;
       fail(ExitCode::kUsage,
            "--{}: one rank has no links to measure; more ranks, or both --link-latency and "
            "--link-bandwidth",
@@ -89,8 +88,9 @@ ScalingPlan make_scaling_plan(const ParsedSettings& parsed, int job) {
     fail(ExitCode::kUsage, "--{}: with --{} nothing is measured", name,
          plan.given.record ? "from" : "step-time");
   }
+  if (!plan.given.record) return plan;
   for (const auto& [name, source] : parsed.sources) {
-    if (!plan.given.record || source == Source::kDefault) continue;
+    if (source == Source::kDefault) continue;
     fail(ExitCode::kUsage, "--{}: with --from all settings are those of the record", name);
   }
   return plan;

@@ -17,6 +17,8 @@ struct GivenForecast {
   std::optional<double> seconds_per_byte;
   std::optional<std::string> record;  ///< the file of an earlier measurement
 
+  /// Links need not be measured.
+  bool links() const { return latency && seconds_per_byte; }
   /// Nothing is left to be measured.
   bool whole() const { return step_seconds || record; }
 };
