@@ -1,7 +1,7 @@
 # LibTorch as this project needs it: headers, libtorch_cpu and libc10, and with LOCKSTEP_CUDA
 # libtorch_cuda and libc10_cuda. LibTorch's own TorchConfig.cmake demands a CUDA toolkit even for a
 # CPU program, so this looks for the files itself, in this order:
-#   1. what the user names: LIBTORCH_ROOT (-D), Torch_DIR or CMAKE_PREFIX_PATH (-D or environment): an unpacked LibTorch zip, a site-packages folder, or a torch package folder;
+#   1. what the user names: LIBTORCH_ROOT, Torch_DIR or CMAKE_PREFIX_PATH (-D or environment): an unpacked LibTorch zip, a site-packages folder, or a torch package folder;
 #   2. the torch of the active Python;
 #   3. the wheel launch/setup keeps in ${XDG_CACHE_HOME:-~/.cache}/lockstep.
 # Defines LibTorch::LibTorch, LibTorch_VERSION and LibTorch_LIBRARY_DIRS; LibTorch_NCCL_ROOT where its
@@ -9,7 +9,11 @@
 set(LIBTORCH_ROOT "" CACHE PATH "Folder with LibTorch's include/ and lib/")
 
 set(_candidates)
-foreach(_dir IN LISTS LIBTORCH_ROOT)
+set(_named ${LIBTORCH_ROOT})
+if(NOT _named)
+  set(_named $ENV{LIBTORCH_ROOT})
+endif()
+foreach(_dir IN LISTS _named)
   list(APPEND _candidates "${_dir}" "${_dir}/torch")
 endforeach()
 set(_named ${Torch_DIR} $ENV{Torch_DIR})

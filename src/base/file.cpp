@@ -81,6 +81,18 @@ void write_durably(const std::filesystem::path& path, int flags, std::span<const
 
 }  // namespace
 
+bool is_file_at(int fd, const std::filesystem::path& path) {
+  struct stat opened {};
+  struct stat named {};
+  if (::fstat(fd, &opened) == 0) {
+    if (::lstat(path.c_str(), &named) == 0) {
+      return opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+    }
+    if (errno == ENOENT || errno == ENOTDIR) return false;
+  }
+  fail(ExitCode::kInputOutput, "{}: cannot be examined: {}", path.string(), errno_text(errno));
+}
+
 ExitCode creation_failure(int error_number) {
   return error_number == ENOSPC || error_number == EDQUOT ? ExitCode::kInputOutput
                                                           : ExitCode::kCannotCreate;
@@ -148,7 +160,8 @@ void fsync_directory(const std::filesystem::path& directory) {
   }
 }
 
-void replace_file(const std::filesystem::path& path, std::string_view content) {
+void replace_file(const std::filesystem::path& path, std::string_view content,
+                  const std::function<void()>& progress) {
   std::filesystem::path temporary = path;
   temporary += ".tmp";
   std::error_code ignored;
@@ -160,7 +173,7 @@ void replace_file(const std::filesystem::path& path, std::string_view content) {
     fail(ExitCode::kCannotCreate, "{}: is not a regular file, and is not replaced", path.string());
   }
   try {
-    write_durably(temporary, O_TRUNC | O_NOFOLLOW, std::as_bytes(std::span(content)), {});
+    write_durably(temporary, O_TRUNC | O_NOFOLLOW, std::as_bytes(std::span(content)), progress);
     if (::rename(temporary.c_str(), path.c_str()) != 0) {
       fail(ExitCode::kInputOutput, "{}: cannot be replaced: {}", path.string(), errno_text(errno));
     }

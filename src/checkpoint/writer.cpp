@@ -113,6 +113,7 @@ std::optional<Error> CheckpointWriter::carry_out() {
       last_sign_.store(clock_.seconds(), std::memory_order_relaxed);
       if (save_.progress) save_.progress();
     });
+    if (save_.after) save_.after();
   } catch (...) {
     return caught_error();
   }

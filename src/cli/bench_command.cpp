@@ -32,8 +32,9 @@ const std::vector<CommandOption>& all_options() {
        "each size; default: what takes a quarter of a second, at least 5. input: passes over the "
        "data; checkpoint: checkpoints; the median counts; default 5"},
       {"steps", "N",
-       "scaling, step: steps of one job, of which the second half counts; step goes on with half "
-       "as many in which each layer is timed; default 40. checkpoint: steps from one checkpoint to "
+       "scaling: steps of one job, of which the second half counts; step: half of so many to warm "
+       "up, then half of them as they are and as many timed by layer, in turns; default 40. "
+       "checkpoint: steps from one checkpoint to "
        "the next; default 20"},
       {"predict", "LIST",
        "scaling: numbers of ranks whose efficiency is foreseen from one rank's steps and the "

@@ -262,7 +262,8 @@ Command doctor_command() {
                                    "mpirun)"},
                                   {"json", "", "print one JSON object"}},
                       .settings = {},
-                      .models = std::move(train.accepts.models)},
+                      .models = std::move(train.accepts.models),
+                      .defaults = {{"collective-timeout", fmt::format("{:.0f}", kTimeout)}}},
           .run = run_doctor};
 }
 

@@ -193,7 +193,14 @@ Command evaluate_command() {
            .settings = {"data", "test-data", "validation-fraction", "split-seed", "stratify",
                         "convolution", "device", "threads", "evaluation-batch", "log-level",
                         "backend", "collective-timeout", "ledger-dir"},
-           .models = {}},
+           .models = {},
+           .defaults = {{"data", "the run's"},
+                        {"test-data", "the run's, without --data"},
+                        {"validation-fraction", "the run's"},
+                        {"split-seed", "the run's"},
+                        {"stratify", "the run's"},
+                        {"convolution", "the run's"},
+                        {"evaluation-batch", "the run's"}}},
       .run = run_evaluate};
 }
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <optional>
 #include <sstream>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/settings_table.h"
@@ -66,9 +68,20 @@ std::string command_section(const Command& command) {
   for (const CommandOption& option : command.accepts.options) {
     text += entry("--" + option.name, option.value_name, option.help);
   }
-  if (command.accepts.settings.empty()) return text + ".PP\nAll settings.\n";
-  text += ".PP\nSettings:";
-  for (const std::string& name : command.accepts.settings) text.append(" ").append(troff(name));
+  text += ".PP\n";
+  if (command.accepts.settings.empty()) {
+    text += "All settings";
+  } else {
+    text += "Settings:";
+    for (const std::string& name : command.accepts.settings) text.append(" ").append(troff(name));
+  }
+  text += ".\n";
+  if (command.accepts.defaults.empty()) return text;
+  text += "Other defaults than theirs:";
+  const char* separator = " ";
+  for (const auto& [name, value] : command.accepts.defaults) {
+    text += fmt::format("{}{}, {}", std::exchange(separator, "; "), troff(name), troff(value));
+  }
   return text + ".\n";
 }
 

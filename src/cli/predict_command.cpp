@@ -131,7 +131,8 @@ Command predict_command() {
            .settings = {"convolution", "device", "threads", "seed", "rotation", "zoom", "shift-x",
                         "shift-y", "evaluation-batch", "log-level", "backend", "collective-timeout",
                         "ledger-dir"},
-           .models = {}},
+           .models = {},
+           .defaults = {{"convolution", "the run's"}}},
       .run = run_predict};
 }
 

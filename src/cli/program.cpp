@@ -15,6 +15,7 @@
 #include "lockstep/comm/together.h"
 #include "lockstep/train/stop_signal.h"
 #include "session.h"
+#include "settings_table.h"
 #include "training_job.h"
 #include "training_run.h"
 
@@ -110,9 +111,15 @@ void require_complete(const Task& task) {
   task.objective->require_targets(*task.test);
 }
 
-// The default of --monitor is a metric that not every task has.
+// The default of --schedule needs a validation split, and that of --monitor a metric, that not
+// every task has.
 Settings settings_for(const Task& task, const ParsedSettings& parsed) {
   Settings settings = parsed.settings;
+  if (task.split.validation.empty()) {
+    if (parsed.sources.at("schedule") == Source::kDefault) settings.schedule.name = "constant";
+    const auto problems = problems_without_validation(settings);
+    if (!problems.empty()) fail(ExitCode::kUsage, "--{}", problems.front());
+  }
   if (settings.schedule.monitor == "loss" || task.objective->metric_name() == "accuracy") {
     return settings;
   }

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <string>
 #include <tuple>
 
@@ -87,8 +89,13 @@ void ScalingJobs::run(int rounds, int steps, const Settings& settings) {
   const bool shown = ::isatty(STDERR_FILENO) == 1;
   const std::size_t all = jobs_.size() * static_cast<std::size_t>(rounds);
   std::size_t done = 0;
+  // The largest batch first: one that the data cannot fill is known before anything else is done.
+  std::vector<std::size_t> order(jobs_.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, std::greater(), [&](std::size_t i) { return jobs_[i].batch; });
   for (int round = 0; round < rounds; ++round) {
-    for (ScalingJob& job : jobs_) {
+    for (const std::size_t i : order) {
+      ScalingJob& job = jobs_[i];
       job.runs.push_back(measure(job, steps, settings, scratch.path()));
       if (shown) std::fprintf(stderr, "\r%zu of %zu jobs", ++done, all);
     }

@@ -5,6 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
+#include <set>
+#include <string_view>
+#include <vector>
 
 #include "lockstep/base/hash.h"
 #include "lockstep/base/log.h"
@@ -14,6 +18,31 @@
 #include "lockstep/comm/together.h"
 
 namespace lockstep {
+
+namespace {
+
+// The lines of `text` that `other` has not, the first few of them.
+std::string lines_only_in(const std::string& text, const std::string& other) {
+  constexpr std::size_t kMost = 3;
+  const auto lines_of = [](std::string_view whole) {
+    std::set<std::string_view> lines;
+    for (std::size_t end; (end = whole.find('\n')) != std::string_view::npos;
+         whole.remove_prefix(end + 1)) {
+      lines.insert(whole.substr(0, end));
+    }
+    return lines;
+  };
+  std::vector<std::string_view> only;
+  std::ranges::set_difference(lines_of(text), lines_of(other), std::back_inserter(only));
+  if (only.empty()) return "nothing";
+  if (only.size() > kMost) {
+    only.resize(kMost);
+    only.emplace_back("...");
+  }
+  return fmt::format("{}", fmt::join(only, ", "));
+}
+
+}  // namespace
 
 LogLevel log_level(const std::string& name) {
   if (name == "debug") return LogLevel::kDebug;
@@ -80,11 +109,12 @@ Session::Session(const Command& command, std::span<const std::string> arguments)
   reporting(world_, [this] {
     agree_or_throw(world_, parse_failure_);
     std::string words;
-    for (const auto& [name, value] : parsed_.options) words += fmt::format("{}={}\n", name, value);
+    for (const auto& [name, value] : parsed_.options)
+      words += fmt::format("{} = {}\n", name, value);
     for (const auto& [name, values] : parsed_.lists) {
-      words += fmt::format("{}={}\n", name, fmt::join(values, ","));
+      words += fmt::format("{} = {}\n", name, fmt::join(values, ","));
     }
-    require_equal(settings_to_ini(settings()) + words, "settings", ExitCode::kUsage);
+    require_equal_words(settings_to_ini(settings()) + words);
     if (!faults_.empty()) {
       if (world_.is_root()) log_warning("FAULTS ARE INJECTED ON PURPOSE: {}", faults_.text());
       together(world_, [this] { faults_.check_ranks(world_.size()); });
@@ -104,9 +134,25 @@ Session::Session(const Command& command, std::span<const std::string> arguments)
 void Session::require_equal(const std::string& text, const std::string& what, ExitCode code) {
   const auto others = ranks_that_differ(world_, sha256(std::as_bytes(std::span(text))));
   if (others.empty()) return;
-  const std::string message = fmt::format("{} had other {} than rank 0 ({}): nothing was started",
-                                          world_.name_ranks(others), what, world_.host_of(0));
-  agree_or_throw(world_, World::Failure{code, message});
+  refuse_others(others, what, "", code);
+}
+
+void Session::require_equal_words(const std::string& text) {
+  const auto others = ranks_that_differ(world_, sha256(std::as_bytes(std::span(text))));
+  if (others.empty()) return;
+  const std::string of_root = world_.broadcast_text(text);
+  const std::string difference =
+      world_.broadcast_text(fmt::format(", '{}' in place of '{}'", lines_only_in(text, of_root),
+                                        lines_only_in(of_root, text)),
+                            others.front());
+  refuse_others(others, "settings", difference, ExitCode::kUsage);
+}
+
+void Session::refuse_others(std::span<const int> others, const std::string& what,
+                            const std::string& difference, ExitCode code) {
+  fail_together(world_, code,
+                fmt::format("{} had other {} than rank 0 ({}){}: nothing was started",
+                            world_.name_ranks(others), what, world_.host_of(0), difference));
 }
 
 void throw_with_position(const World& world) {

@@ -50,6 +50,11 @@ class Session {
   void require_equal(const std::string& text, const std::string& what, ExitCode code);
 
  private:
+  /// Likewise for settings and options, a line each: the message says which differ.
+  void require_equal_words(const std::string& text);
+  [[noreturn]] void refuse_others(std::span<const int> others, const std::string& what,
+                                  const std::string& difference, ExitCode code);
+
   std::optional<World::Failure> parse_failure_;
   ParsedSettings parsed_;
   FaultPlan faults_;

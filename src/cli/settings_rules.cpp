@@ -10,6 +10,19 @@
 
 namespace lockstep {
 
+std::vector<std::string> problems_without_validation(const Settings& settings) {
+  std::vector<std::string> found;
+  if (settings.schedule.name == "plateau") {
+    found.emplace_back(
+        "schedule plateau: needs a validation split: set validation-fraction above 0, or schedule "
+        "to constant or one-cycle");
+  }
+  if (settings.train.early_stopping > 0) {
+    found.emplace_back("early-stopping: needs a validation split: set validation-fraction above 0");
+  }
+  return found;
+}
+
 std::vector<std::string> find_contradictions(const Settings& settings) {
   const auto& [train, model, data, augment, augmentation, optimizer, schedule, comm, meaningless] =
       settings;
@@ -18,14 +31,8 @@ std::vector<std::string> find_contradictions(const Settings& settings) {
   for (const std::string& problem : FaultPlan::problems(comm.inject_fault)) {
     found.push_back("inject-fault: " + problem);
   }
-  if (data.validation_fraction == 0 && schedule.name == "plateau") {
-    found.push_back(
-        "schedule plateau: needs a validation split: set validation-fraction above 0, or schedule "
-        "to "
-        "constant or one-cycle");
-  }
-  if (data.validation_fraction == 0 && train.early_stopping > 0) {
-    found.push_back("early-stopping: needs a validation split: set validation-fraction above 0");
+  if (data.validation_fraction == 0) {
+    std::ranges::move(problems_without_validation(settings), std::back_inserter(found));
   }
   if (train.virtual_ranks > 0) {
     if (!std::has_single_bit(static_cast<unsigned>(train.virtual_ranks))) {

@@ -95,8 +95,8 @@ Table model_settings() {
       {.name = "model",
        .field = field<&Settings::model, &ModelOptions::name>(),
        .meaning =
-           "network: batchnorm-cnn, digits-cnn, lenet, mlp, small-cnn, or another one in the "
-           "registry"},
+           "network: batchnorm-cnn, digits-cnn, lenet, mlp, small-cnn, or one of your own in "
+           "src/model/networks"},
       {.name = "convolution",
        .field = field<&Settings::model, &ModelOptions::convolution>(),
        .choices = {"auto", "direct", "fast"},
@@ -143,8 +143,9 @@ Table training_settings() {
        .field = field<&Settings::train, &TrainOptions::accumulate>(),
        .range = between(1, 65536),
        .unit = "pieces",
-       .meaning = "pieces in which each shard of a global batch is computed, one after the other, "
-                  "with the memory of one; gradients are exchanged after the last"},
+       .meaning =
+           "pieces in which each shard of a global batch is computed, one after the other, "
+           "with the memory of one; gradients are exchanged once, during the last one's backward"},
       {.name = "label-smoothing",
        .field = field<&Settings::train, &TrainOptions::label_smoothing>(),
        .range = from_to_below(0, 1),
@@ -196,15 +197,16 @@ Table training_settings() {
        .field = field<&Settings::train, &TrainOptions::check_replicas>(),
        .range = at_least(0),
        .unit = "steps",
-       .meaning = "interval between comparisons of all ranks' weights; 0: each epoch, and before "
-                  "each checkpoint",
+       .meaning = "interval between comparisons of all replicas beside those that are made anyway, "
+                  "at each epoch's end and before each checkpoint; 0: none",
        .on_resume = OnResume::kFree},
       {.name = "virtual-ranks",
        .field = field<&Settings::train, &TrainOptions::virtual_ranks>(),
        .range = between(0, 65536),
        .unit = "shards",
-       .meaning = "shards of every global batch, a power of two: the result is the same on any "
-                  "number of ranks up to it; 0: one shard a rank, any number"},
+       .meaning = "shards of every global batch, a power of two: the result is the same on 1, 2, 4 "
+                  "and so on ranks up to it, other numbers are refused; 0: one shard a rank, any "
+                  "number"},
   };
 }
 
@@ -327,14 +329,16 @@ Table communication_settings() {
        .on_resume = OnResume::kFree},
       {.name = "shared-memory",
        .field = field<&Settings::comm, &CommOptions::shared_memory>(),
-       .meaning = "sum gradients in memory that the ranks share if all are on one host, rather than "
-                  "send them; same bits, unless Open MPI is told how to sum",
+       .meaning =
+           "sum gradients in memory that the ranks share if all are on one host, rather than "
+           "send them; same bits, unless Open MPI is told how to sum",
        .on_resume = OnResume::kFree},
       {.name = "bucket-mb",
        .field = field<&Settings::train, &TrainOptions::bucket_mb>(),
        .range = {.least = 0, .most = 4096, .least_excluded = true},
        .unit = "MiB",
-       .meaning = "gradients all-reduced as one message; the first and last are smaller if parameters allow it"},
+       .meaning = "gradients all-reduced as one message; the first and last are smaller if "
+                  "parameters allow it"},
       {.name = "reduce-dtype",
        .field = field<&Settings::train, &TrainOptions::reduce_dtype>(),
        .choices = {"float32", "bfloat16", "float16"},

@@ -101,4 +101,7 @@ std::string expectation(const Setting& setting);
 /// What is wrong with values that are each in range, one sentence each.
 std::vector<std::string> find_contradictions(const Settings& settings);
 
+/// What the settings ask for that no training without a validation split has.
+std::vector<std::string> problems_without_validation(const Settings& settings);
+
 }  // namespace lockstep

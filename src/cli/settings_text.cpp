@@ -57,7 +57,7 @@ std::string help_entry(const std::string& head, std::string_view text, std::size
   return entry + '\n';
 }
 
-std::string details(const Setting& setting) {
+std::string details(const Setting& setting, const CommandLine& accepted) {
   std::vector<std::string> parts;
   if (!setting.unit.empty()) parts.push_back(setting.unit);
   const bool in_head = !setting.choices.empty() || is_flag(setting);
@@ -65,7 +65,9 @@ std::string details(const Setting& setting) {
     std::ranges::replace(range, ' ', kFixedBlank);
     parts.push_back(range);
   }
-  parts.push_back("default: " + default_text(setting));
+  const auto other = accepted.defaults.find(setting.name);
+  parts.push_back("default: " +
+                  (other == accepted.defaults.end() ? default_text(setting) : other->second));
   return fmt::format("{}", fmt::join(parts, "; "));
 }
 
@@ -183,7 +185,7 @@ std::string settings_help(std::size_t width, const CommandLine& accepted) {
         const char* separator = is_flag(setting) ? "[=" : " ";
         const std::string head = fmt::format("--{}{}{}{}", setting.name, separator,
                                              value_name(setting), is_flag(setting) ? "]" : "");
-        help += help_entry(head, fmt::format("{} ({})", setting.meaning, details(setting)), width);
+        help += help_entry(head, fmt::format("{} ({})", setting.meaning, details(setting, accepted)), width);
       });
   return help;
 }

@@ -145,12 +145,24 @@ std::optional<CheckpointStore::Loaded> find_checkpoint(const Settings& settings,
 }
 
 std::filesystem::path store_of(const CheckpointStore::Loaded& loaded) {
-  return std::filesystem::absolute(loaded.directory).parent_path();
+  std::filesystem::path directory = std::filesystem::absolute(loaded.directory);
+  // With a slash behind it, or as ".", its parent would be itself.
+  while (!directory.has_filename() || directory.filename() == ".") {
+    directory = directory.parent_path();
+  }
+  return directory.parent_path();
 }
 
 bool lies_in(const CheckpointStore::Loaded& loaded, const std::filesystem::path& store) {
   std::error_code ignored;
   return std::filesystem::equivalent(store_of(loaded), store, ignored);
+}
+
+// Whether the store has it under the name of its step.
+bool is_found(const CheckpointStore::Loaded& loaded, const CheckpointStore& store) {
+  const auto found = store.find(loaded.global_step);
+  std::error_code ignored;
+  return found && std::filesystem::equivalent(*found, loaded.directory, ignored);
 }
 
 // The checkpoint says nothing of test data, which train nothing; the run's last start does.
@@ -322,8 +334,10 @@ TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDe
     // Checkpoints first: what holds nothing else is not yet a run that could be gone on with.
     if (loaded && !lies_in(*loaded, files_->run.checkpoints())) {
       take_along(*loaded, trainer_->state().best, files_->run, store, progress);
-    } else if (loaded && !store.find(loaded->global_step)) {
-      // It has another name, step-00000020.superseded perhaps, under which nothing finds it again.
+    } else if (loaded && !is_found(*loaded, store)) {
+      // It has another name, step-00000020.superseded perhaps, under which nothing finds it again;
+      // what has the name that it gets belongs to another course.
+      store.rewind(loaded->global_step - 1);
       store.save(loaded->global_step, files_of(*loaded), std::nullopt, progress);
     }
     store.create();  // from now on a run without it has lost its checkpoints

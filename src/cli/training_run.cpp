@@ -1,5 +1,6 @@
 #include "training_run.h"
 
+#include <fcntl.h>
 #include <fmt/ranges.h>
 
 #include <sstream>
@@ -11,6 +12,7 @@
 #include "lockstep/base/text.h"
 #include "lockstep/records/progress.h"
 #include "lockstep/report/report.h"
+#include "lockstep/train/decision.h"
 #include "lockstep/train/trainer.h"
 #include "training_job.h"
 
@@ -79,8 +81,10 @@ std::filesystem::path output_directory(const Settings& settings) {
 void log_outcome(const Outcome& outcome, const Trainer& trainer, const Settings& settings,
                  const std::filesystem::path& out) {
   if (outcome.best) {
-    log_info("best validation {} {:.6g} in epoch {} (step {})", settings.schedule.monitor,
-             outcome.best->metric, outcome.best->epoch, outcome.best->global_step);
+    const bool has_validation = !trainer.task().split.validation.empty();
+    log_info("best {} {:.6g} in epoch {} (step {})",
+             judged_metric(has_validation, settings.schedule.monitor), outcome.best->metric,
+             outcome.best->epoch, outcome.best->global_step);
   }
   const std::string where = fmt::format("epoch {} of {}, step {}", outcome.cursor.epoch,
                                         settings.train.epochs, outcome.cursor.global_step);
@@ -102,7 +106,8 @@ void log_outcome(const Outcome& outcome, const Trainer& trainer, const Settings&
 }
 
 // Nothing that goes wrong here is more than a warning: a run that is done is done.
-void write_report(World& world, const Task& task, const std::filesystem::path& out) {
+void write_report(World& world, const Task& task, const std::filesystem::path& out,
+                  const FileDescriptor& directory) {
   try {
     ImageSource images;
     for (const auto& source : {task.data, task.test}) {
@@ -113,6 +118,10 @@ void write_report(World& world, const Task& task, const std::filesystem::path& o
     const Report report =
         make_report(runs, {.images = &images, .progress = [&world] { world.publish_progress(); }});
     for (const std::string& warning : report.warnings) log_warning("report: {}", warning);
+    // The lock has gone: another run may have begun in a new directory of that name.
+    if (!is_file_at(directory.get(), std::filesystem::canonical(out))) {
+      fail(ExitCode::kCannotCreate, "{}: was removed or replaced meanwhile", out.string());
+    }
     replace_file(out / "report.html", report.html);
     log_info("report: {}", (out / "report.html").string());
   } catch (...) {
@@ -160,10 +169,16 @@ ExitCode run_training(Session& session, const Settings& settings,
                test->best ? "best checkpoint" : "last weights");
     }
   }
+  FileDescriptor directory;
+  if (world.is_root()) {
+    directory = FileDescriptor(::open(out.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  }
   job.close();
   if (world.is_root()) log_outcome(outcome, trainer, settings, out);
   // A run that was stopped goes on: lockstep report makes a page of it where one is wanted.
-  if (world.is_root() && outcome.reason == StopReason::kDone) write_report(world, task, out);
+  if (world.is_root() && outcome.reason == StopReason::kDone) {
+    write_report(world, task, out, directory);
+  }
   session.faults().reach(FaultPlace::kShutdown, world.rank());
   return outcome.reason == StopReason::kDone ? ExitCode::kDone : ExitCode::kStopped;
 }

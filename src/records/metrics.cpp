@@ -143,4 +143,13 @@ void MetricsFile::sync() {
   named_ = true;
 }
 
+void MetricsFile::require_in_place() const {
+  if (is_file_at(file_.get(), path_)) return;
+  fail(ExitCode::kCannotCreate,
+       "{}: was removed or replaced while this run was writing to it; what was trained is saved, "
+       "and "
+       "--resume auto goes on",
+       path_.string());
+}
+
 }  // namespace lockstep

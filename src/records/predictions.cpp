@@ -60,7 +60,8 @@ std::filesystem::path predictions_file(const std::filesystem::path& run, std::st
   return run / fmt::format("predictions-{}.safetensors", split);
 }
 
-void write_predictions(const std::filesystem::path& run, const Predictions& predictions) {
+void write_predictions(const std::filesystem::path& run, const Predictions& predictions,
+                       const std::function<void()>& progress) {
   const auto count = checked_cast<std::int64_t>(predictions.labels.size());
   const std::vector<TensorToWrite> tensors{{.name = "logits",
                                             .shape = {count, predictions.classes},
@@ -80,7 +81,7 @@ void write_predictions(const std::filesystem::path& run, const Predictions& pred
                                    {"step", std::to_string(predictions.step)},
                                    {"weights_step", std::to_string(predictions.weights_step)}});
   replace_file(predictions_file(run, predictions.split),
-               {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+               {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, progress);
 }
 
 std::optional<Predictions> read_predictions(const std::filesystem::path& run,

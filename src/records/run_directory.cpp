@@ -10,10 +10,12 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -70,7 +72,14 @@ void make_directories(const fs::path& path, Undo& undo) {
     return fsync_directory(parent.empty() ? fs::path(".") : parent);
   }
   std::error_code ignored;
-  if (reason == EEXIST && fs::is_directory(path, ignored)) return;
+  if (reason == EEXIST && fs::is_directory(path, ignored)) {
+    try {
+      fsync_directory(parent.empty() ? fs::path(".") : parent);  // whoever made it may not have
+    } catch (const Error&) {
+      // It may be one that this user cannot read.
+    }
+    return;
+  }
   fail(creation_failure(reason), "{}: cannot be made a run directory: {}", path.string(),
        reason == EEXIST ? "a file of that name exists" : errno_text(reason));
 }
@@ -84,13 +93,6 @@ void check_mode(const fs::path& path, RunDirectory::Mode mode, bool holds) {
   if (mode == RunDirectory::Mode::kResume && !holds) {
     fail(ExitCode::kInputMissing, "{}: holds no run to resume", path.string());
   }
-}
-
-bool is_file_at(int fd, const fs::path& path) {
-  struct stat opened {};
-  struct stat named {};
-  return ::fstat(fd, &opened) == 0 && ::lstat(path.c_str(), &named) == 0 &&
-         opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
 }
 
 // Who holds the lock, as its holder wrote it; for the message only.
@@ -124,8 +126,12 @@ bool is_gone(const std::string& holder) {
   return ::kill(process, 0) != 0 && errno == ESRCH;
 }
 
+// A millisecond each.
+constexpr int kMostLooks = 2000;
+
 FileDescriptor take_lock(const fs::path& directory, Undo& undo) {
   const fs::path path = directory / kLockName;
+  int looks = 0;  // of others, that were in the way
   while (true) {
     bool made = true;
     FileDescriptor file(
@@ -141,6 +147,12 @@ FileDescriptor take_lock(const fs::path& directory, Undo& undo) {
     if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
       if (errno == EINTR) continue;
       if (errno == EWOULDBLOCK) {
+        // One that only looks has a shared lock, and only for a moment: see user().
+        if (::flock(file.get(), LOCK_SH | LOCK_NB) == 0 && ++looks < kMostLooks) {
+          file = FileDescriptor();
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+          continue;
+        }
         fail(ExitCode::kCannotCreate, "{}: is in use by {}", directory.string(),
              holder_of(file.get()));
       }

@@ -38,9 +38,13 @@ void apply(const Decision& decision, const Cursor& cursor, TrainingState& state,
   }
 }
 
-std::string reason_text(const Decision& decision, const std::string& monitor) {
+std::string judged_metric(bool has_validation, const std::string& monitor) {
+  return fmt::format("{} {}", has_validation ? "validation" : "training", monitor);
+}
+
+std::string reason_text(const Decision& decision, const std::string& metric) {
   std::string text = decision.best != 0
-                         ? fmt::format("best validation {} so far", monitor)
+                         ? fmt::format("best {} so far", metric)
                          : fmt::format("no gain for {} epoch{}", decision.epochs_without_gain,
                                        decision.epochs_without_gain == 1 ? "" : "s");
   if (decision.rate_after != decision.rate_before) {

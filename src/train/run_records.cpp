@@ -163,6 +163,11 @@ void RunRecords::sync() {
   files_->decisions.sync();
 }
 
+void RunRecords::require_in_place() const {
+  files_->metrics.require_in_place();
+  files_->decisions.require_in_place();
+}
+
 void RunRecords::begin_epoch(std::int64_t epoch, std::int64_t epochs, std::int64_t steps,
                              std::int64_t done) {
   files_->window = files_->epoch = {};
@@ -244,15 +249,16 @@ void RunRecords::write_pictures(const Predictions& predictions, const Evaluation
   });
 }
 
-void RunRecords::write_predictions(const Predictions& predictions) {
+void RunRecords::write_predictions(const Predictions& predictions,
+                                   const std::function<void()>& progress) {
   files_->try_to("the report will lack the predictions", [&] {
     files_->directory.require_held();  // or else it is another run's by now
-    lockstep::write_predictions(files_->run, predictions);
+    lockstep::write_predictions(files_->run, predictions, progress);
   });
 }
 
 void RunRecords::write_decision(const Decision& decision, std::int64_t step,
-                                const std::string& monitor) {
+                                const std::string& monitor, bool has_validation) {
   Json record{{"epoch", decision.epoch},
               {"step", step},
               {"monitor", monitor},
@@ -262,7 +268,7 @@ void RunRecords::write_decision(const Decision& decision, std::int64_t step,
               {"learning_rate_after", decision.rate_after},
               {"best", decision.best != 0},
               {"stop", decision.stop != 0},
-              {"reason", reason_text(decision, monitor)}};
+              {"reason", reason_text(decision, judged_metric(has_validation, monitor))}};
   if (decision.has_best_before != 0) record["metric_before"] = decision.best_before;
   files_->decisions.append(record);
 }

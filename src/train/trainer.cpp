@@ -26,9 +26,16 @@ std::int64_t product(std::int64_t a, std::int64_t b, const char* what) {
 
 std::int64_t resolved_global_batch(const TrainerConfig& config, int world_size) {
   const TrainOptions& options = config.train;
-  if (options.batch_size_per_rank == 0) return options.batch_size;
-  if (config.global_batch > 0) return config.global_batch;
-  return product(options.batch_size_per_rank, world_size, "the global batch");
+  std::int64_t batch = options.batch_size;
+  if (options.batch_size_per_rank > 0) {
+    batch = config.global_batch > 0
+                ? config.global_batch
+                : product(options.batch_size_per_rank, world_size, "the global batch");
+  }
+  // Ranks sum their samples in float32, behind the gradients.
+  constexpr std::int64_t kMost = std::int64_t{1} << 24;
+  if (batch > kMost) fail(ExitCode::kUsage, "a global batch of {}: at most {}", batch, kMost);
+  return batch;
 }
 
 std::unique_ptr<Optimizer> make_optimizer_for(const ComputeDevice& device,

@@ -158,6 +158,11 @@ void Trainer::save_checkpoint(StopReason reason, bool best) {
                     .progress =
                         [this, step, rank = world_.rank()] {
                           writer_faults_.reach(FaultPlace::kCheckpoint, rank, step);
+                        },
+                    // Training has been saved by then, and goes on from there.
+                    .after =
+                        [records = records_] {
+                          if (records != nullptr) records->require_in_place();
                         }});
     log_debug(
         "the checkpoint of step {} was handed over after {:.1f} ms, {:.1f} ms of them for "

@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -126,11 +127,13 @@ void Trainer::require_same_conclusion(std::int64_t step, bool finite, const at::
     std::int32_t padding = 0;
   };
   const std::byte flag{finite};
-  const Sha256Digest digest = Sha256()
-                                  .update(std::as_bytes(std::span(control.const_data_ptr<float>(),
-                                                                  FlatParameters::kControlWords)))
-                                  .update(std::span(&flag, 1))
-                                  .finish();
+  // Of two numbers that are none a processor's sum takes the first: which one that is depends on
+  // the rank.
+  std::array<float, FlatParameters::kControlWords> words{};
+  std::transform(control.const_data_ptr<float>(), control.const_data_ptr<float>() + words.size(),
+                 words.begin(), [](float word) { return std::isnan(word) ? std::nanf("") : word; });
+  const Sha256Digest digest =
+      Sha256().update(std::as_bytes(std::span(words))).update(std::span(&flag, 1)).finish();
   Conclusion own{.finite = finite ? 1 : 0};
   std::memcpy(&own.digest, digest.data(), sizeof(own.digest));
   own.digest &= std::numeric_limits<std::int64_t>::max();
@@ -157,6 +160,14 @@ void Trainer::require_same_conclusion(std::int64_t step, bool finite, const at::
     const bool is_odd = all[checked_cast<std::size_t>(rank)].digest != usual.digest;
     (is_odd ? odd : others).push_back(rank);
   }
+  if (odd.empty()) {
+    fail_together(
+        world_, ExitCode::kDiverged,
+        fmt::format("step {}: all ranks received the same gradient, and the comparison of "
+                    "what they received was damaged itself; the weights are those of "
+                    "step {}",
+                    step + 1, step));
+  }
   const bool odd_is_finite = all[checked_cast<std::size_t>(odd.front())].finite != 0;
   const bool majority = 2 * votes(usual.digest) > world_.size();
   fail_together(
@@ -174,10 +185,10 @@ void Trainer::require_same_conclusion(std::int64_t step, bool finite, const at::
 
 void Trainer::skip_or_stop(std::int64_t step) {
   const NonFinite found = find_non_finite(parameters_);
+  const std::string place = describe(found, parameters_);  // before its words are used again
   const std::vector<int> ranks = ranks_of_non_finite();
   const std::string what =
-      fmt::format("step {}: the reduced gradient is not finite: {}, from {}", step + 1,
-                  describe(found, parameters_),
+      fmt::format("step {}: the reduced gradient is not finite: {}, from {}", step + 1, place,
                   ranks.empty() ? "no single rank: their sum overflows" : world_.name_ranks(ranks));
   if (config_.train.on_non_finite == "stop") {
     const bool narrow = config_.train.reduce_dtype == "float16";

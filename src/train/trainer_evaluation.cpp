@@ -94,9 +94,8 @@ void Trainer::end_epoch() {
   decision = world_.broadcast_value(decision);
   if (!std::isfinite(decision.loss)) {
     fail_together(world_, ExitCode::kDiverged,
-                  fmt::format("epoch {}: the validation loss is not finite; a smaller "
-                              "--learning-rate may help",
-                              decision.epoch));
+                  fmt::format("epoch {}: the {} is not finite; a smaller --learning-rate may help",
+                              decision.epoch, judged_metric(has_validation, "loss")));
   }
   apply(decision, state_.cursor, state_, *schedule_);
   stop_early_ = decision.stop != 0;
@@ -114,9 +113,11 @@ void Trainer::end_epoch() {
           make_predictions("validation", {.epoch = epoch, .global_step = step}, step,
                            objective.classes(), std::move(rows), targets, task_.split.validation);
       records_->write_pictures(predictions, validation, task_.data->images());
-      if (decision.best != 0) records_->write_predictions(predictions);
+      if (decision.best != 0) {
+        records_->write_predictions(predictions, [this] { world_.publish_progress(); });
+      }
     }
-    records_->write_decision(decision, state_.cursor.global_step, monitor);
+    records_->write_decision(decision, state_.cursor.global_step, monitor, has_validation);
     records_->end_epoch(state_, validation, rate);
   });
   ++state_.cursor.epoch;
@@ -195,13 +196,16 @@ std::optional<Trainer::TestResult> Trainer::evaluate_best(const SampleSource& da
     if (records_ == nullptr) return;
     records_->write_evaluation("test", state_.cursor.epoch, state_.cursor.global_step,
                                result->evaluation, watch.seconds());
+    // No checkpoint follows that would do it.
+    records_->sync();
+    records_->require_in_place();
     if (objective.classes() == 0) return;
     const std::int64_t weights_step = best ? state_.best->global_step : state_.cursor.global_step;
     const Predictions predictions =
         make_predictions("test", state_.cursor, weights_step, objective.classes(), std::move(rows),
                          targets, indices);
     records_->write_pictures(predictions, result->evaluation, data.images());
-    records_->write_predictions(predictions);
+    records_->write_predictions(predictions, [this] { world_.publish_progress(); });
   });
   return result;
 }

@@ -1,5 +1,5 @@
-// The part of Trainer that takes one step: batches, forward and backward, sums, and what the control
-// words say.
+// The part of Trainer that takes one step: batches, forward and backward, sums, and what the
+// control words say.
 #include <ATen/Context.h>
 
 #include <algorithm>

@@ -220,12 +220,13 @@ class AttackTest(ProgramTest):
         self.expect_as_quiet(ranks, out)
         return result
 
-    def go_on(self, ranks, out):
+    def go_on(self, ranks, out, same_records=True):
         """Resumes an endless job for some steps and compares with one that was never disturbed."""
         steps = int(self.expect_sound(out)[-1][len("step-"):]) + 5
         settings = [*self.endless(checkpoints=False), "--max-steps", steps]
         self.expect(train(ranks, out, *settings, "--resume", "auto"), 75)
-        quiet = self.directory / "quiet"
+        quiet = self.directory / f"quiet-{out.name}"
         self.expect(train(ranks, quiet, *settings), 75)
         self.assertEqual(weights(out), weights(quiet))
-        self.expect_same_records(out, quiet)
+        if same_records:
+            self.expect_same_records(out, quiet)

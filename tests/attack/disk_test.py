@@ -164,6 +164,27 @@ class DiskTest(AttackTest):
         self.assertFalse(out.exists())
         self.finish(RANKS, out)
 
+    def test_records_removed_or_replaced_in_mid_run(self):
+        """What was trained is saved before the run ends."""
+        moved = self.directory / "moved"
+        for number, (name, act) in enumerate([
+                ("metrics.jsonl", lambda path: path.unlink()),
+                ("decisions.jsonl", lambda path: path.rename(moved)),
+                ("metrics.jsonl", lambda path: shutil.copy(path, moved).replace(path))]):
+            out = self.directory / f"out{number}"
+            with self.subTest(number), Job(RANKS, out, *self.endless()) as job:
+                job.wait_for(lambda: checkpoints(out), "a checkpoint")
+                seen = checkpoints(out)
+                act(out / name)
+                job.count_from_now()
+                self.assertEqual(job.end_by_rank(), [73, 73, 73])
+                self.expect_failure(job.stderr(), out / name, "--resume auto goes on")
+                if number == 0:
+                    self.note("`metrics.jsonl` removed in mid-run", 73, job.seconds, job.stderr(),
+                              r"(out0/metrics\.jsonl: was removed or replaced while this run was writing to it)")
+                self.assertGreaterEqual(self.expect_sound(out)[-1], seen[-1])
+                self.go_on(RANKS, out, same_records=False)
+
     def test_replaced_in_mid_run(self):
         """The lock went with the old directory: whoever lost it writes nothing into the new one."""
         out = self.directory / "out"

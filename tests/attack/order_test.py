@@ -61,15 +61,15 @@ class Trace:
 
 
 class OrderTest(AttackTest):
-    def trace(self, out):
+    def trace(self, out, *length):
         log = self.directory / "strace"
         arguments = [MPIRUN, "-n", 1, "strace", "-f", "-s", 4096, "-o", log, "-e", f"trace={CALLS}",
                      PROGRAM, "train", "--out", out, "--threads", 1, *self.settings,
-                     "--max-steps", 3]
+                     *(length or ["--max-steps", 3])]
         result = subprocess.run([str(a) for a in arguments], capture_output=True, text=True,
                                 timeout=300,
                                 env={**os.environ, **TRACED, "LOCKSTEP_TEST_GRACE": "0"})
-        self.expect(result, 75)
+        self.expect(result, 0 if length else 75)
         return Trace(log.read_text(), out)
 
     def test_everything_is_durable_before_it_is_named(self):
@@ -80,6 +80,12 @@ class OrderTest(AttackTest):
         for step in (1, 2, 3):
             with self.subTest(step=step):
                 self.check_save(trace, step, out)
+
+    def test_the_record_of_the_test_is_durable(self):
+        """No checkpoint follows it."""
+        trace = self.trace(self.directory / "out", "--max-steps", 99)
+        operations = [o for o in trace.operations if o[1] == "metrics.jsonl"]
+        self.assertEqual([verb for verb, _ in operations[-2:]], ["write", "fsync"])
 
     def check_save(self, trace, step, out):
         operations, final = trace.operations, f"checkpoints/step-{step:08}"

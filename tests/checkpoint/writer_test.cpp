@@ -219,6 +219,17 @@ TEST_F(Writer, NothingIsSavedWhenWhatComesBeforeFails) {
   EXPECT_FALSE(fs::exists(run_ / "checkpoints"));
 }
 
+TEST_F(Writer, WhatFailsAfterTheSaveLeavesIt) {
+  CheckpointWriter writer(store_);
+  writer.files() = files_of(1);
+  writer.start({.global_step = 1, .after = [this] {
+                  expect_saved(1);
+                  fail(ExitCode::kCannotCreate, "the records");
+                }});
+  expect_error(ExitCode::kCannotCreate, "the records", [&] { writer.wait(); });
+  expect_saved(1);
+}
+
 TEST_F(Writer, ItsEndWaitsForTheSave) {
   for (std::int64_t step = 1; step <= 20; ++step) {
     CheckpointWriter writer(store_);

@@ -244,6 +244,12 @@ TEST(SettingsHelp, OfASubcommandShowsWhatItAccepts) {
   EXPECT_THAT(help, HasSubstr("--data PATH"));
   EXPECT_THAT(help, testing::Not(HasSubstr("--epochs")));
   EXPECT_THAT(help, testing::Not(HasSubstr("Optimizer")));
+  const std::string own = settings_help(80, {.options = {},
+                                             .settings = {"threads", "device"},
+                                             .models = {},
+                                             .defaults = {{"threads", "mine"}}});
+  EXPECT_THAT(own, HasSubstr("default: mine)"));
+  EXPECT_THAT(own, HasSubstr("default: auto)"));
 }
 
 TEST(SettingsHelp, NamesPositionalArguments) {

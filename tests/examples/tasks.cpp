@@ -4,8 +4,10 @@
 #include <torch/nn/modules/linear.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -58,19 +60,42 @@ void write_down(const lockstep::Launch& launch, const std::string& call) {
   std::ofstream(directory + "/" + std::to_string(launch.rank), std::ios::app) << call << '\n';
 }
 
+std::int64_t steps_done = 0;
+
+// LOCKSTEP_TEST_METRIC: in step 4 the accuracy is infinite on rank 1 ("inf"), or no number, of
+// another sign on each rank ("nan").
+class Objective : public lockstep::Classification {
+ public:
+  explicit Objective(int rank) : Classification(kClasses), rank_(rank) {}
+
+  at::Tensor metric_sum(const at::Tensor& outputs, const at::Tensor& targets) const override {
+    const at::Tensor sum = Classification::metric_sum(outputs, targets);
+    const std::string bad = environment("LOCKSTEP_TEST_METRIC");
+    if (steps_done != 3 || bad.empty() || (bad == "inf" && rank_ != 1)) return sum;
+    const float value = bad == "inf" ? std::numeric_limits<float>::infinity()
+                                     : std::copysign(std::nanf(""), rank_ == 0 ? 1.0f : -1.0f);
+    return at::full_like(sum, value, at::kFloat);
+  }
+
+ private:
+  int rank_;
+};
+
 lockstep::Task make_task(const lockstep::Launch& launch) {
   const auto data = points(600, "points");
   lockstep::Task task{.model = std::make_shared<Network>(),
                       .data = data,
                       .split = lockstep::split_samples(launch, data->size()),
-                      .objective = std::make_shared<lockstep::Classification>(kClasses),
+                      .objective = std::make_shared<Objective>(launch.rank),
                       .test = points(240, "more points")};
   // As many samples in each part, but others.
   if (!environment("LOCKSTEP_TEST_OTHER_SPLIT").empty()) {
     std::swap(task.split.training.front(), task.split.validation.front());
   }
+  if (!environment("LOCKSTEP_TEST_NO_VALIDATION").empty()) task.split.validation.clear();
   task.callbacks.root_only = !environment("LOCKSTEP_TEST_ROOT_ONLY").empty();
   task.callbacks.on_step = [&launch](const lockstep::StepReport& step) {
+    steps_done = step.cursor.global_step;
     write_down(launch, "step " + std::to_string(step.cursor.global_step));
     if (step.cursor.global_step == 8) throw_if_wanted(launch, "on_step");
   };

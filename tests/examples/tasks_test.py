@@ -95,6 +95,29 @@ class TasksTest(harness.ProgramTest):
         self.assertEqual(self.tensors(out), before)
         self.expect(self.start(2, out, "--resume", "auto"), 0)
 
+    def test_without_a_validation_split(self):
+        """It is judged by its training, and nothing waits for a validation that never comes."""
+        out = self.directory / "out"
+        result = self.expect(self.start(2, out, LOCKSTEP_TEST_NO_VALIDATION="1"), 0)
+        self.assertIn("best training accuracy", result.stdout + result.stderr)
+        self.assertRegex((out / "config.ini").read_text(), r"(?m)^schedule = constant$")
+        self.assertEqual({r["kind"] for r in records(out / "metrics.jsonl")} - {"step"}, {"train", "test"})
+        self.assertIn("best training accuracy so far", [r["reason"] for r in records(out / "decisions.jsonl")])
+        for words in (["--schedule", "plateau"], ["--early-stopping", 2]):
+            refused = self.expect(self.start(2, self.directory / "refused", *words, LOCKSTEP_TEST_NO_VALIDATION="1"), 64)
+            self.assertIn(f"{words[0]} plateau: needs a validation split" if words[1] == "plateau" else
+                          "--early-stopping: needs a validation split", refused.stderr)
+        self.assertFalse((self.directory / "refused").exists())
+
+    def test_a_metric_that_is_not_finite(self):
+        result = self.start(2, self.directory / "stop", LOCKSTEP_TEST_METRIC="inf")
+        self.assertRegex(self.expect(result, 76).stderr,
+                         r"step 4: the reduced gradient is not finite: the loss or its metric, from rank 1 ")
+        # What is no number has signs, of which a sum keeps one, not the same one on every rank.
+        result = self.start(2, self.directory / "skip", "--virtual-ranks", 2, "--on-non-finite", "skip",
+                            LOCKSTEP_TEST_METRIC="nan")
+        self.assertRegex(self.expect(result, 0).stderr, r"step 4: .* from ranks 0 .*, 1 .*; its update is left out")
+
     def test_a_callback_that_throws(self):
         # After the epoch's end the root may have begun to save, or even be done.
         for callback, rank, good in (("on_step", 1, [6]), ("on_decision", 0, [6]), ("on_epoch", 1, [6, 12])):

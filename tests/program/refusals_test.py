@@ -141,7 +141,7 @@ class RefusalsTest(ProgramTest):
         result = self.start_differently((data, ["--data", data, "--seed", 1]),
                                         (data, ["--data", data, "--seed", 2]))
         self.expect(result, 64)
-        self.assertRegex(result.stderr, "rank 1 .*had other settings than rank 0")
+        self.assertRegex(result.stderr, r"rank 1 .*had other settings than rank 0 \(.*\), 'seed = 2' in place of 'seed = 1': ")
 
     def test_a_run_directory_in_use_is_never_overwritten(self):
         data = write_small_mnist(self.directory / "data")

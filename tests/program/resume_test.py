@@ -1,6 +1,7 @@
 """Resume is exact: stopped anywhere and resumed, a run ends in the bits of the run never stopped."""
 
 import json
+import shutil
 import signal
 import subprocess
 
@@ -101,12 +102,14 @@ class ResumeTest(ProgramTest):
         self.expect(train(1, whole, *settings), 0)
         self.expect(train(1, first, *settings, "--max-steps", 29), 75)
         checkpoint = first / "checkpoints" / "step-00000029"
-        self.expect(train(1, moved, *settings, "--resume", checkpoint), 0)
-        self.assertEqual(weights(whole), weights(moved))
-        self.assertEqual((whole / "checkpoints/BEST").read_text(),
-                         (moved / "checkpoints/BEST").read_text())
-        self.assertEqual(*([r for r in records(out / "metrics.jsonl") if r["kind"] == "test"]
-                           for out in (whole, moved)))
+        for name in (checkpoint, f"{checkpoint}/", f"{checkpoint}/."):
+            self.expect(train(1, moved, *settings, "--resume", name), 0)
+            self.assertEqual(weights(whole), weights(moved))
+            self.assertEqual((whole / "checkpoints/BEST").read_text(),
+                             (moved / "checkpoints/BEST").read_text())
+            self.assertEqual(*([r for r in records(out / "metrics.jsonl") if r["kind"] == "test"]
+                               for out in (whole, moved)))
+            shutil.rmtree(moved)
 
     def test_of_another_run_into_this_one_is_refused(self):
         one, two = self.directory / "one", self.directory / "two"
@@ -122,7 +125,7 @@ class ResumeTest(ProgramTest):
         settings = [*self.settings, "--epochs", 3, "--keep-checkpoints", 9]
         self.expect(train(1, whole, *settings), 0)
         self.expect(train(1, out, *settings), 0)
-        back = out / "checkpoints" / "step-00000012"
+        back = f"{out}/checkpoints/step-00000012/"
         self.expect(train(1, out, *settings, "--resume", back, "--max-steps", 20), 75)
         self.assertEqual(checkpoints(out), ["step-00000012", "step-00000020"])
         self.expect(train(1, out, *settings, "--resume", "auto"), 0)
@@ -141,6 +144,22 @@ class ResumeTest(ProgramTest):
             self.assertEqual(checkpoints(out), ["step-00000012", "step-00000020"])
         self.expect(train(1, out, *settings, "--resume", "auto"), 0)
         self.expect_same(whole, out)
+
+    def test_from_one_that_was_set_aside_for_another_of_its_step(self):
+        """The other one's course does not go on below the one that was named."""
+        whole, out = self.directory / "whole", self.directory / "out"
+        settings = [*self.settings, "--epochs", 3, "--keep-checkpoints", 9, "--checkpoint-every-steps", 10]
+        store = out / "checkpoints"
+        self.expect(train(2, whole, *settings), 0)
+        self.expect(train(2, out, *settings, "--max-steps", 20), 75)
+        first = weights(out)
+        self.expect(train(1, out, *settings, "--resume", store / "step-00000010", "--max-steps", 20), 75)
+        self.assertNotEqual(weights(out), first)
+        self.expect(train(2, out, *settings, "--resume", store / "step-00000020.superseded", "--max-steps", 20), 75)
+        self.assertEqual(weights(out), first)
+        self.expect(train(2, out, *settings, "--resume", "auto"), 0)
+        # The records of steps 11 to 20 are the other one's.
+        self.assertEqual(weights(whole), weights(out))
 
     def test_a_best_checkpoint_that_cannot_be_taken_along(self):
         first, moved = self.directory / "first", self.directory / "moved"
@@ -261,6 +280,12 @@ class ResumeTest(ProgramTest):
             result = train(2, self.directory / f"out-{fraction}", *self.settings, "--epochs", 1, "--validation-fraction", fraction,
                            "--schedule", "constant", "--on-non-finite", "skip", "--inject-fault", "nan@gradient:rank=1")
             self.assertRegex(self.expect(result, 76).stderr, "epoch 1: the update of every step was left out")
+
+    def test_a_comparison_that_is_damaged_itself(self):
+        """On all ranks, behind the sums of the step: what they compare is equal, and there is nobody to be named."""
+        fault = "flip@all-reduce:rank=all,step=3,pass=3,bit=0"
+        result = train(2, self.directory / "out", *self.settings, "--epochs", 1, "--inject-fault", fault)
+        self.assertIn("step 3: all ranks received the same gradient, and the comparison", self.expect(result, 76).stderr)
 
     def check_virtual_ranks(self, *settings):
         """At 1, 2 and 4 ranks, and moved from 4 to 1 to 2 with two stops, all is the same."""

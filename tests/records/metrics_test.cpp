@@ -286,6 +286,29 @@ TEST_F(MetricsFileTest, NamesTheFileItCannotMake) {
                [&] { MetricsFile file(run_.path()); });
 }
 
+TEST_F(MetricsFileTest, KnowsWhenItsNameIsGone) {
+  MetricsFile file(path_);
+  const auto lost = [&] {
+    expect_error(ExitCode::kCannotCreate, path_.string() + ": was removed or replaced",
+                 [&] { file.require_in_place(); });
+  };
+  EXPECT_NO_THROW(file.require_in_place());
+  fs::rename(path_, run_ / "moved");
+  lost();
+  fs::create_symlink("moved", path_);
+  lost();
+  fs::remove(path_);
+  MetricsFile(path_).append({{"step", 1}});
+  lost();
+  fs::rename(run_ / "moved", path_);
+  EXPECT_NO_THROW(file.require_in_place());
+  // Its own replacement is no stranger's.
+  file.append({{"step", 2}});
+  file.append({{"step", 3}});
+  file.cut_back(2);
+  EXPECT_NO_THROW(file.require_in_place());
+}
+
 TEST_F(MetricsFileTest, SyncReachesTheDisk) {
   MetricsFile file(path_);
   {

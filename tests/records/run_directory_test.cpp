@@ -8,9 +8,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "../checkpoint/expect_error.h"
@@ -209,6 +211,22 @@ TEST_F(RunDirectoryTest, KnowsWhenItIsNoLongerItsOwn) {
   EXPECT_NO_THROW(run.require_held());
 }
 
+// Reports look while a run may be about to start.
+TEST_F(RunDirectoryTest, WhoOnlyLooksIsNotInTheWay) {
+  { const RunDirectory run = RunDirectory::open(path_, Mode::kNew); }
+  overwrite(path_ / ".lock", "process 1 on elsewhere\n");  // nobody can know that it is gone
+  std::atomic<bool> done = false;
+  std::thread reader([&] {
+    while (!done) RunDirectory::user(path_);
+  });
+  for (int i = 0; i < 300; ++i) {
+    overwrite(path_ / ".lock", "process 1 on elsewhere\n");
+    EXPECT_NO_THROW(RunDirectory::open(path_, Mode::kNew));
+  }
+  done = true;
+  reader.join();
+}
+
 // A crash of the machine may not lose a directory whose content was made durable.
 TEST_F(RunDirectoryTest, ItsNamesAreDurable) {
   const FaultScope faults;
@@ -221,6 +239,13 @@ TEST_F(RunDirectoryTest, ItsNamesAreDurable) {
     ASSERT_NE(mkdir, calls.rbegin());
     EXPECT_EQ(*std::prev(mkdir), "fsync " + parent.string());
   }
+}
+
+TEST_F(RunDirectoryTest, TheNameOfOneThatWasThereIsDurable) {
+  fs::create_directory(path_);
+  const FaultScope faults;
+  const auto run = RunDirectory::open(path_, Mode::kNew);
+  EXPECT_THAT(faults.calls(), testing::Contains("fsync " + parent_.path().string()));
 }
 
 TEST(RunDirectoryFaults, AFailureAtAnyCallLeavesNothing) {

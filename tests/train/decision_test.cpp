@@ -83,6 +83,10 @@ TEST(Decision, ExplainsItself) {
   run.observe(0.5);
   const std::string text = reason_text(run.observe(0.5), "accuracy");
   EXPECT_EQ(text, "no gain for 2 epochs: learning rate 0.001 -> 0.0005");
+  EXPECT_EQ(reason_text(run.observe(0.6), judged_metric(true, "accuracy")),
+            "best validation accuracy so far");
+  EXPECT_EQ(reason_text(run.observe(0.7), judged_metric(false, "accuracy")),
+            "best training accuracy so far");
 }
 
 }  // namespace

@@ -57,8 +57,10 @@ void fsync_directory(const std::filesystem::path& directory);
 
 /// Replaces `path` as one step: a temporary file beside it (`path`.tmp, removed on failure; a
 /// symbolic link of that name is refused), fsync, rename, directory fsync. Throws
-/// Error{kCannotCreate} when a device, a pipe or a socket is there, or a link to one.
-void replace_file(const std::filesystem::path& path, std::string_view content);
+/// Error{kCannotCreate} when a device, a pipe or a socket is there, or a link to one. progress: see
+/// write_new_file_durably().
+void replace_file(const std::filesystem::path& path, std::string_view content,
+                  const std::function<void()>& progress = {});
 
 /// mkdir -p. Throws kCannotCreate with the path and the reason.
 void create_directories(const std::filesystem::path& directory);
@@ -69,6 +71,10 @@ void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::
 
 /// read(2), at most 16 MiB, restarted after EINTR: the bytes read, 0 at the end, or -1 and errno.
 ssize_t read_some(int fd, std::span<std::byte> bytes);
+
+/// The file that `fd` has open still has the name `path` (a link there does not count). Throws
+/// Error{kInputOutput} where that cannot be found out.
+bool is_file_at(int fd, const std::filesystem::path& path);
 
 /// What it means that something could not be created with this errno: kInputOutput where there was
 /// no room, kCannotCreate else.

@@ -69,6 +69,9 @@ struct CommandLine {
   /// Why it has no use for a setting, or an option of other commands, by name: behind "is not used
   /// by this command".
   std::map<std::string, std::string> reasons = {};
+  /// What stands for the value of a setting that is not given, by name, for --help: where the
+  /// command does not take the setting's own default.
+  std::map<std::string, std::string> defaults = {};
 };
 
 struct ParsedSettings {

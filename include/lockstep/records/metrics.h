@@ -35,6 +35,11 @@ class MetricsFile {
   /// lies behind it is written. May run in one other thread beside append().
   void sync();
 
+  /// Error{kCannotCreate} when the file no longer has its name, since somebody removed or replaced
+  /// it: nobody would read what is written from then on. For whoever has just saved a checkpoint,
+  /// and says so. Threads as for sync().
+  void require_in_place() const;
+
   const std::filesystem::path& path() const { return path_; }
 
  private:

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,7 +30,8 @@ std::filesystem::path predictions_file(const std::filesystem::path& run, std::st
 
 /// Replaces the file of predictions.split in the run directory, as one step. Sizes that do not fit
 /// are Error{kInternal}; otherwise throws as replace_file does.
-void write_predictions(const std::filesystem::path& run, const Predictions& predictions);
+void write_predictions(const std::filesystem::path& run, const Predictions& predictions,
+                       const std::function<void()>& progress = {});
 
 /// Nothing where there is no such file. Throws Error{kBadData} naming file and fault unless it is
 /// what write_predictions writes: tensors, shapes, labels below `classes`, samples >= 0, at least

@@ -1,4 +1,5 @@
-// What the root concludes after a validation; it travels as bytes and every rank applies it.
+// What the root concludes after an epoch's validation, or without a validation split from its
+// training; it travels as bytes and every rank applies it.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +34,11 @@ Decision decide(const TrainingState& state, const std::string& monitor, double m
 void apply(const Decision& decision, const Cursor& cursor, TrainingState& state,
            Schedule& schedule);
 
-/// Why, in words: "no gain for 3 epochs: learning rate 0.001 -> 0.0005".
-std::string reason_text(const Decision& decision, const std::string& monitor);
+/// The metric that is monitored, in words: "validation accuracy", and without a validation split
+/// "training accuracy".
+std::string judged_metric(bool has_validation, const std::string& monitor);
+
+/// Why, in words: "no gain for 3 epochs: learning rate 0.001 -> 0.0005". metric: judged_metric().
+std::string reason_text(const Decision& decision, const std::string& metric);
 
 }  // namespace lockstep

@@ -35,6 +35,9 @@ class RunRecords {
   /// Makes all records durable: before the checkpoint that follows them. May run in one other
   /// thread, as the writer's, beside all but cut_back().
   void sync();
+  /// Error{kCannotCreate} when one of the files of records was removed or replaced meanwhile.
+  /// Threads as for sync().
+  void require_in_place() const;
 
   void begin_epoch(std::int64_t epoch, std::int64_t epochs, std::int64_t steps, std::int64_t done);
   /// Called once, after the first step of this start. What it throws is a warning.
@@ -54,7 +57,8 @@ class RunRecords {
   /// kind: validation or test.
   void write_evaluation(const std::string& kind, std::int64_t epoch, std::int64_t step,
                         const Evaluation& evaluation, double seconds);
-  void write_decision(const Decision& decision, std::int64_t step, const std::string& monitor);
+  void write_decision(const Decision& decision, std::int64_t step, const std::string& monitor,
+                      bool has_validation);
   void end_epoch(const TrainingState& state, const Evaluation& validation, double learning_rate);
 
   // What a run can do without: these never throw, and what goes wrong first is a warning.
@@ -63,8 +67,9 @@ class RunRecords {
   /// errors as pictures.
   void write_pictures(const Predictions& predictions, const Evaluation& evaluation,
                       const Dataset* images);
-  /// Replaces the split's predictions in the run directory, for the report.
-  void write_predictions(const Predictions& predictions);
+  /// Replaces the split's predictions in the run directory, for the report. progress: as
+  /// replace_file()'s.
+  void write_predictions(const Predictions& predictions, const std::function<void()>& progress);
 
  private:
   struct Files;
