@@ -27,7 +27,8 @@ class CheckpointWriter {
     /// Makes durable what has to be so before the checkpoint; may throw.
     std::function<void()> before = {};
     std::function<void()> progress = {};  ///< see CheckpointStore::save
-    /// Once the checkpoint is durable: what it throws is thrown by wait(), and the checkpoint stays.
+    /// Once the checkpoint is durable: what it throws is thrown by wait(), and the checkpoint
+    /// stays.
     std::function<void()> after = {};
   };
 
