@@ -47,6 +47,9 @@ class RefusalsTest(ProgramTest):
         self.refuse(64, *QUICK, "--device", "cuda", expect="--device cuda", ranks=1)
         self.refuse(64, *QUICK, "--backend", "nccl", expect="nccl", ranks=1)
 
+    def test_a_batch_whose_samples_cannot_be_counted(self):
+        self.refuse(64, *QUICK, "--batch-size", 2**24 + 1, expect="a global batch of 16777217: at most 16777216", ranks=1)
+
     def test_settings_file(self):
         missing = self.directory / "missing.ini"
         self.refuse(66, "--config", missing, expect="missing.ini")

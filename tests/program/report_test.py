@@ -185,6 +185,13 @@ class ReportTest(ProgramTest):
                 self.assertEqual((out / "report.html").exists(), name != "full")
                 self.expect_unharmed(out, plain)
 
+    def test_no_page_in_a_directory_that_is_another_runs_by_now(self):
+        moved = self.directory / "moved"
+        swap = f"[ -e '{moved}' ] || {{ mv '{self.out}' '{moved}'; mkdir '{self.out}'; }}; exit 1"
+        done = self.expect(train(1, self.out, *self.settings, "--epochs", 1, environment=self.stand_in(swap)), 0)
+        self.assertRegex(done.stderr, r"there is no report of it: .*out: was removed or replaced meanwhile")
+        self.assertEqual(list(self.out.iterdir()), [])
+
     def test_a_signal_while_the_page_is_drawn(self):
         plain = self.directory / "plain"
         self.train(plain, "--epochs", 1)
