@@ -54,8 +54,7 @@ struct Facts {
 class Epoch {
  public:
   Epoch(const Dataset& dataset, const Settings& settings)
-      : dataset_(dataset),
-        split_(split_dataset(dataset, settings.data)),
+      : split_(split_dataset(dataset, settings.data)),
         sampler_(static_cast<std::int64_t>(split_.training.size()), settings.train.batch_size,
                  LastBatch::kKeep, settings.train.seed),
         maker_(dataset, settings.effective_augmentation(), settings.train.seed) {
@@ -92,7 +91,6 @@ class Epoch {
     for (std::uint32_t& sample : samples_) sample = split_.training[sample];
   }
 
-  const Dataset& dataset_;
   Split split_;
   Sampler sampler_;
   BatchMaker maker_;

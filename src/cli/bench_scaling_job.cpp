@@ -163,6 +163,7 @@ struct Files {
 std::vector<TimedSum> time_all(World& world, Collectives& collectives, const ComputeDevice& device,
                                const std::vector<SentBucket>& buckets) {
   std::vector<std::int64_t> sizes;
+  sizes.reserve(buckets.size());
   for (const SentBucket& bucket : buckets) sizes.push_back(static_cast<std::int64_t>(bucket.bytes));
   if (sizes.empty()) return {};
   const std::int64_t largest = std::ranges::max(sizes);

@@ -76,6 +76,7 @@ class LinkProbe {
     time.peer = peer;
     exchange(short_send_, short_receive_, time);  // the pair meets, and connects if it has not yet
     std::vector<double> seconds;
+    seconds.reserve(static_cast<std::size_t>(std::max(short_messages_, long_messages_)));
     for (int i = 0; i < short_messages_; ++i) {
       seconds.push_back(exchange(short_send_, short_receive_, time));
     }
@@ -92,7 +93,7 @@ class LinkProbe {
 
  private:
   static std::uint8_t value(std::int64_t at, int rank, int round) {
-    return static_cast<std::uint8_t>(at * 7 + rank * 13 + round);
+    return static_cast<std::uint8_t>(at * 7 + std::int64_t{rank} * 13 + round);
   }
 
   double exchange(DataPlaneMemory<std::uint8_t>& send, DataPlaneMemory<std::uint8_t>& receive,
@@ -257,6 +258,7 @@ std::vector<LinkTime> time_links(World& world, Collectives& collectives,
     }
   }
   std::vector<LinkTime> result;
+  result.reserve(links.size());
   for (const auto& [ranks, link] : links) result.push_back(link);
   return result;
 }
