@@ -34,8 +34,7 @@ const std::vector<CommandOption>& all_options() {
       {"steps", "N",
        "scaling: steps of one job, of which the second half counts; step: half of so many to warm "
        "up, then half of them as they are and as many timed by layer, in turns; default 40. "
-       "checkpoint: steps from one checkpoint to "
-       "the next; default 20"},
+       "checkpoint: steps from one checkpoint to the next; default 20"},
       {"predict", "LIST",
        "scaling: numbers of ranks whose efficiency is foreseen from one rank's steps and the "
        "links; "

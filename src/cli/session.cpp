@@ -109,12 +109,14 @@ Session::Session(const Command& command, std::span<const std::string> arguments)
   reporting(world_, [this] {
     agree_or_throw(world_, parse_failure_);
     std::string words;
-    for (const auto& [name, value] : parsed_.options)
+    for (const auto& [name, value] : parsed_.options) {
       words += fmt::format("{} = {}\n", name, value);
+    }
     for (const auto& [name, values] : parsed_.lists) {
       words += fmt::format("{} = {}\n", name, fmt::join(values, ","));
     }
-    require_equal_words(settings_to_ini(settings()) + words);
+    require_equal(settings_to_ini(settings()) + words, "settings", ExitCode::kUsage,
+                  /*says_which=*/true);
     if (!faults_.empty()) {
       if (world_.is_root()) log_warning("FAULTS ARE INJECTED ON PURPOSE: {}", faults_.text());
       together(world_, [this] { faults_.check_ranks(world_.size()); });
@@ -131,25 +133,18 @@ Session::Session(const Command& command, std::span<const std::string> arguments)
   });
 }
 
-void Session::require_equal(const std::string& text, const std::string& what, ExitCode code) {
+void Session::require_equal(const std::string& text, const std::string& what, ExitCode code,
+                            bool says_which) {
   const auto others = ranks_that_differ(world_, sha256(std::as_bytes(std::span(text))));
   if (others.empty()) return;
-  refuse_others(others, what, "", code);
-}
-
-void Session::require_equal_words(const std::string& text) {
-  const auto others = ranks_that_differ(world_, sha256(std::as_bytes(std::span(text))));
-  if (others.empty()) return;
-  const std::string of_root = world_.broadcast_text(text);
-  const std::string difference =
-      world_.broadcast_text(fmt::format(", '{}' in place of '{}'", lines_only_in(text, of_root),
-                                        lines_only_in(of_root, text)),
-                            others.front());
-  refuse_others(others, "settings", difference, ExitCode::kUsage);
-}
-
-void Session::refuse_others(std::span<const int> others, const std::string& what,
-                            const std::string& difference, ExitCode code) {
+  std::string difference;
+  if (says_which) {
+    const std::string of_root = world_.broadcast_text(text);
+    difference =
+        world_.broadcast_text(fmt::format(", '{}' in place of '{}'", lines_only_in(text, of_root),
+                                          lines_only_in(of_root, text)),
+                              others.front());
+  }
   fail_together(world_, code,
                 fmt::format("{} had other {} than rank 0 ({}){}: nothing was started",
                             world_.name_ranks(others), what, world_.host_of(0), difference));

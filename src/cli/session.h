@@ -46,15 +46,12 @@ class Session {
   /// What --inject-fault asks for outside of the trainer, which has a copy of its own.
   FaultPlan& faults() { return faults_; }
 
-  /// Throws AgreedError{code} naming the ranks whose `text` (of `what`) is not the root's.
-  void require_equal(const std::string& text, const std::string& what, ExitCode code);
+  /// Throws AgreedError{code} naming the ranks whose `text` (of `what`) is not the root's; with
+  /// `says_which`, for texts that people can read, also the first lines that differ.
+  void require_equal(const std::string& text, const std::string& what, ExitCode code,
+                     bool says_which = false);
 
  private:
-  /// Likewise for settings and options, a line each: the message says which differ.
-  void require_equal_words(const std::string& text);
-  [[noreturn]] void refuse_others(std::span<const int> others, const std::string& what,
-                                  const std::string& difference, ExitCode code);
-
   std::optional<World::Failure> parse_failure_;
   ParsedSettings parsed_;
   FaultPlan faults_;

@@ -185,7 +185,9 @@ std::string settings_help(std::size_t width, const CommandLine& accepted) {
         const char* separator = is_flag(setting) ? "[=" : " ";
         const std::string head = fmt::format("--{}{}{}{}", setting.name, separator,
                                              value_name(setting), is_flag(setting) ? "]" : "");
-        help += help_entry(head, fmt::format("{} ({})", setting.meaning, details(setting, accepted)), width);
+        const std::string text =
+            fmt::format("{} ({})", setting.meaning, details(setting, accepted));
+        help += help_entry(head, text, width);
       });
   return help;
 }

@@ -147,8 +147,7 @@ void MetricsFile::require_in_place() const {
   if (is_file_at(file_.get(), path_)) return;
   fail(ExitCode::kCannotCreate,
        "{}: was removed or replaced while this run was writing to it; what was trained is saved, "
-       "and "
-       "--resume auto goes on",
+       "and --resume auto goes on",
        path_.string());
 }
 

@@ -61,6 +61,7 @@ void make_directories(const fs::path& path, Undo& undo) {
   // A name that ends in '/' has itself for its parent.
   const fs::path parent =
       path.has_filename() ? path.parent_path() : path.parent_path().parent_path();
+  const fs::path holder = parent.empty() ? fs::path(".") : parent;
   int reason = ::mkdir(path.c_str(), 0755) == 0 ? 0 : errno;
   if (reason == ENOENT && !parent.empty() && parent != path) {
     make_directories(parent, undo);
@@ -69,12 +70,12 @@ void make_directories(const fs::path& path, Undo& undo) {
   if (reason == 0) {
     undo.made(path);
     // The run's own name, without which all that is durable in it would be lost.
-    return fsync_directory(parent.empty() ? fs::path(".") : parent);
+    return fsync_directory(holder);
   }
   std::error_code ignored;
   if (reason == EEXIST && fs::is_directory(path, ignored)) {
     try {
-      fsync_directory(parent.empty() ? fs::path(".") : parent);  // whoever made it may not have
+      fsync_directory(holder);  // whoever made it may not have
     } catch (const Error&) {
       // It may be one that this user cannot read.
     }

@@ -214,13 +214,12 @@ TEST_F(RunDirectoryTest, KnowsWhenItIsNoLongerItsOwn) {
 // Reports look while a run may be about to start.
 TEST_F(RunDirectoryTest, WhoOnlyLooksIsNotInTheWay) {
   { const RunDirectory run = RunDirectory::open(path_, Mode::kNew); }
-  overwrite(path_ / ".lock", "process 1 on elsewhere\n");  // nobody can know that it is gone
   std::atomic<bool> done = false;
   std::thread reader([&] {
     while (!done) RunDirectory::user(path_);
   });
   for (int i = 0; i < 300; ++i) {
-    overwrite(path_ / ".lock", "process 1 on elsewhere\n");
+    overwrite(path_ / ".lock", "process 1 on elsewhere\n");  // nobody can know that it is gone
     EXPECT_NO_THROW(RunDirectory::open(path_, Mode::kNew));
   }
   done = true;
