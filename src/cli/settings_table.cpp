@@ -200,6 +200,11 @@ Table training_settings() {
        .meaning = "interval between comparisons of all replicas beside those that are made anyway, "
                   "at each epoch's end and before each checkpoint; 0: none",
        .on_resume = OnResume::kFree},
+      {.name = "cuda-graphs",
+       .field = field<&Settings::train, &TrainOptions::cuda_graphs>(),
+       .meaning = "on GPUs, replay the passes of a step as one launch instead of an operator at a "
+                  "time; both give equal bits",
+       .on_resume = OnResume::kFree},
       {.name = "virtual-ranks",
        .field = field<&Settings::train, &TrainOptions::virtual_ranks>(),
        .range = between(0, 65536),

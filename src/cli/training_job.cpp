@@ -278,7 +278,9 @@ Task classification_task(const Settings& settings, const TrainingData& data, Mod
 Task classification_task(const Settings& settings, const TrainingData& data) {
   const std::shared_ptr<Network> network = network_for(settings, *data.training->images());
   initialise_glorot_uniform(*network, settings.train.seed);
-  return classification_task(settings, data, network);
+  Task task = classification_task(settings, data, network);
+  task.recordable = true;
+  return task;
 }
 
 // What the root holds open while a run goes on.

@@ -9,7 +9,11 @@
 
 namespace lockstep::gpu {
 
-void select(int index) { c10::cuda::set_device(static_cast<c10::DeviceIndex>(index)); }
+void select(int index) {
+  const auto device = static_cast<c10::DeviceIndex>(index);
+  c10::cuda::set_device(device);
+  c10::cuda::setCurrentCUDAStream(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device));
+}
 
 std::string identity(int index) {
   cudaDeviceProp properties{};

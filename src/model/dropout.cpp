@@ -117,13 +117,18 @@ DropoutMask draw_dropout_mask(at::IntArrayRef sizes, double p, const StepContext
   const at::Tensor keep =
       at::empty(sizes, context.samples.options().dtype(at::kByte), element_order(sizes.size()));
   const std::int64_t per_sample = keep.numel() / batch;
-  const RandomKey key{
+  RandomKey key{
       .seed = context.seed, .purpose = Purpose::kDropout, .epoch = context.epoch, .layer = layer};
+  const std::int64_t* epoch = context.epoch_on_device.defined()
+                                  ? context.epoch_on_device.const_data_ptr<std::int64_t>()
+                                  : nullptr;
   const auto* samples = context.samples.const_data_ptr<std::int64_t>();
   auto* mask = keep.mutable_data_ptr<std::uint8_t>();
   if (keep.is_cuda()) {
-    device_dropout_mask(mask, samples, batch, per_sample, key, threshold, gpu::current_stream());
+    device_dropout_mask(mask, samples, batch, per_sample, key, epoch, threshold,
+                        gpu::current_stream());
   } else {
+    if (epoch != nullptr) key.epoch = checked_cast<std::uint32_t>(*epoch);
     host_mask(mask, samples, batch, checked_cast<std::size_t>(per_sample), key, threshold);
   }
   return {.keep = keep, .scale = 65536.0 / (65536.0 - static_cast<double>(threshold))};

@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "gpu_convolution.h"
 #include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
 #include "lockstep/kernels/convolution.h"
@@ -130,6 +131,14 @@ bool is_same_convolution(const torch::nn::Conv2dImpl& layer) {
          std::holds_alternative<torch::enumtype::kZeros>(options.padding_mode());
 }
 
+// Whether cuDNN and one pass of our own can stand in for this call.
+bool fits_gpu(const torch::nn::Conv2dImpl& layer, const at::Tensor& x) {
+  return x.is_cuda() && x.scalar_type() == at::kFloat && x.dim() == 4 &&
+         is_same_convolution(layer) && layer.weight.is_cuda() &&
+         layer.weight.scalar_type() == at::kFloat && layer.weight.size(2) % 2 == 1 &&
+         layer.weight.size(3) == layer.weight.size(2) && layer.bias.defined();
+}
+
 // The layer by LibTorch's operators.
 at::Tensor apply_direct(torch::nn::Conv2d layer, const at::Tensor& x) {
   // One input channel makes NCHW and NHWC the same strides: only the output can be converted then.
@@ -203,6 +212,7 @@ at::Tensor Convolutions::apply_fast(const torch::nn::Conv2dImpl& layer, const at
 at::Tensor Convolutions::relu(torch::nn::Conv2d layer, const at::Tensor& x) const {
   constexpr bool kPool = false;
   if (are_fast(*layer, x, kPool)) return apply_fast(*layer, x, kPool, Pooled::kImages, {});
+  if (fits_gpu(*layer, x)) return gpu_convolution(*layer, x, kPool, {});
   return apply_direct(std::move(layer), x);
 }
 
@@ -210,6 +220,7 @@ at::Tensor Convolutions::relu_pool(torch::nn::Conv2d layer, const at::Tensor& x,
                                    Pooled form) const {
   constexpr bool kPool = true;
   if (are_fast(*layer, x, kPool)) return apply_fast(*layer, x, kPool, form, {});
+  if (fits_gpu(*layer, x)) return in_form(gpu_convolution(*layer, x, kPool, {}), form);
   return in_form(at::max_pool2d(apply_direct(std::move(layer), x), 2), form);
 }
 
@@ -218,11 +229,14 @@ at::Tensor Convolutions::relu_pool_dropout(torch::nn::Conv2d layer, const at::Te
                                            Pooled form) const {
   constexpr bool kPool = true;
   if (!drops(context, x.size(0))) return relu_pool(std::move(layer), x, form);
-  if (!are_fast(*layer, x, kPool)) {
+  const bool on_cpu = are_fast(*layer, x, kPool);
+  if (!on_cpu && !fits_gpu(*layer, x)) {
     return in_form(dropout(relu_pool(std::move(layer), x), p, context, dropout_layer), form);
   }
   const auto size = {x.size(0), layer->weight.size(0), x.size(2) / 2, x.size(3) / 2};
-  return apply_fast(*layer, x, kPool, form, draw_dropout_mask(size, p, context, dropout_layer));
+  const DropoutMask mask = draw_dropout_mask(size, p, context, dropout_layer);
+  return on_cpu ? apply_fast(*layer, x, kPool, form, mask)
+                : in_form(gpu_convolution(*layer, x, kPool, mask), form);
 }
 
 }  // namespace lockstep

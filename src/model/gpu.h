@@ -5,7 +5,8 @@
 
 namespace lockstep::gpu {
 
-/// Makes `index` LibTorch's and CUDA's current device of this thread. Throws Error{kUsage} in a
+/// Makes `index` LibTorch's and CUDA's current device of this thread, and a stream of LibTorch's
+/// pool its current one: on the default stream nothing can be recorded. Throws Error{kUsage} in a
 /// build without CUDA.
 void select(int index);
 /// What the bits of a GPU's results depend on: its name, compute capability, and the libraries.

@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "lockstep/base/error.h"
 #include "lockstep/optim/clipping.h"
+#include "lockstep/optim/device_inspection.h"
 #include "optim/rules.h"
 #include "optim/square_sum.h"
 
@@ -142,6 +144,48 @@ bool all_finite_on_device(const float* values, std::size_t n, void* stream) {
   check(freed, "free a flag");
   check(waited, "look for non-finite values");
   return result == 0;
+}
+
+struct DeviceInspection::Memory {
+  std::size_t words = 0;
+  cudaStream_t stream = nullptr;
+  unsigned* found = nullptr;  // on the device
+  float* on_host = nullptr;   // the words, and what was found behind them
+  ~Memory() {
+    cudaFree(found);
+    cudaFreeHost(on_host);
+  }
+};
+
+DeviceInspection::DeviceInspection(std::size_t words, void* stream)
+    : memory_(std::make_unique<Memory>()) {
+  memory_->words = words;
+  memory_->stream = static_cast<cudaStream_t>(stream);
+  check(cudaMalloc(&memory_->found, sizeof(unsigned)), "allocate a flag");
+  check(cudaMallocHost(&memory_->on_host, (words + 1) * sizeof(float)), "allocate pinned memory");
+}
+
+DeviceInspection::~DeviceInspection() = default;
+
+void DeviceInspection::queue(const float* values, std::size_t n, const float* words) {
+  const Memory& own = *memory_;
+  check(cudaMemsetAsync(own.found, 0, sizeof(unsigned), own.stream), "clear a flag");
+  if (n > 0) find_non_finite<<<blocks_for(n), kThreads, 0, own.stream>>>(n, values, own.found);
+  check(cudaGetLastError(), "look for non-finite values");
+  check(cudaMemcpyAsync(own.on_host, words, own.words * sizeof(float), cudaMemcpyDeviceToHost,
+                        own.stream),
+        "copy words to the host");
+  check(cudaMemcpyAsync(own.on_host + own.words, own.found, sizeof(unsigned),
+                        cudaMemcpyDeviceToHost, own.stream),
+        "copy a flag to the host");
+}
+
+DeviceInspection::Result DeviceInspection::wait() {
+  const Memory& own = *memory_;
+  check(cudaStreamSynchronize(own.stream), "look for non-finite values");
+  unsigned found = 0;
+  std::memcpy(&found, own.on_host + own.words, sizeof(found));
+  return {found == 0, own.on_host};
 }
 
 double l2_norm_on_device(const float* values, std::size_t n, void* stream) {

@@ -1,6 +1,7 @@
 // The device functions of a build without CUDA.
 #include "lockstep/base/error.h"
 #include "lockstep/optim/clipping.h"
+#include "lockstep/optim/device_inspection.h"
 #include "lockstep/optim/optimizer.h"
 
 namespace lockstep {
@@ -17,6 +18,11 @@ std::unique_ptr<Optimizer> make_device_optimizer(const OptimizerOptions&, std::s
   refuse();
 }
 bool all_finite_on_device(const float*, std::size_t, void*) { refuse(); }
+struct DeviceInspection::Memory {};
+DeviceInspection::DeviceInspection(std::size_t, void*) { refuse(); }
+DeviceInspection::~DeviceInspection() = default;
+void DeviceInspection::queue(const float*, std::size_t, const float*) { refuse(); }
+DeviceInspection::Result DeviceInspection::wait() { refuse(); }
 void update_average_on_device(float*, const float*, std::size_t, double, void*) { refuse(); }
 double l2_norm_on_device(const float*, std::size_t, void*) { refuse(); }
 double clip_by_norm_on_device(float*, std::size_t, double, void*) { refuse(); }

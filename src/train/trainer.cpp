@@ -45,6 +45,14 @@ std::unique_ptr<Optimizer> make_optimizer_for(const ComputeDevice& device,
                           : make_optimizer(options, n);
 }
 
+// Null: passes are never recorded.
+Recorder recorder_for(const TrainerConfig& config, const Task& task, const ComputeDevice& device) {
+  // A failure that strikes in a pass has no place in a recording.
+  if (!task.recordable || !config.faults.empty()) return {};
+  if (config.recorder) return config.recorder;
+  return device.is_cuda() && config.train.cuda_graphs ? Recorder(record_on_gpu) : Recorder();
+}
+
 std::shared_ptr<Collectives> with_faults_of(const FaultPlan& faults, Collectives& collectives,
                                             int rank) {
   std::shared_ptr<Collectives> borrowed(&collectives, [](Collectives*) {});
@@ -76,9 +84,11 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
           config.schedule,
           product(sampler_.steps_per_epoch(), config.train.epochs, "the number of steps"),
           world.size())),
+      recorded_passes_(recorder_for(config, task_, device), device.device),
       evaluator_(world, device, task_.model, config.train.evaluation_batch,
                  config.train.validation == "root") {
   conclusion_ = at::empty({2}, at::TensorOptions().dtype(at::kLong).device(device.device));
+  if (device.is_cuda()) inspection_.emplace(FlatParameters::kControlWords, device.stream);
   if (config.train.ema_decay > 0) average_ = parameters_.weights().clone();
   state_.seed = config.train.seed;
   state_.global_batch = global_batch_;

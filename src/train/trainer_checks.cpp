@@ -119,7 +119,8 @@ std::vector<int> Trainer::ranks_of_non_finite() {
 
 // Every rank concludes from what it has received itself. What was damaged on its way to one rank
 // would part their ways, and end as a time-out that names nobody's fault: so they compare.
-void Trainer::require_same_conclusion(std::int64_t step, bool finite, const at::Tensor& control) {
+void Trainer::require_same_conclusion(std::int64_t step, bool finite,
+                                      std::span<const float> control) {
   if (world_.size() == 1) return;
   struct Conclusion {
     std::int64_t digest = 0;
@@ -130,8 +131,8 @@ void Trainer::require_same_conclusion(std::int64_t step, bool finite, const at::
   // Of two numbers that are none a processor's sum takes the first: which one that is depends on
   // the rank.
   std::array<float, FlatParameters::kControlWords> words{};
-  std::transform(control.const_data_ptr<float>(), control.const_data_ptr<float>() + words.size(),
-                 words.begin(), [](float word) { return std::isnan(word) ? std::nanf("") : word; });
+  std::ranges::transform(control, words.begin(),
+                         [](float word) { return std::isnan(word) ? std::nanf("") : word; });
   const Sha256Digest digest =
       Sha256().update(std::as_bytes(std::span(words))).update(std::span(&flag, 1)).finish();
   Conclusion own{.finite = finite ? 1 : 0};

@@ -1,6 +1,8 @@
 // The part of Trainer that takes one step: batches, forward and backward, sums, and what the
 // control words say.
 #include <ATen/Context.h>
+#include <ATen/record_function.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <cmath>
@@ -42,15 +44,22 @@ Trainer::StepResult Trainer::train_step() {
     // Many shards a rank may take longer than a deadline: each is a sign of life.
     if (reducer_.local_shards() > 1) world_.publish_progress();
   }
+  const bool alone = world_.size() == 1;
+  if (alone) queue_inspection();
   // A GPU is still at work, a CPU is not.
   if (config_.read_ahead.value_or(device_.is_cuda())) read_ahead();
   Stopwatch watch;
+  if (!alone) {
+    wait_for_device();
+    seconds_.backward += watch.lap();
+  }
   reducer_.finish_step();
-  const at::Tensor control = parameters_.control_words().cpu();
+  if (!alone) queue_inspection();
   seconds_.communication += watch.lap();
   // The reduced gradient has the same bits everywhere, so every rank concludes the same.
-  const bool finite = is_finite(parameters_.gradients());
-  seconds_.optimizer += watch.lap();
+  const auto [finite, words] = inspect_gradient();
+  const std::span<const float> control(words, FlatParameters::kControlWords);
+  (device_.is_cuda() && alone ? seconds_.backward : seconds_.optimizer) += watch.lap();
   require_same_conclusion(step, finite, control);
   seconds_.communication += watch.lap();
   StepResult result = read_control_words(control);
@@ -92,43 +101,75 @@ void Trainer::compute_piece(Range positions, std::int64_t samples_in_step, int s
   Stopwatch watch;
   const auto epoch = checked_cast<std::uint32_t>(state_.cursor.epoch);
   const SampleBatch batch = reader_.read(epoch, positions);
-  const std::int64_t count = positions.size();
   seconds_.data += watch.lap();
 
   const std::int64_t step = state_.cursor.global_step;
-  const StepContext context{.training = true,
-                            .seed = config_.train.seed,
-                            .epoch = epoch,
-                            .step = step,
-                            .shard = shard,
-                            .piece = piece,
-                            .samples = batch.keys.to(device_.device)};
+  reach(FaultPlace::kForward, step + 1);
+  StepContext context{.training = true,
+                      .seed = config_.train.seed,
+                      .epoch = epoch,
+                      .step = step,
+                      .shard = shard,
+                      .piece = piece};
+  if (may_record()) {
+    const RecordedPasses::Shape shape{.samples = positions.size(),
+                                      .samples_in_step = samples_in_step,
+                                      .first = shard == 0 && piece == 0};
+    recorded_passes_.run(shape, batch, epoch,
+                         [this, context, samples_in_step](const RecordedPasses::Input& input) {
+                           StepContext on_device = context;
+                           on_device.samples = input.batch.keys;
+                           on_device.epoch_on_device = input.epoch;
+                           // What a replay adds to gradients, no hook sees.
+                           reducer_.expect_more(true);
+                           pass_backward(pass_forward(input.batch, on_device, samples_in_step) /
+                                         static_cast<double>(samples_in_step));
+                         });
+    seconds_.forward += watch.lap();
+    return;
+  }
   // For networks that draw from LibTorch's own generator: another number for every piece.
-  const std::int64_t draw = shard + std::int64_t{piece} * reducer_.total_shards();
+  seed_generators(epoch, shard + std::int64_t{piece} * reducer_.total_shards());
+  const SampleBatch on_device{.inputs = batch.inputs.to(device_.device),
+                              .targets = batch.targets.to(device_.device),
+                              .keys = batch.keys.to(device_.device)};
+  context.samples = on_device.keys;
+  const at::Tensor loss = pass_forward(on_device, context, samples_in_step);
+  seconds_.forward += watch.lap();
+  pass_backward(with_faults(loss / static_cast<double>(samples_in_step)));
+  seconds_.backward += watch.lap();
+}
+
+// Whoever watches operators, sees them.
+bool Trainer::may_record() const { return recorded_passes_.records() && !at::hasCallbacks(); }
+
+void Trainer::seed_generators(std::uint32_t epoch, std::int64_t draw) {
   const auto words = random_words({.seed = config_.train.seed,
                                    .purpose = Purpose::kReseed,
                                    .epoch = epoch,
-                                   .sample = static_cast<std::uint64_t>(step)},
+                                   .sample = static_cast<std::uint64_t>(state_.cursor.global_step)},
                                   checked_cast<std::uint32_t>(draw));
-  const std::uint64_t generator_seed = static_cast<std::uint64_t>(words[0]) << 32 | words[1];
+  const std::uint64_t seed = static_cast<std::uint64_t>(words[0]) << 32 | words[1];
   at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
-  generator.set_current_seed(generator_seed);
-  if (device_.is_cuda()) {
-    generator = at::globalContext().defaultGenerator(device_.device);
-    generator.set_current_seed(generator_seed);
-  }
+  generator.set_current_seed(seed);
+  if (!device_.is_cuda()) return;
+  generator = at::globalContext().defaultGenerator(device_.device);
+  generator.set_current_seed(seed);
+}
 
-  reach(FaultPlace::kForward, step + 1);
-  const at::Tensor targets = batch.targets.to(device_.device);
-  const at::Tensor outputs = task_.model.forward(batch.inputs.to(device_.device), context);
-  const at::Tensor loss = task_.objective->loss_sum(outputs, targets);
+// The loss summed over the batch.
+at::Tensor Trainer::pass_forward(const SampleBatch& batch, const StepContext& context,
+                                 std::int64_t samples_in_step) {
+  const std::int64_t count = batch.inputs.size(0);
+  const at::Tensor outputs = task_.model.forward(batch.inputs, context);
+  const at::Tensor loss = task_.objective->loss_sum(outputs, batch.targets);
   // Before backward, during which the last bucket may leave.
   {
     const at::NoGradGuard no_grad;
     const at::Tensor control = parameters_.control_words();
     control[kLoss].add_(loss.detach());
     if (!task_.objective->metric_name().empty()) {
-      control[kMetric].add_(task_.objective->metric_sum(outputs, targets));
+      control[kMetric].add_(task_.objective->metric_sum(outputs, batch.targets));
     }
     control[kSamples].add_(static_cast<double>(count));
   }
@@ -136,12 +177,37 @@ void Trainer::compute_piece(Range positions, std::int64_t samples_in_step, int s
   if (!buffers.empty()) {
     buffers.take_changes(parameters_.buffer_changes(),
                          static_cast<double>(count) / static_cast<double>(samples_in_step),
-                         /*first=*/shard == 0 && piece == 0);
+                         /*first=*/context.shard == 0 && context.piece == 0);
   }
-  seconds_.forward += watch.lap();
-  with_faults(loss / static_cast<double>(samples_in_step)).backward();
-  if (!buffers.empty()) buffers.restore();
-  seconds_.backward += watch.lap();
+  return loss;
+}
+
+void Trainer::pass_backward(const at::Tensor& objective) {
+  objective.backward();
+  if (!parameters_.buffers().empty()) parameters_.buffers().restore();
+}
+
+// In the queue of a GPU before it is waited for.
+void Trainer::queue_inspection() {
+  if (!inspection_) return;
+  const at::Tensor& gradients = parameters_.gradients();
+  inspection_->queue(gradients.const_data_ptr<float>(),
+                     checked_cast<std::size_t>(gradients.numel()),
+                     parameters_.control_words().const_data_ptr<float>());
+}
+
+// Whether the reduced gradient, with all that travels behind it, is finite, and its control words.
+DeviceInspection::Result Trainer::inspect_gradient() {
+  if (inspection_) return inspection_->wait();
+  return {.finite = is_finite(parameters_.gradients()),
+          .words = parameters_.control_words().const_data_ptr<float>()};
+}
+
+// What it still computes is no communication.
+void Trainer::wait_for_device() {
+  if (!device_.is_cuda()) return;
+  const c10::impl::VirtualGuardImpl device(device_.device.type());
+  device.synchronizeStream(device.getStream(device_.device));
 }
 
 // What the next step begins with, if there is one in this epoch. The batch before it has been
@@ -175,8 +241,7 @@ void Trainer::write_votes() {
   }
 }
 
-Trainer::StepResult Trainer::read_control_words(const at::Tensor& host) const {
-  const float* word = host.const_data_ptr<float>();
+Trainer::StepResult Trainer::read_control_words(std::span<const float> word) const {
   const bool counts = task_.objective->classes() > 0;
   const bool is_count = counts && std::isfinite(word[kMetric]);
   return {.sums = {.loss = word[kLoss],

@@ -233,6 +233,19 @@ class Suite:
                   f"in pieces, clipped, of 16 bits at 1 and {counts[-1]} ranks")
         return f"{shards} virtual ranks on {', '.join(map(str, counts[1:] or [1]))} and 1"
 
+    def replayed_steps(self, ranks):
+        """CUDA graphs give the bits of operators that are launched one by one."""
+        cases = [[], ["--accumulate", 3]]
+        if ranks & (ranks - 1) == 0:
+            cases.append(["--virtual-ranks", max(4, ranks)])
+        if not self.plan.dry:  # slow on a CPU, which replays nothing
+            cases.append(["--model", "batchnorm-cnn"])
+        for case in cases:
+            settings = ["--epochs", 2, "--batch-size", 225, *case]
+            self.same(self.train(ranks, *settings), self.train(ranks, *settings, "--cuda-graphs", "false"),
+                      f"replayed and launched: {' '.join(map(str, case))}")
+        return f"{len(cases)} kinds of steps, replayed and launched"
+
     def evaluate(self, ranks):
         """The recorded test metrics again, at any number of ranks, and nearly so on the CPU."""
         out = self.train(ranks, "--epochs", 1)
@@ -332,6 +345,8 @@ class Suite:
         for ranks in plan.whole():
             yield "resume is exact", ranks, self.resume
         yield "virtual ranks", plan.ranks, self.virtual_ranks
+        for ranks in plan.whole():
+            yield "steps that are replayed", ranks, self.replayed_steps
         yield "evaluate", plan.ranks, self.evaluate
         for ranks in plan.whole():
             yield "losses of 20 SGD steps, CPU against here", ranks, self.losses

@@ -1,18 +1,24 @@
 // The networks on a GPU, under the settings training uses: near the host's numbers, and the same
 // bits twice. Only in a build with CUDA, on a machine with a GPU.
 #include <ATen/Context.h>
+#include <ATen/ops/max_pool2d.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/relu.h>
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lockstep/model/compute_device.h"
+#include "lockstep/model/dropout.h"
 #include "lockstep/model/flat_parameters.h"
 #include "lockstep/model/initialisation.h"
 #include "lockstep/model/loss.h"
 #include "lockstep/model/network.h"
+#include "model/fast_convolution.h"
 
 namespace lockstep {
 namespace {
@@ -95,6 +101,51 @@ TEST_F(DeviceNetwork, GivesTheSameBitsTwice) {
       const Result next = step(entry.name, gpu_, 0, kBatch);
       EXPECT_TRUE(at::equal(next.logits, first.logits)) << entry.name;
       EXPECT_TRUE(at::equal(next.gradients, first.gradients)) << entry.name;
+    }
+  }
+}
+
+// One pass behind a convolution gives the bits of LibTorch's operators one after the other, but for
+// the order of the bias gradient's sum.
+TEST_F(DeviceNetwork, AConvolutionsEpilogueChangesNoBits) {
+  for (const auto& [height, width] : {std::pair(28, 28), std::pair(9, 6), std::pair(7, 5)}) {
+    for (const bool pool : {false, true}) {
+      for (const double p : {0.0, 0.25}) {
+        if (p > 0 && !pool) continue;
+        const auto run = [&](bool fused) {
+          at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
+          generator.set_current_seed(1);
+          torch::nn::Conv2d layer = same_convolution(8, 32, 5);
+          const at::Tensor images = at::randn({86, 8, height, width});
+          layer->to(gpu_);
+          const at::Tensor x = images.to(gpu_).requires_grad_();
+          const StepContext context{
+              .training = true, .seed = 1, .samples = at::arange(86, at::kLong).to(gpu_)};
+          at::Tensor y;
+          if (fused && !pool) {
+            y = Convolutions("auto").relu(layer, x);
+          } else if (fused) {
+            y = p > 0 ? Convolutions("auto").relu_pool_dropout(layer, x, p, context, 0)
+                      : Convolutions("auto").relu_pool(layer, x);
+          } else {
+            y = at::relu(layer->forward(x));
+            if (pool) y = at::max_pool2d(y, 2);
+            if (p > 0) y = dropout(y, p, context, 0);
+          }
+          const at::Tensor weights =
+              at::arange(y.numel(), at::TensorOptions(at::kFloat).device(gpu_))
+                  .sin()
+                  .view(y.sizes());
+          (y * weights).sum().backward();
+          return std::vector{y.detach(), x.grad(), layer->weight.grad(), layer->bias.grad()};
+        };
+        const auto expected = run(false), fused = run(true);
+        const std::string what = fmt::format("{}x{}, pool {}, p {}", height, width, pool, p);
+        EXPECT_TRUE(at::equal(fused[0], expected[0])) << what;
+        EXPECT_TRUE(at::equal(fused[1], expected[1])) << what;
+        EXPECT_TRUE(at::equal(fused[2], expected[2])) << what;
+        EXPECT_LT(relative_distance(fused[3], expected[3]), 1e-5) << what;
+      }
     }
   }
 }

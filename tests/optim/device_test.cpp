@@ -10,6 +10,7 @@
 
 #include "lockstep/base/random.h"
 #include "lockstep/optim/clipping.h"
+#include "lockstep/optim/device_inspection.h"
 #include "lockstep/optim/optimizer.h"
 
 namespace lockstep {
@@ -151,6 +152,28 @@ TEST_F(DeviceTest, AllFiniteFindsOneBadValueAnywhere) {
       values[bad] = good;
     }
   }
+}
+
+TEST_F(DeviceTest, AnInspectionFindsTheSameAndBringsItsWords) {
+  constexpr std::size_t kElements = 1'100'000;
+  constexpr std::size_t kWords = 3;
+  std::vector<float> values(kElements, 1);
+  values[kElements - 2] = 2.5;
+  DeviceFloats device(values);
+  DeviceInspection inspection(kWords, stream_);
+  const float* words = device.get() + kElements - kWords;
+  for (const float value : {1.0f, std::numeric_limits<float>::infinity(),
+                            std::numeric_limits<float>::quiet_NaN(), 3.0f}) {
+    values[7] = value;
+    device.set(values);
+    inspection.queue(device.get(), kElements, words);
+    const DeviceInspection::Result result = inspection.wait();
+    EXPECT_EQ(result.finite, std::isfinite(value)) << value;
+    EXPECT_EQ(std::vector<float>(result.words, result.words + kWords),
+              (std::vector<float>{1, 2.5, 1}));
+  }
+  inspection.queue(nullptr, 0, words);
+  EXPECT_TRUE(inspection.wait().finite);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "lockstep/base/error.h"
 #include "lockstep/optim/clipping.h"
+#include "lockstep/optim/device_inspection.h"
 #include "lockstep/optim/optimizer.h"
 
 namespace lockstep {
@@ -25,6 +26,7 @@ TEST(NoCudaTest, DeviceFunctionsSayWhatIsMissing) {
   expect_refused([&] { all_finite_on_device(&value, 1); });
   expect_refused([&] { l2_norm_on_device(&value, 1); });
   expect_refused([&] { clip_by_norm_on_device(&value, 1, 1.0); });
+  expect_refused([] { DeviceInspection(1, nullptr); });
   expect_refused([&] { update_average_on_device(&value, &value, 1, 0.9); });
 }
 

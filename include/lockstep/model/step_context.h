@@ -17,7 +17,10 @@ struct StepContext {
   int piece = 0;          ///< which piece of the shard, where it is computed in several
   /// int64 [B] on the network's device: the samples' indices in the dataset; undefined unless
   /// training.
-  at::Tensor samples;
+  at::Tensor samples{};
+  /// int64 [1] beside them: the epoch, for steps that are recorded and replayed in other epochs,
+  /// where `epoch` stays that of the recording. Undefined elsewhere.
+  at::Tensor epoch_on_device{};
 };
 
 }  // namespace lockstep

@@ -41,6 +41,9 @@ struct TrainOptions {
   std::string on_non_finite = "stop";
   /// Steps between comparisons of all replicas' weights; 0: at the end of each epoch. >= 0.
   std::int64_t check_replicas = 0;
+  /// On GPUs: a step's forward and backward passes are recorded once and replayed as one launch (a
+  /// CUDA graph), where the task allows it. No bit depends on it.
+  bool cuda_graphs = true;
   /// Steps between step records in metrics.jsonl, 1 to 20.
   std::int64_t log_every_steps = 20;
   /// Gradient bucket in MiB (2^20 bytes), > 0; the first and the last are smaller if parameters

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "lockstep/data/sampler.h"
 #include "lockstep/model/compute_device.h"
 #include "lockstep/model/flat_parameters.h"
+#include "lockstep/optim/device_inspection.h"
 #include "lockstep/optim/optimizer.h"
 #include "lockstep/optim/schedule.h"
 #include "lockstep/sync/gradient_reducer.h"
@@ -26,6 +28,7 @@
 #include "lockstep/train/decision.h"
 #include "lockstep/train/evaluation.h"
 #include "lockstep/train/options.h"
+#include "lockstep/train/recorded_passes.h"
 #include "lockstep/train/run_records.h"
 #include "lockstep/train/task.h"
 #include "lockstep/train/training_state.h"
@@ -52,6 +55,9 @@ struct TrainerConfig {
   /// Whether the batch of the step to come is read before the end of a step is waited for; default:
   /// on GPUs. No bit depends on it.
   std::optional<bool> read_ahead{};
+  /// For tests: what records a step's passes, on whatever device; default: record_on_gpu on GPUs,
+  /// with TrainOptions::cuda_graphs, of tasks that are recordable.
+  Recorder recorder{};
 };
 
 /// How a run ended. kDone: all epochs, or early stopping.
@@ -136,13 +142,21 @@ class Trainer {
   TrainingState check_state(const CheckpointStore::Loaded& loaded) const;
   void compute_shard(Range positions, std::int64_t samples_in_step, int shard);
   void compute_piece(Range positions, std::int64_t samples_in_step, int shard, int piece);
+  bool may_record() const;
+  void seed_generators(std::uint32_t epoch, std::int64_t draw);
+  at::Tensor pass_forward(const SampleBatch& batch, const StepContext& context,
+                          std::int64_t samples_in_step);
+  void pass_backward(const at::Tensor& objective);
+  void wait_for_device();
   void write_votes();
-  StepResult read_control_words(const at::Tensor& host) const;
+  void queue_inspection();
+  DeviceInspection::Result inspect_gradient();
+  StepResult read_control_words(std::span<const float> word) const;
   std::optional<double> clip_gradients();
   void update_weights(std::int64_t step);
   bool is_finite(const at::Tensor& flat) const;
   std::vector<int> ranks_of_non_finite();
-  void require_same_conclusion(std::int64_t step, bool finite, const at::Tensor& control);
+  void require_same_conclusion(std::int64_t step, bool finite, std::span<const float> control);
   void skip_or_stop(std::int64_t step);
   void count_step(const StepResult& result);
   void end_epoch();
@@ -190,6 +204,8 @@ class Trainer {
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Schedule> schedule_;
   std::optional<at::Tensor> average_;
+  std::optional<DeviceInspection> inspection_;  // on a GPU
+  RecordedPasses recorded_passes_;
   Evaluator evaluator_;
   TrainingState state_;
   bool stop_early_ = false;

@@ -1,0 +1,27 @@
+// Work of a GPU that is recorded once and replayed as one launch: a CUDA graph.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+namespace lockstep {
+
+/// Operators in the order in which they were launched. Not thread-safe.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  /// Launches them again, on the memory they had, in LibTorch's current stream, and does not wait.
+  virtual void replay() = 0;
+};
+
+/// Records what `work` launches, backward passes too, and carries nothing out. `work` must launch
+/// on LibTorch's current stream alone, and wait for nothing; tensors it makes and lets go of are
+/// the recording's, all others must stay where they are.
+using Recorder = std::function<std::unique_ptr<Recording>(const std::function<void()>& work)>;
+
+/// The Recorder of a build with CUDA, on the stream that prepare_compute_device has chosen. Throws
+/// what `work` throws, and c10::Error for what cannot be recorded; the stream is as it was, then.
+/// Throws Error{kUsage} in a build without CUDA.
+std::unique_ptr<Recording> record_on_gpu(const std::function<void()>& work);
+
+}  // namespace lockstep
