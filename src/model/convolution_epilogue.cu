@@ -1,36 +1,45 @@
 #include "convolution_epilogue.h"
 
+#include <algorithm>
+
 #include "lockstep/base/error.h"
 
 namespace lockstep::epilogue {
 
 namespace {
 
-constexpr unsigned kThreads = 256;  // a power of two
+constexpr unsigned kWarp = 32;
+constexpr unsigned kThreads = 256;  // whole warps
 
 // A block a plane.
 template <class Pass>
 __global__ void forward_kernel(Pass pass) {
-  for (std::int64_t i = threadIdx.x; i < pass.elements(); i += blockDim.x) pass(blockIdx.x, i);
+  const auto plane = pass.plane(blockIdx.x);
+  const int elements = pass.elements();
+  for (int i = static_cast<int>(threadIdx.x); i < elements; i += static_cast<int>(blockDim.x)) {
+    plane(i);
+  }
 }
 
-// All threads of a block receive the sum; halves are added to halves.
+// Of the threads of a block, in one order; the first one receives it.
 __device__ float sum_over_block(float own) {
-  __shared__ float sums[kThreads];
-  sums[threadIdx.x] = own;
-  for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
-  }
+  constexpr unsigned kAll = 0xffffffffu;
+  __shared__ float warps[kThreads / kWarp];
+  for (unsigned half = kWarp / 2; half > 0; half /= 2) own += __shfl_down_sync(kAll, own, half);
+  if (threadIdx.x % kWarp == 0) warps[threadIdx.x / kWarp] = own;
   __syncthreads();
-  return sums[0];
+  if (threadIdx.x != 0) return 0;
+  for (unsigned warp = 1; warp < blockDim.x / kWarp; ++warp) own += warps[warp];
+  return own;
 }
 
 template <class Pass>
 __global__ void backward_kernel(Pass pass, float* sums) {
+  const auto plane = pass.plane(blockIdx.x);
+  const int elements = pass.elements();
   float own = 0;
-  for (std::int64_t i = threadIdx.x; i < pass.elements(); i += blockDim.x) {
-    own += pass(blockIdx.x, i);
+  for (int i = static_cast<int>(threadIdx.x); i < elements; i += static_cast<int>(blockDim.x)) {
+    own += plane(i);
   }
   const float sum = sum_over_block(own);
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
@@ -55,9 +64,8 @@ void check(const char* what) {
 
 // No more than a plane keeps busy.
 unsigned threads_for(std::int64_t elements) {
-  unsigned threads = 32;
-  while (threads < kThreads && threads < elements) threads *= 2;
-  return threads;
+  const std::int64_t warps = (elements + kWarp - 1) / kWarp;
+  return static_cast<unsigned>(std::clamp<std::int64_t>(warps * kWarp, kWarp, kThreads));
 }
 
 template <class Pass>

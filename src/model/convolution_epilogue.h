@@ -13,30 +13,29 @@
 
 namespace lockstep::epilogue {
 
-/// Of the convolution's output [batch, channels, height, width].
+/// Of the convolution's output [batch, channels, height, width]; a plane is of one image and one
+/// channel, and has less than 2^31 pixels.
 struct Shape {
   std::int64_t batch = 0;
   std::int64_t channels = 0;
-  std::int64_t height = 0;
-  std::int64_t width = 0;
+  int height = 0;
+  int width = 0;
   LOCKSTEP_HOST_DEVICE std::int64_t planes() const { return batch * channels; }
-  LOCKSTEP_HOST_DEVICE std::int64_t pixels() const { return height * width; }
+  LOCKSTEP_HOST_DEVICE int pixels() const { return height * width; }
   /// Of the maxima; a last odd row or column has none.
-  LOCKSTEP_HOST_DEVICE std::int64_t pooled_height() const { return height / 2; }
-  LOCKSTEP_HOST_DEVICE std::int64_t pooled_width() const { return width / 2; }
-  LOCKSTEP_HOST_DEVICE std::int64_t pooled_pixels() const {
-    return pooled_height() * pooled_width();
-  }
+  LOCKSTEP_HOST_DEVICE int pooled_height() const { return height / 2; }
+  LOCKSTEP_HOST_DEVICE int pooled_width() const { return width / 2; }
+  LOCKSTEP_HOST_DEVICE int pooled_pixels() const { return pooled_height() * pooled_width(); }
 };
 
 /// A NaN stays one, and -0 becomes 0: as LibTorch's.
 LOCKSTEP_HOST_DEVICE inline float relu(float x) { return x < 0 || x == 0 ? 0 : x; }
 
-/// In a route: where in its 2x2 window a maximum was found, and that its gradient goes on to there.
-constexpr std::uint8_t kPlace = 3;
-constexpr std::uint8_t kPasses = 4;
+/// In a route, beside the place of the maximum in its 2x2 window, 0 to 3: its gradient goes on to
+/// there.
+constexpr unsigned kPasses = 4;
 
-// Each of these does one element: i of a plane of one image and one channel.
+// Each of these is a pass; its plane(), called with one of 0 .. elements() - 1, does one element.
 
 /// x = relu(x + bias), in place.
 struct Relu {
@@ -44,10 +43,14 @@ struct Relu {
   float* x;           ///< [batch, channels, height, width]
   const float* bias;  ///< [channels]
 
-  LOCKSTEP_HOST_DEVICE std::int64_t elements() const { return shape.pixels(); }
-  LOCKSTEP_HOST_DEVICE void operator()(std::int64_t plane, std::int64_t i) const {
-    float& value = x[plane * shape.pixels() + i];
-    value = relu(value + bias[plane % shape.channels]);
+  struct Plane {
+    float* x;
+    float bias;
+    LOCKSTEP_HOST_DEVICE void operator()(int i) const { x[i] = relu(x[i] + bias); }
+  };
+  LOCKSTEP_HOST_DEVICE int elements() const { return shape.pixels(); }
+  LOCKSTEP_HOST_DEVICE Plane plane(std::int64_t number) const {
+    return {x + number * shape.pixels(), bias[number % shape.channels]};
   }
 };
 
@@ -61,45 +64,75 @@ struct ReluPool {
   float* y;                  ///< [batch, channels, pooled height, pooled width]
   std::uint8_t* routes;      ///< the same; null: there is no way back
 
-  LOCKSTEP_HOST_DEVICE std::int64_t elements() const { return shape.pooled_pixels(); }
-  LOCKSTEP_HOST_DEVICE void operator()(std::int64_t plane, std::int64_t i) const {
-    const std::int64_t channel = plane % shape.channels;
-    const float* window = x + plane * shape.pixels() + i / shape.pooled_width() * 2 * shape.width +
-                          i % shape.pooled_width() * 2;
-    float best = 0;
-    unsigned place = 0;
-    for (unsigned k = 0; k < 4; ++k) {
-      const float value = relu(window[k / 2 * shape.width + k % 2] + bias[channel]);
-      if (k > 0 && !(value > best) && value == value) continue;
-      best = value;
-      place = k;
+  struct Plane {
+    const float* x;
+    float bias;
+    const std::uint8_t* keep;
+    int channels;
+    float scale;
+    float* y;
+    std::uint8_t* routes;
+    int width, pooled_width;
+
+    LOCKSTEP_HOST_DEVICE void operator()(int i) const {
+      const int row = i / pooled_width;
+      const float* window = x + 2 * (row * width + (i - row * pooled_width));
+      float best = relu(window[0] + bias);
+      unsigned place = 0;
+      for (unsigned k = 1; k < 4; ++k) {
+        const float value = relu(window[k / 2 * static_cast<unsigned>(width) + k % 2] + bias);
+        if (!(value > best) && value == value) continue;
+        best = value;
+        place = k;
+      }
+      bool passes = !(best <= 0);
+      if (keep != nullptr) {
+        const bool kept = keep[static_cast<std::int64_t>(i) * channels] != 0;
+        best = kept ? best * scale : 0;
+        passes = passes && kept;
+      }
+      y[i] = best;
+      if (routes != nullptr) {
+        routes[i] = static_cast<std::uint8_t>(passes ? place | kPasses : place);
+      }
     }
-    bool passes = !(best <= 0);
-    if (keep != nullptr) {
-      const bool kept =
-          keep[(plane / shape.channels * shape.pooled_pixels() + i) * shape.channels + channel] !=
-          0;
-      best = kept ? best * scale : 0;
-      passes = passes && kept;
-    }
-    const std::int64_t out = plane * shape.pooled_pixels() + i;
-    y[out] = best;
-    if (routes != nullptr)
-      routes[out] = static_cast<std::uint8_t>(passes ? place | kPasses : place);
+  };
+  LOCKSTEP_HOST_DEVICE int elements() const { return shape.pooled_pixels(); }
+  LOCKSTEP_HOST_DEVICE Plane plane(std::int64_t number) const {
+    const std::int64_t image = number / shape.channels, channel = number % shape.channels;
+    const std::int64_t out = number * shape.pooled_pixels();
+    return {
+        x + number * shape.pixels(),
+        bias[channel],
+        keep == nullptr ? nullptr : keep + image * shape.channels * shape.pooled_pixels() + channel,
+        static_cast<int>(shape.channels),
+        scale,
+        y + out,
+        routes == nullptr ? nullptr : routes + out,
+        shape.width,
+        shape.pooled_width()};
   }
 };
 
-/// Writes an element of the gradient of the convolution's output, and returns it.
+/// An element of the gradient of the convolution's output, which it returns, too.
 struct ReluBackward {
   Shape shape;
   const float* y;         ///< what Relu has left
   const float* gradient;  ///< of it
   float* dx;              ///< [batch, channels, height, width]
 
-  LOCKSTEP_HOST_DEVICE std::int64_t elements() const { return shape.pixels(); }
-  LOCKSTEP_HOST_DEVICE float operator()(std::int64_t plane, std::int64_t i) const {
-    const std::int64_t at = plane * shape.pixels() + i;
-    return dx[at] = y[at] <= 0 ? 0 : gradient[at];
+  struct Plane {
+    const float* y;
+    const float* gradient;
+    float* dx;
+    LOCKSTEP_HOST_DEVICE float operator()(int i) const {
+      return dx[i] = y[i] <= 0 ? 0 : gradient[i];
+    }
+  };
+  LOCKSTEP_HOST_DEVICE int elements() const { return shape.pixels(); }
+  LOCKSTEP_HOST_DEVICE Plane plane(std::int64_t number) const {
+    const std::int64_t first = number * shape.pixels();
+    return {y + first, gradient + first, dx + first};
   }
 };
 
@@ -110,17 +143,34 @@ struct ReluPoolBackward {
   float scale;            ///< as forward
   float* dx;              ///< [batch, channels, height, width]
 
-  LOCKSTEP_HOST_DEVICE std::int64_t elements() const { return shape.pixels(); }
-  LOCKSTEP_HOST_DEVICE float operator()(std::int64_t plane, std::int64_t i) const {
-    const std::int64_t row = i / shape.width, column = i % shape.width;
-    float value = 0;
-    if (row / 2 < shape.pooled_height() && column / 2 < shape.pooled_width()) {
-      const std::int64_t from =
-          plane * shape.pooled_pixels() + row / 2 * shape.pooled_width() + column / 2;
-      const unsigned place = static_cast<unsigned>(row % 2 * 2 + column % 2);
-      if (routes[from] == (place | kPasses)) value = gradient[from] * scale;
+  struct Plane {
+    const std::uint8_t* routes;
+    const float* gradient;
+    float scale;
+    float* dx;
+    int width, pooled_height, pooled_width;
+
+    LOCKSTEP_HOST_DEVICE float operator()(int i) const {
+      const int row = i / width, column = i - row * width;
+      float value = 0;
+      if (row / 2 < pooled_height && column / 2 < pooled_width) {
+        const int from = row / 2 * pooled_width + column / 2;
+        const auto place = static_cast<unsigned>(row % 2 * 2 + column % 2);
+        if (routes[from] == (place | kPasses)) value = gradient[from] * scale;
+      }
+      return dx[i] = value;
     }
-    return dx[plane * shape.pixels() + i] = value;
+  };
+  LOCKSTEP_HOST_DEVICE int elements() const { return shape.pixels(); }
+  LOCKSTEP_HOST_DEVICE Plane plane(std::int64_t number) const {
+    const std::int64_t from = number * shape.pooled_pixels();
+    return {routes + from,
+            gradient + from,
+            scale,
+            dx + number * shape.pixels(),
+            shape.width,
+            shape.pooled_height(),
+            shape.pooled_width()};
   }
 };
 

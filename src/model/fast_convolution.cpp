@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -136,7 +137,8 @@ bool fits_gpu(const torch::nn::Conv2dImpl& layer, const at::Tensor& x) {
   return x.is_cuda() && x.scalar_type() == at::kFloat && x.dim() == 4 &&
          is_same_convolution(layer) && layer.weight.is_cuda() &&
          layer.weight.scalar_type() == at::kFloat && layer.weight.size(2) % 2 == 1 &&
-         layer.weight.size(3) == layer.weight.size(2) && layer.bias.defined();
+         layer.weight.size(3) == layer.weight.size(2) && layer.bias.defined() &&
+         x.size(2) * x.size(3) <= std::numeric_limits<int>::max();
 }
 
 // The layer by LibTorch's operators.

@@ -12,6 +12,7 @@
 
 #include "convolution_epilogue.h"
 #include "gpu.h"
+#include "lockstep/base/cast.h"
 #include "lockstep/base/error.h"
 
 namespace lockstep {
@@ -24,8 +25,8 @@ using torch::autograd::variable_list;
 epilogue::Shape shape_of(const at::Tensor& images) {
   return {.batch = images.size(0),
           .channels = images.size(1),
-          .height = images.size(2),
-          .width = images.size(3)};
+          .height = checked_cast<int>(images.size(2)),
+          .width = checked_cast<int>(images.size(3))};
 }
 
 class GpuConvolutionFunction : public torch::autograd::Function<GpuConvolutionFunction> {
@@ -39,7 +40,8 @@ class GpuConvolutionFunction : public torch::autograd::Function<GpuConvolutionFu
     const epilogue::Shape shape = shape_of(images);
     at::Tensor y = images, routes;
     if (pool) {
-      const auto size = {shape.batch, shape.channels, shape.pooled_height(), shape.pooled_width()};
+      const std::vector<std::int64_t> size{shape.batch, shape.channels, shape.pooled_height(),
+                                           shape.pooled_width()};
       y = at::empty(size, images.options());
       if (goes_back) routes = at::empty(size, images.options().dtype(at::kByte));
       const at::Tensor& keep = dropout.keep;

@@ -34,7 +34,7 @@ const Shape kShapes[] = {{1, 1, 1, 1}, {2, 3, 1, 6},   {2, 3, 6, 1}, {3, 5, 2, 2
 template <class Pass>
 void run(const Pass& pass) {
   for (std::int64_t plane = 0; plane < pass.shape.planes(); ++plane) {
-    for (std::int64_t i = 0; i < pass.elements(); ++i) pass(plane, i);
+    for (int i = 0; i < pass.elements(); ++i) pass.plane(plane)(i);
   }
 }
 
