@@ -100,8 +100,9 @@ Table model_settings() {
       {.name = "convolution",
        .field = field<&Settings::model, &ModelOptions::convolution>(),
        .choices = {"auto", "direct", "fast"},
-       .meaning = "convolutions of batchnorm-cnn, digits-cnn and small-cnn on a CPU: lockstep's "
-                  "own (fast) or LibTorch's (direct); auto: fast where CPU and shapes allow",
+       .meaning = "convolutions of batchnorm-cnn, digits-cnn and small-cnn: lockstep's own (fast, "
+                  "on a CPU) or LibTorch's (direct); auto: fast where CPU and shapes allow, on a "
+                  "GPU cuDNN's with all that follows in one pass",
        .before = "direct"},
       {.name = "device",
        .field = field<&Settings::model, &ModelOptions::device>(),
@@ -203,7 +204,7 @@ Table training_settings() {
       {.name = "cuda-graphs",
        .field = field<&Settings::train, &TrainOptions::cuda_graphs>(),
        .meaning = "on GPUs, replay the passes of a step as one launch instead of an operator at a "
-                  "time; both give equal bits",
+                  "time (on several ranks only if gradients have up to 16 MiB); both give equal bits",
        .on_resume = OnResume::kFree},
       {.name = "virtual-ranks",
        .field = field<&Settings::train, &TrainOptions::virtual_ranks>(),

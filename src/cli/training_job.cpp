@@ -62,13 +62,14 @@ std::string job_numerics(World& world, const ComputeDevice& device, const Settin
 }
 
 Json launch_record(const World& world, const std::string& numerics, const Task& task,
-                   std::string_view backend, bool shared_memory,
+                   std::string_view backend, bool shared_memory, bool cuda_graphs,
                    const std::vector<std::string>& hosts, std::int64_t parameters) {
   return {{"started", utc_timestamp()},
           {"world_size", world.size()},
           {"hosts", hosts},
           {"backend", backend},
           {"shared_memory", shared_memory},
+          {"cuda_graphs", cuda_graphs},
           {"numerics", numerics},
           {"versions", version_text()},
           {"torch", TORCH_VERSION},
@@ -279,7 +280,7 @@ Task classification_task(const Settings& settings, const TrainingData& data) {
   const std::shared_ptr<Network> network = network_for(settings, *data.training->images());
   initialise_glorot_uniform(*network, settings.train.seed);
   Task task = classification_task(settings, data, network);
-  task.recordable = true;
+  task.recordable = is_recordable(settings.model.name);
   return task;
 }
 
@@ -346,7 +347,7 @@ TrainingJob::TrainingJob(World& world, const Settings& settings, const ComputeDe
     files_->run.write_config(settings_to_ini(settings));
     Json launch =
         launch_record(world, numerics, task, collectives_->backend(), trainer_->shares_gradients(),
-                      hosts, trainer_->parameters().parameter_count());
+                      trainer_->replays(), hosts, trainer_->parameters().parameter_count());
     files_->run.write_launch(launch.dump(2) + "\n");
     const bool quiet = settings.train.log_level != "info" && settings.train.log_level != "debug";
     files_->records.emplace(files_->run, quiet, task.objective->metric_name());

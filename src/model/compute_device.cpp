@@ -53,13 +53,19 @@ ComputeDevice prepare_compute_device(const ModelOptions& options, int local_size
   return result;
 }
 
+void require_current_stream(const ComputeDevice& device) {
+  LOCKSTEP_CHECK(!device.is_cuda() || gpu::current_stream() == device.stream,
+                 "on a GPU one thread does it all: the one of prepare_compute_device");
+}
+
 std::string numerical_identity(const ComputeDevice& device, const ModelOptions& options) {
+  const bool may_be_fast = has_fast_convolutions(options.name) && options.convolution != "direct";
   if (device.is_cuda()) {
-    return fmt::format("cuda {} torch={}", gpu::identity(device.device.index()), TORCH_VERSION);
+    return fmt::format("cuda {} torch={}{}", gpu::identity(device.device.index()), TORCH_VERSION,
+                       may_be_fast ? " convolutions=fused" : "");
   }
   // Their bits do not depend on which instruction set it is.
-  const bool fast = has_fast_convolutions(options.name) &&
-                    convolution_set(options.convolution) != InstructionSet::kNone;
+  const bool fast = may_be_fast && convolution_set(options.convolution) != InstructionSet::kNone;
   return fmt::format("cpu {} threads={} torch={}{}", at::get_cpu_capability(),
                      at::get_num_threads(), TORCH_VERSION, fast ? " convolutions=fast" : "");
 }

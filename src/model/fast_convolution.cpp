@@ -133,12 +133,21 @@ bool is_same_convolution(const torch::nn::Conv2dImpl& layer) {
 }
 
 // Whether cuDNN and one pass of our own can stand in for this call.
-bool fits_gpu(const torch::nn::Conv2dImpl& layer, const at::Tensor& x) {
+bool fits_gpu(const torch::nn::Conv2dImpl& layer, const at::Tensor& x, bool pool) {
+  constexpr std::int64_t kMost = std::numeric_limits<int>::max();
   return x.is_cuda() && x.scalar_type() == at::kFloat && x.dim() == 4 &&
          is_same_convolution(layer) && layer.weight.is_cuda() &&
          layer.weight.scalar_type() == at::kFloat && layer.weight.size(2) % 2 == 1 &&
          layer.weight.size(3) == layer.weight.size(2) && layer.bias.defined() &&
-         x.size(2) * x.size(3) <= std::numeric_limits<int>::max();
+         x.size(2) * x.size(3) <= kMost && x.size(0) * layer.weight.size(0) <= kMost &&
+         (!pool || (x.size(2) >= 2 && x.size(3) >= 2));
+}
+
+// Null for a name that is not registered.
+const NetworkEntry* find_entry(const std::string& name) {
+  const auto& networks = registered_networks();
+  const auto found = std::ranges::find(networks, name, &NetworkEntry::name);
+  return found == networks.end() ? nullptr : &*found;
 }
 
 // The layer by LibTorch's operators.
@@ -175,9 +184,13 @@ InstructionSet convolution_set(const std::string& choice) {
 }
 
 bool has_fast_convolutions(const std::string& name) {
-  const auto& networks = registered_networks();
-  const auto found = std::ranges::find(networks, name, &NetworkEntry::name);
-  return found != networks.end() && found->fast_convolutions;
+  const NetworkEntry* entry = find_entry(name);
+  return entry != nullptr && entry->fast_convolutions;
+}
+
+bool is_recordable(const std::string& name) {
+  const NetworkEntry* entry = find_entry(name);
+  return entry != nullptr && entry->recordable;
 }
 
 void check_convolution(const std::string& choice, const std::string& name) {
@@ -196,7 +209,13 @@ void check_convolution(const std::string& choice, const std::string& name) {
 }
 
 Convolutions::Convolutions(const std::string& choice)
-    : kernels_(c10::make_intrusive<ConvolutionKernels>(convolution_set(choice))) {}
+    : kernels_(c10::make_intrusive<ConvolutionKernels>(convolution_set(choice))),
+      direct_(choice == "direct") {}
+
+bool Convolutions::are_fused(const torch::nn::Conv2dImpl& layer, const at::Tensor& x,
+                             bool pool) const {
+  return !direct_ && fits_gpu(layer, x, pool);
+}
 
 bool Convolutions::are_fast(const torch::nn::Conv2dImpl& layer, const at::Tensor& x,
                             bool pool) const {
@@ -214,7 +233,7 @@ at::Tensor Convolutions::apply_fast(const torch::nn::Conv2dImpl& layer, const at
 at::Tensor Convolutions::relu(torch::nn::Conv2d layer, const at::Tensor& x) const {
   constexpr bool kPool = false;
   if (are_fast(*layer, x, kPool)) return apply_fast(*layer, x, kPool, Pooled::kImages, {});
-  if (fits_gpu(*layer, x)) return gpu_convolution(*layer, x, kPool, {});
+  if (are_fused(*layer, x, kPool)) return gpu_convolution(*layer, x, kPool, {});
   return apply_direct(std::move(layer), x);
 }
 
@@ -222,7 +241,7 @@ at::Tensor Convolutions::relu_pool(torch::nn::Conv2d layer, const at::Tensor& x,
                                    Pooled form) const {
   constexpr bool kPool = true;
   if (are_fast(*layer, x, kPool)) return apply_fast(*layer, x, kPool, form, {});
-  if (fits_gpu(*layer, x)) return in_form(gpu_convolution(*layer, x, kPool, {}), form);
+  if (are_fused(*layer, x, kPool)) return in_form(gpu_convolution(*layer, x, kPool, {}), form);
   return in_form(at::max_pool2d(apply_direct(std::move(layer), x), 2), form);
 }
 
@@ -232,7 +251,7 @@ at::Tensor Convolutions::relu_pool_dropout(torch::nn::Conv2d layer, const at::Te
   constexpr bool kPool = true;
   if (!drops(context, x.size(0))) return relu_pool(std::move(layer), x, form);
   const bool on_cpu = are_fast(*layer, x, kPool);
-  if (!on_cpu && !fits_gpu(*layer, x)) {
+  if (!on_cpu && !are_fused(*layer, x, kPool)) {
     return in_form(dropout(relu_pool(std::move(layer), x), p, context, dropout_layer), form);
   }
   const auto size = {x.size(0), layer->weight.size(0), x.size(2) / 2, x.size(3) / 2};

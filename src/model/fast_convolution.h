@@ -1,5 +1,5 @@
 // Convolution, bias, ReLU, pooling and dropout as one operator on CPUs (module kernels), with its
-// gradient; elsewhere LibTorch's operators.
+// gradient, and all behind cuDNN's convolution as one on GPUs; elsewhere LibTorch's operators.
 #pragma once
 
 #include <torch/nn/modules/conv.h>
@@ -54,10 +54,12 @@ class Convolutions {
 
  private:
   bool are_fast(const torch::nn::Conv2dImpl& layer, const at::Tensor& x, bool pool) const;
+  bool are_fused(const torch::nn::Conv2dImpl& layer, const at::Tensor& x, bool pool) const;
   at::Tensor apply_fast(const torch::nn::Conv2dImpl& layer, const at::Tensor& x, bool pool,
                         Pooled form, const DropoutMask& dropout) const;
 
   c10::intrusive_ptr<ConvolutionKernels> kernels_;
+  bool direct_;
 };
 
 }  // namespace lockstep

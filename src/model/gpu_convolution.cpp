@@ -70,7 +70,8 @@ class GpuConvolutionFunction : public torch::autograd::Function<GpuConvolutionFu
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    LOCKSTEP_CHECK(!at::GradMode::is_enabled(), "these convolutions have no second derivative");
+    LOCKSTEP_CHECK(!at::GradMode::is_enabled(),
+                   "fused convolutions have no second derivative: use --convolution direct");
     const auto saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1], &bias = saved[2], &y = saved[3];
     const std::int64_t padding = context->saved_data["padding"].toInt();

@@ -2,7 +2,6 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <c10/core/Event.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <exception>
@@ -34,7 +33,10 @@ RecordedPasses::Input RecordedPasses::copied(const SampleBatch& batch) const {
 
 void RecordedPasses::run(const Shape& shape, const SampleBatch& batch, std::uint32_t epoch,
                          const Passes& passes) {
-  if (std::exchange(epoch_value_, epoch) != epoch) epoch_.fill_(std::int64_t{epoch});
+  if (epoch_value_ != epoch) {
+    epoch_.fill_(std::int64_t{epoch});
+    epoch_value_ = epoch;
+  }
   const auto known = shapes_.find(shape);
   if (known == shapes_.end()) {
     if (shapes_.size() < kMostShapes) shapes_[shape].passes = passes;
@@ -48,12 +50,16 @@ void RecordedPasses::run(const Shape& shape, const SampleBatch& batch, std::uint
   copy(recorded.input.batch.inputs, batch.inputs);
   copy(recorded.input.batch.targets, batch.targets);
   copy(recorded.input.batch.keys, batch.keys);
-  if (!device_.is_cuda()) return recorded.recording->replay();
-  const c10::impl::VirtualGuardImpl device(device_.type());
-  c10::Event is_copied(device_.type());
-  is_copied.record(device.getStream(device_));
+  if (device_.is_cuda()) {
+    is_copied_.emplace(device_.type());
+    is_copied_->record(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
+  }
   recorded.recording->replay();
-  is_copied.synchronize();
+}
+
+void RecordedPasses::wait_for_copies() {
+  if (is_copied_) is_copied_->synchronize();
+  is_copied_.reset();
 }
 
 bool RecordedPasses::record(Recorded& shape, const SampleBatch& batch) {
@@ -62,8 +68,10 @@ bool RecordedPasses::record(Recorded& shape, const SampleBatch& batch) {
     shape.recording = recorder_([&shape] { shape.passes(shape.input); });
     return true;
   } catch (const std::exception& error) {
-    log_warning("steps are launched operator by operator, as recording one failed: {}",
-                error.what());
+    log_warning(
+        "steps are launched operator by operator, as with --cuda-graphs false, since recording one "
+        "failed: {}",
+        error.what());
     shapes_.clear();
     recorder_ = nullptr;
     return false;

@@ -45,12 +45,22 @@ std::unique_ptr<Optimizer> make_optimizer_for(const ComputeDevice& device,
                           : make_optimizer(options, n);
 }
 
+// Gradients, in float32, beyond which several ranks launch their passes one by one: a replay's sums
+// begin behind it, and 16 MiB take as long, at 100 GB/s, as a few launches.
+constexpr std::int64_t kMostUnhidden = (std::int64_t{16} << 20) / sizeof(float);
+
 // Null: passes are never recorded.
-Recorder recorder_for(const TrainerConfig& config, const Task& task, const ComputeDevice& device) {
-  // A failure that strikes in a pass has no place in a recording.
-  if (!task.recordable || !config.faults.empty()) return {};
+Recorder recorder_for(const TrainerConfig& config, const Task& task, const ComputeDevice& device,
+                      const World& world, const FlatParameters& parameters) {
+  // What strikes in a pass of one step has no place in a recording.
+  const bool strikes = std::ranges::any_of(config.faults.faults(), [](const PlannedFault& fault) {
+    return fault.place == FaultPlace::kGradient;
+  });
+  if (!task.recordable || strikes) return {};
   if (config.recorder) return config.recorder;
-  return device.is_cuda() && config.train.cuda_graphs ? Recorder(record_on_gpu) : Recorder();
+  const bool hides_sums = world.size() > 1 && parameters.size() > kMostUnhidden;
+  const bool records = device.is_cuda() && config.train.cuda_graphs && !hides_sums;
+  return records ? Recorder(record_on_gpu) : Recorder();
 }
 
 std::shared_ptr<Collectives> with_faults_of(const FaultPlan& faults, Collectives& collectives,
@@ -84,9 +94,10 @@ Trainer::Trainer(World& world, Collectives& collectives, const ComputeDevice& de
           config.schedule,
           product(sampler_.steps_per_epoch(), config.train.epochs, "the number of steps"),
           world.size())),
-      recorded_passes_(recorder_for(config, task_, device), device.device),
+      recorded_passes_(recorder_for(config, task_, device, world, parameters_), device.device),
       evaluator_(world, device, task_.model, config.train.evaluation_batch,
                  config.train.validation == "root") {
+  require_current_stream(device);
   conclusion_ = at::empty({2}, at::TensorOptions().dtype(at::kLong).device(device.device));
   if (device.is_cuda()) inspection_.emplace(FlatParameters::kControlWords, device.stream);
   if (config.train.ema_decay > 0) average_ = parameters_.weights().clone();
@@ -118,6 +129,7 @@ void Trainer::begin_together() {
 }
 
 Outcome Trainer::run() {
+  require_current_stream(device_);
   try {
     return train();
   } catch (...) {

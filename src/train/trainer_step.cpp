@@ -126,6 +126,8 @@ void Trainer::compute_piece(Range positions, std::int64_t samples_in_step, int s
                                          static_cast<double>(samples_in_step));
                          });
     seconds_.forward += watch.lap();
+    recorded_passes_.wait_for_copies();  // for a shard's later pieces: for those before them
+    seconds_.backward += watch.lap();
     return;
   }
   // For networks that draw from LibTorch's own generator: another number for every piece.
@@ -203,7 +205,8 @@ DeviceInspection::Result Trainer::inspect_gradient() {
           .words = parameters_.control_words().const_data_ptr<float>()};
 }
 
-// What it still computes is no communication.
+// What it still computes is no communication. No other rank is waited for, so there is no deadline:
+// of a GPU that hangs the watchdog knows.
 void Trainer::wait_for_device() {
   if (!device_.is_cuda()) return;
   const c10::impl::VirtualGuardImpl device(device_.device.type());

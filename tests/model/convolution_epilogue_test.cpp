@@ -118,6 +118,12 @@ TEST(ConvolutionEpilogue, WhatIsNoNumberStaysNone) {
                            nullptr, 1, y.mutable_data_ptr<float>(),
                            routes.mutable_data_ptr<std::uint8_t>()});
     EXPECT_TRUE(std::isnan(y.item<float>())) << place;
+    for (const std::uint8_t keep : {std::uint8_t{0}, std::uint8_t{1}}) {  // as the host's dropout
+      const at::Tensor kept = at::zeros({1});
+      run(epilogue::ReluPool{shape, images.const_data_ptr<float>(), bias.const_data_ptr<float>(),
+                             &keep, 2, kept.mutable_data_ptr<float>(), nullptr});
+      EXPECT_EQ(std::isnan(kept.item<float>()), keep == 1) << place;
+    }
     run(epilogue::ReluPoolBackward{shape, routes.const_data_ptr<std::uint8_t>(),
                                    gradient.const_data_ptr<float>(), 1,
                                    dx.mutable_data_ptr<float>()});

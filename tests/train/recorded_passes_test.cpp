@@ -8,6 +8,7 @@
 #include <ATen/record_function.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -59,6 +60,8 @@ struct Options {
   Recorder recorder{};
   bool recordable = true;
   std::string faults{};
+  bool averages_and_clips = false;
+  bool has_nan = false;  // in one sample, whose steps are left out
 };
 
 class RecordedTraining : public testing::Test {
@@ -77,7 +80,13 @@ class RecordedTraining : public testing::Test {
     config.train.virtual_ranks = options.virtual_ranks;
     config.recorder = options.recorder;
     config.faults = FaultPlan::parse(options.faults);
+    config.train.on_non_finite = "skip";
+    if (options.averages_and_clips) {
+      config.train.ema_decay = 0.9;
+      config.train.clip_norm = 0.1;
+    }
     const at::Tensor images = at::arange(kSamples * 784, at::kFloat).view({-1, 1, 28, 28}).sin();
+    if (options.has_nan) images[9].fill_(std::numeric_limits<float>::quiet_NaN());
     const at::Tensor labels = at::arange(kSamples, at::kLong).remainder(10);
     Trainer trainer(world_, *collectives, {},
                     {.model = network,
@@ -88,12 +97,14 @@ class RecordedTraining : public testing::Test {
                     config);
     trainer.begin_together();
     trainer.run();
+    skipped_ = trainer.state().skipped_steps;
     const at::Tensor weights = trainer.parameters().weights().clone();
     const ModuleBuffers& buffers = trainer.parameters().buffers();
     return buffers.empty() ? weights : at::cat({weights, buffers.values()});
   }
 
   World world_ = start_world();
+  std::int64_t skipped_ = 0;  // of the last training
 };
 
 TEST_F(RecordedTraining, GivesTheBitsOfPassesThatAreLaunched) {
@@ -110,6 +121,18 @@ TEST_F(RecordedTraining, GivesTheBitsOfPassesThatAreLaunched) {
       }
     }
   }
+}
+
+// What is not finite is looked for by computing the shard again: from recordings, too.
+TEST_F(RecordedTraining, LeavesTheSameStepsOut) {
+  Options options{.averages_and_clips = true, .has_nan = true};
+  const at::Tensor launched = train(options);
+  EXPECT_EQ(skipped_, kEpochs);
+  Counts counts;
+  options.recorder = recorder(counts);
+  EXPECT_TRUE(at::equal(train(options), launched));
+  EXPECT_EQ(skipped_, kEpochs);
+  EXPECT_GT(counts.replayed, 0);
 }
 
 TEST_F(RecordedTraining, RecordsTheSecondPassOfAShapeAndReplaysAllLaterOnes) {
@@ -132,11 +155,13 @@ TEST_F(RecordedTraining, AFailedRecordingChangesNothing) {
   EXPECT_EQ(calls, 2);  // and never again
 }
 
-TEST_F(RecordedTraining, RecordsNothingOfTasksThatDoNotAllowItNorAmongFaults) {
+TEST_F(RecordedTraining, RecordsNothingOfTasksThatDoNotAllowItNorAmongFaultsInPasses) {
   Counts counts;
   train({.recorder = recorder(counts), .recordable = false});
-  train({.recorder = recorder(counts), .faults = "hang@forward:rank=0,step=1000"});
+  train({.recorder = recorder(counts), .faults = "nan@gradient:rank=0,step=1000"});
   EXPECT_EQ(counts.recorded, 0);
+  train({.recorder = recorder(counts), .faults = "hang@forward:rank=0,step=1000"});
+  EXPECT_GT(counts.recorded, 0);
 }
 
 // bench step times operators so.

@@ -38,6 +38,8 @@ struct NetworkEntry {
   std::shared_ptr<Network> (*make)(const NetworkShape& shape);
   /// Whether it has convolutions that may be fast (src/model/fast_convolution.h).
   bool fast_convolutions = false;
+  /// Whether its forward keeps the promise of Task::recordable (train/task.h).
+  bool recordable = false;
 };
 
 /// All registered networks, by name.
@@ -45,6 +47,8 @@ const std::vector<NetworkEntry>& registered_networks();
 
 /// Whether the registered network of this name has convolutions that may be fast.
 bool has_fast_convolutions(const std::string& name);
+/// Whether the registered network of this name is recordable.
+bool is_recordable(const std::string& name);
 
 /// Throws Error{kUsage} for a choice other than auto, direct and fast, and for fast where the
 /// network (of a registered name) or this CPU has none. make_network calls it.

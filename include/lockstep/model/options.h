@@ -15,7 +15,8 @@ struct ModelOptions {
   /// 0.
   int threads = 0;
   /// Convolutions of networks that have both, on a CPU: fast (module kernels), direct (LibTorch's),
-  /// or auto: fast where the CPU and the shapes allow. They round differently.
+  /// or auto: fast where the CPU and the shapes allow. They round differently. On a GPU: auto
+  /// (cuDNN's, with all that follows them in one pass) or direct.
   std::string convolution = "auto";
 };
 

@@ -19,9 +19,10 @@ class Recording {
 /// the recording's, all others must stay where they are.
 using Recorder = std::function<std::unique_ptr<Recording>(const std::function<void()>& work)>;
 
-/// The Recorder of a build with CUDA, on the stream that prepare_compute_device has chosen. Throws
-/// what `work` throws, and c10::Error for what cannot be recorded; the stream is as it was, then.
-/// Throws Error{kUsage} in a build without CUDA.
+/// The Recorder of a build with CUDA, for the thread that has called prepare_compute_device: on the
+/// stream that it has chosen. Throws what `work` throws, c10::Error for what cannot be recorded (a
+/// wait, want of memory, a second stream), and Error{kUsage} for numbers drawn from LibTorch's
+/// generator and in a build without CUDA; the stream and LibTorch's memory are as they were, then.
 std::unique_ptr<Recording> record_on_gpu(const std::function<void()>& work);
 
 }  // namespace lockstep

@@ -6,7 +6,8 @@
 
 namespace lockstep {
 
-/// Owns a little memory of the current CUDA device, and of the host. Not thread-safe.
+/// Owns a little memory of the current CUDA device, which must be the stream's, and of the host.
+/// Not thread-safe.
 class DeviceInspection {
  public:
   struct Result {
@@ -24,7 +25,7 @@ class DeviceInspection {
   /// Looks at n values, and takes the words, all of them device memory, when the stream comes to
   /// it.
   void queue(const float* values, std::size_t n, const float* words);
-  /// Waits for the stream: what the last queue() has found.
+  /// Waits for the stream, without a deadline: what the last queue() has found. Only after one.
   Result wait();
 
  private:

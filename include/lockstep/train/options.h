@@ -42,7 +42,8 @@ struct TrainOptions {
   /// Steps between comparisons of all replicas' weights; 0: at the end of each epoch. >= 0.
   std::int64_t check_replicas = 0;
   /// On GPUs: a step's forward and backward passes are recorded once and replayed as one launch (a
-  /// CUDA graph), where the task allows it. No bit depends on it.
+  /// CUDA graph), where the task allows it, on several ranks for gradients of up to 16 MiB: all of
+  /// them leave behind the replay, none during it. No bit depends on it.
   bool cuda_graphs = true;
   /// Steps between step records in metrics.jsonl, 1 to 20.
   std::int64_t log_every_steps = 20;

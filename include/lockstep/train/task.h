@@ -61,14 +61,14 @@ struct Task {
   /// Which of `data` are trained on, and which are held out for validation (possibly none).
   Split split;
   std::shared_ptr<const Objective> objective;
+  /// Evaluated at the end; null: there is none.
+  std::shared_ptr<const SampleSource> test{};
+  Callbacks callbacks{};
   /// Whether the passes of a step may be recorded and replayed on a GPU (CUDA graphs): for inputs
   /// of one shape, model, loss and metric launch the same operators, in the same order, whatever
   /// the values; they wait for none of them, draw nothing from LibTorch's generators, and take from
   /// the context nothing but `training`, `seed`, `samples` and `epoch_on_device`.
   bool recordable = false;
-  /// Evaluated at the end; null: there is none.
-  std::shared_ptr<const SampleSource> test{};
-  Callbacks callbacks{};
 };
 
 }  // namespace lockstep

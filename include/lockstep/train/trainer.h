@@ -71,7 +71,8 @@ struct Outcome {
 /// Everything passed by reference must outlive it. Not thread-safe.
 class Trainer {
  public:
-  /// Moves the model to the device. Not collective. Throws Error{kUsage} for options that do not
+  /// Moves the model to the device. On a GPU it is made, and run, in the thread that has called
+  /// prepare_compute_device. Not collective. Throws Error{kUsage} for options that do not
   /// fit the data, the model or the world.
   Trainer(World& world, Collectives& collectives, const ComputeDevice& device, Task task,
           const TrainerConfig& config);
@@ -85,6 +86,8 @@ class Trainer {
   void begin_together();
   /// Whether gradients are summed in memory that the ranks share. Not collective.
   bool shares_gradients() const { return reducer_.shares_gradients(); }
+  /// Whether the passes of steps are recorded and replayed. Not collective.
+  bool replays() const { return recorded_passes_.records(); }
 
   /// Where the root writes to, after restore() if there is one; not collective. Records after the
   /// cursor are cut off, checkpoints after it set aside. Without it, and on all other ranks,

@@ -70,7 +70,8 @@ NetworkEntry batchnorm_cnn_entry() {
             }
             return std::make_shared<BatchnormCnn>(shape);
           },
-          /*fast_convolutions=*/true};
+          /*fast_convolutions=*/true,
+          /*recordable=*/true};
 }
 
 }  // namespace lockstep

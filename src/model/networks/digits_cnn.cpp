@@ -53,7 +53,8 @@ NetworkEntry digits_cnn_entry() {
             }
             return std::make_shared<DigitsCnn>(shape);
           },
-          /*fast_convolutions=*/true};
+          /*fast_convolutions=*/true,
+          /*recordable=*/true};
 }
 
 }  // namespace lockstep

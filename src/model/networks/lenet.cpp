@@ -52,7 +52,9 @@ NetworkEntry lenet_entry() {
                    shape.width);
             }
             return std::make_shared<Lenet>(shape);
-          }};
+          },
+          /*fast_convolutions=*/false,
+          /*recordable=*/true};
 }
 
 }  // namespace lockstep

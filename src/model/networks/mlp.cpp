@@ -35,7 +35,9 @@ NetworkEntry mlp_entry() {
   return {"mlp", "a perceptron with hidden layers of 256 and 128, 235,146 parameters",
           [](const NetworkShape& shape) -> std::shared_ptr<Network> {
             return std::make_shared<Mlp>(shape);
-          }};
+          },
+          /*fast_convolutions=*/false,
+          /*recordable=*/true};
 }
 
 }  // namespace lockstep

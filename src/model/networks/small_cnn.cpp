@@ -49,7 +49,8 @@ NetworkEntry small_cnn_entry() {
             }
             return std::make_shared<SmallCnn>(shape);
           },
-          /*fast_convolutions=*/true};
+          /*fast_convolutions=*/true,
+          /*recordable=*/true};
 }
 
 }  // namespace lockstep
