@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "lockstep/model/compute_device.h"
+#include "device_fixture.h"
 #include "lockstep/model/dropout.h"
 #include "lockstep/model/flat_parameters.h"
 #include "lockstep/model/initialisation.h"
@@ -25,17 +25,8 @@ namespace {
 
 constexpr std::int64_t kBatch = 86;
 
-class DeviceNetwork : public testing::Test {
+class DeviceNetwork : public DeviceTest {
  protected:
-  // Once: LibTorch takes its numbers of threads only once.
-  static void SetUpTestSuite() {
-    if (!at::globalContext().hasCUDA()) return;
-    gpu_ = prepare_compute_device({}, /*local_size=*/1, /*gpu=*/0).device;
-  }
-  void SetUp() override {
-    if (!at::globalContext().hasCUDA()) GTEST_SKIP() << "no GPU on this machine";
-  }
-
   struct Result {
     at::Tensor logits, gradients;
   };
@@ -64,8 +55,6 @@ class DeviceNetwork : public testing::Test {
   static double relative_distance(const at::Tensor& a, const at::Tensor& b) {
     return ((a - b).norm() / b.norm()).item<double>();
   }
-
-  static inline at::Device gpu_{at::kCPU};
 };
 
 // Where an activation is nearly zero, or two that are pooled nearly equal, rounding decides which

@@ -13,22 +13,19 @@
 #include <string>
 #include <vector>
 
+#include "device_fixture.h"
 #include "lockstep/base/error.h"
-#include "lockstep/model/compute_device.h"
 #include "lockstep/model/recording.h"
 
 namespace lockstep {
 namespace {
 
-class DeviceRecording : public testing::Test {
+class DeviceRecording : public DeviceTest {
  protected:
-  static void SetUpTestSuite() {
-    if (!at::globalContext().hasCUDA()) return;
-    device_ = prepare_compute_device({}, /*local_size=*/1, /*gpu=*/0);
-  }
   void SetUp() override {
-    if (!at::globalContext().hasCUDA()) GTEST_SKIP() << "no GPU on this machine";
-    const auto options = at::TensorOptions(at::kFloat).device(device_.device);
+    DeviceTest::SetUp();
+    if (IsSkipped()) return;
+    const auto options = at::TensorOptions(at::kFloat).device(gpu_);
     x_ = at::arange(1000, options);
     sum_ = at::zeros({1}, options);
   }
@@ -48,7 +45,6 @@ class DeviceRecording : public testing::Test {
     x_.div_(2);
   }
 
-  static inline ComputeDevice device_{};
   at::Tensor x_, sum_;
 };
 
