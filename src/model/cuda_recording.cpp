@@ -8,7 +8,9 @@
 #include <cuda_runtime.h>
 
 #include <exception>
+#include <memory>
 #include <mutex>
+#include <optional>
 
 #include "lockstep/base/error.h"
 #include "lockstep/model/recording.h"
@@ -27,17 +29,29 @@ void require_nothing_drawn() {
   fail(ExitCode::kUsage, "it draws from LibTorch's generator");
 }
 
+// All recordings share their memory: what one leaves behind, no other one reads. A pool that
+// LibTorch has let go of, with its last recording, cannot be used again.
+struct Pool {
+  static std::shared_ptr<const Pool> shared() {
+    static std::weak_ptr<const Pool> current;
+    std::shared_ptr<const Pool> pool = current.lock();
+    if (pool == nullptr) current = pool = std::make_shared<const Pool>();
+    return pool;
+  }
+  const decltype(at::cuda::graph_pool_handle()) id = at::cuda::graph_pool_handle();
+};
+
+// Other threads may allocate meanwhile.
+constexpr auto kMode = cudaStreamCaptureModeThreadLocal;
+
 class CudaRecording final : public Recording {
  public:
   explicit CudaRecording(const std::function<void()>& work) {
-    // All recordings share their memory: what one leaves behind, no other one reads.
-    static const auto pool = at::cuda::graph_pool_handle();
     // What passes have left in LibTorch's own pool would stay there while the recording takes as
     // much again.
     c10::cuda::CUDACachingAllocator::emptyCache();
     try {
-      // Other threads may allocate meanwhile.
-      graph_.capture_begin(pool, cudaStreamCaptureModeThreadLocal);
+      graph_.capture_begin(pool_->id, kMode);
       is_capturing_ = true;
       work();
       require_nothing_drawn();
@@ -45,7 +59,7 @@ class CudaRecording final : public Recording {
       graph_.capture_end();
     } catch (...) {
       const std::exception_ptr failure = std::current_exception();
-      end_failed(pool);
+      end_failed();
       std::rethrow_exception(failure);
     }
   }
@@ -59,7 +73,7 @@ class CudaRecording final : public Recording {
  private:
   // Allocations go to the pool from before the stream's capture begins until after it has ended,
   // and LibTorch leaves them there when either fails.
-  void end_failed(const decltype(at::cuda::graph_pool_handle())& pool) noexcept {
+  void end_failed() noexcept {
     const auto attempt = [](const auto& end) {
       try {
         end();
@@ -68,19 +82,20 @@ class CudaRecording final : public Recording {
     };
     if (is_capturing_) attempt([&] { graph_.capture_end(); });
     attempt([&] {
-      c10::cuda::CUDACachingAllocator::endAllocateToPool(c10::cuda::current_device(), pool);
+      c10::cuda::CUDACachingAllocator::endAllocateToPool(c10::cuda::current_device(), pool_->id);
     });
-    attempt([&] { at::getHostAllocator(at::kCUDA)->end_allocate_to_pool(pool); });
+    attempt([&] { at::getHostAllocator(at::kCUDA)->end_allocate_to_pool(pool_->id); });
     cudaGetLastError();
     // LibTorch's generator still believes in the capture, until one ends well.
     attempt([&] {
       at::cuda::CUDAGraph other;
-      other.capture_begin(pool, cudaStreamCaptureModeThreadLocal);
+      other.capture_begin(at::cuda::graph_pool_handle(), kMode);
       at::zeros({1}, at::TensorOptions(at::kFloat).device(at::kCUDA));
       other.capture_end();
     });
   }
 
+  std::shared_ptr<const Pool> pool_ = Pool::shared();  // lives longer than its user, the graph
   at::cuda::CUDAGraph graph_;
   bool is_capturing_ = false;
 };

@@ -40,6 +40,7 @@ class Plan:
         self.build, self.ranks, self.gpus, self.dry = build, ranks, gpus, dry
         self.device, self.backend = ("cpu", "mpi") if dry else ("cuda", "nccl")
         self.model = "mlp" if dry else "digits-cnn"
+        self.with_buffers = "mlp" if dry else "batchnorm-cnn"  # too slow for a CPU here
         self.conformance = "comm_conformance_test" if dry else "comm_nccl_test"
         self.optimizer = "optimizer_test" if dry else "optimizer_device_test"
         self.networks = "model_test" if dry else "model_device_test"
@@ -150,12 +151,12 @@ class Suite:
                           f"{result.stderr[-4000:]}")
         return result
 
-    def train(self, ranks, *arguments, out=None, code=0, where=None):
+    def train(self, ranks, *arguments, out=None, code=0, where=None, model=None):
         """The run directory of a job on the small data set."""
         if out is None:
             self.runs += 1
             out = self.directory / f"run-{self.runs}"
-        self.lockstep(ranks, "train", "--out", out, "--model", self.plan.model, "--data", self.data,
+        self.lockstep(ranks, "train", "--out", out, "--model", model or self.plan.model, "--data", self.data,
                       *(self.plan.on_device if where is None else where), *arguments, code=code)
         return out
 
@@ -235,15 +236,16 @@ class Suite:
 
     def replayed_steps(self, ranks):
         """CUDA graphs give the bits of operators that are launched one by one."""
-        cases = [[], ["--accumulate", 3]]
+        cases = [(self.plan.model, []), (self.plan.model, ["--accumulate", 3]), (self.plan.with_buffers, [])]
         if ranks & (ranks - 1) == 0:
-            cases.append(["--virtual-ranks", max(4, ranks)])
-        if not self.plan.dry:  # slow on a CPU, which replays nothing
-            cases.append(["--model", "batchnorm-cnn"])
-        for case in cases:
+            cases.append((self.plan.model, ["--virtual-ranks", max(4, ranks)]))
+        for model, case in cases:
             settings = ["--epochs", 2, "--batch-size", 225, *case]
-            self.same(self.train(ranks, *settings), self.train(ranks, *settings, "--cuda-graphs", "false"),
-                      f"replayed and launched: {' '.join(map(str, case))}")
+            replayed, launched = (self.train(ranks, *settings, "--cuda-graphs", graphs, model=model)
+                                  for graphs in ("true", "false"))
+            self.same(replayed, launched, f"{model} {' '.join(map(str, case))}, replayed and launched")
+            if json.loads((replayed / "launch.json").read_text())["cuda_graphs"] == self.plan.dry:
+                raise Failure(f"{model}: launch.json does not say what was to be done")
         return f"{len(cases)} kinds of steps, replayed and launched"
 
     def evaluate(self, ranks):
