@@ -7,7 +7,6 @@
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <variant>
 #include <vector>
 
 #include "convolution_epilogue.h"

@@ -1,7 +1,6 @@
 #include "lockstep/train/recorded_passes.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <exception>
@@ -25,9 +24,13 @@ RecordedPasses::RecordedPasses(Recorder recorder, at::Device device)
       epoch_(at::empty({1}, at::TensorOptions(at::kLong).device(device))) {}
 
 RecordedPasses::Input RecordedPasses::copied(const SampleBatch& batch) const {
-  return {.batch = {.inputs = batch.inputs.to(device_),
-                    .targets = batch.targets.to(device_),
-                    .keys = batch.keys.to(device_)},
+  // Also on a CPU: the batch's memory is used again.
+  const auto copy = [this](const at::Tensor& from) {
+    return from.to(device_, from.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+  };
+  return {.batch = {.inputs = copy(batch.inputs),
+                    .targets = copy(batch.targets),
+                    .keys = copy(batch.keys)},
           .epoch = epoch_};
 }
 

@@ -104,6 +104,8 @@ void Trainer::compute_piece(Range positions, std::int64_t samples_in_step, int s
   seconds_.data += watch.lap();
 
   const std::int64_t step = state_.cursor.global_step;
+  // For networks that draw from LibTorch's own generator: another number for every piece.
+  seed_generators(epoch, shard + std::int64_t{piece} * reducer_.total_shards());
   reach(FaultPlace::kForward, step + 1);
   StepContext context{.training = true,
                       .seed = config_.train.seed,
@@ -130,8 +132,6 @@ void Trainer::compute_piece(Range positions, std::int64_t samples_in_step, int s
     seconds_.backward += watch.lap();
     return;
   }
-  // For networks that draw from LibTorch's own generator: another number for every piece.
-  seed_generators(epoch, shard + std::int64_t{piece} * reducer_.total_shards());
   const SampleBatch on_device{.inputs = batch.inputs.to(device_.device),
                               .targets = batch.targets.to(device_.device),
                               .keys = batch.keys.to(device_.device)};
