@@ -76,7 +76,8 @@ struct ReluPool {
 
     LOCKSTEP_HOST_DEVICE void operator()(int i) const {
       const int row = i / pooled_width;
-      const float* window = x + 2 * (row * width + (i - row * pooled_width));
+      const int first = 2 * (row * width + (i - row * pooled_width));
+      const float* window = x + first;
       float best = relu(window[0] + bias);
       unsigned place = 0;
       for (unsigned k = 1; k < 4; ++k) {

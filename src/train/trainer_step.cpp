@@ -164,7 +164,7 @@ at::Tensor Trainer::pass_forward(const SampleBatch& batch, const StepContext& co
                                  std::int64_t samples_in_step) {
   const std::int64_t count = batch.inputs.size(0);
   const at::Tensor outputs = task_.model.forward(batch.inputs, context);
-  const at::Tensor loss = task_.objective->loss_sum(outputs, batch.targets);
+  at::Tensor loss = task_.objective->loss_sum(outputs, batch.targets);
   // Before backward, during which the last bucket may leave.
   {
     const at::NoGradGuard no_grad;

@@ -2,6 +2,7 @@
 // LibTorch's operators one after the other. tests/model/device_network_test.cpp runs them on a GPU.
 #include "model/convolution_epilogue.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/max_pool2d.h>

@@ -31,7 +31,7 @@ class RecordedPasses {
     std::int64_t samples = 0;
     std::int64_t samples_in_step = 0;
     bool first = false;  ///< of its step: counts what buffers count once a step
-    auto operator<=>(const Shape&) const = default;
+    auto operator<=>(const Shape&) const = default;  // NOLINT(modernize-use-nullptr)
   };
   /// A batch on the device.
   struct Input {
