@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "lockstep/base/error.h"
+#include "launch_check.h"
 
 namespace lockstep::epilogue {
 
@@ -55,13 +55,6 @@ __global__ void add_planes(Shape shape, const float* sums, float* bias_gradient)
   if (threadIdx.x == 0) bias_gradient[blockIdx.x] = sum;
 }
 
-void check(const char* what) {
-  const cudaError_t status = cudaGetLastError();
-  if (status != cudaSuccess) {
-    fail(ExitCode::kUnavailable, "{}: {}", what, cudaGetErrorString(status));
-  }
-}
-
 // No more than a plane keeps busy.
 unsigned threads_for(std::int64_t elements) {
   const std::int64_t warps = (elements + kWarp - 1) / kWarp;
@@ -74,7 +67,7 @@ void run_forward(const Pass& pass, void* stream) {
   if (planes == 0 || pass.elements() == 0) return;
   forward_kernel<<<planes, threads_for(pass.elements()), 0, static_cast<cudaStream_t>(stream)>>>(
       pass);
-  check("bias, ReLU and pooling");
+  check_launch("bias, ReLU and pooling");
 }
 
 template <class Pass>
@@ -84,11 +77,11 @@ void run_backward(const Pass& pass, float* sums, float* bias_gradient, void* str
   const auto planes = static_cast<unsigned>(shape.planes());
   if (planes > 0) {
     backward_kernel<<<planes, threads_for(pass.elements()), 0, queue>>>(pass, sums);
-    check("the gradient of bias, ReLU and pooling");
+    check_launch("the gradient of bias, ReLU and pooling");
   }
   add_planes<<<static_cast<unsigned>(shape.channels), threads_for(shape.batch), 0, queue>>>(
       shape, sums, bias_gradient);
-  check("the gradient of a bias");
+  check_launch("the gradient of a bias");
 }
 
 }  // namespace

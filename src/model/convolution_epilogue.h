@@ -5,11 +5,7 @@
 
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define LOCKSTEP_HOST_DEVICE __host__ __device__
-#else
-#define LOCKSTEP_HOST_DEVICE
-#endif
+#include "lockstep/base/element.h"
 
 namespace lockstep::epilogue {
 
@@ -20,16 +16,16 @@ struct Shape {
   std::int64_t channels = 0;
   int height = 0;
   int width = 0;
-  LOCKSTEP_HOST_DEVICE std::int64_t planes() const { return batch * channels; }
-  LOCKSTEP_HOST_DEVICE int pixels() const { return height * width; }
+  LOCKSTEP_ELEMENT std::int64_t planes() const { return batch * channels; }
+  LOCKSTEP_ELEMENT int pixels() const { return height * width; }
   /// Of the maxima; a last odd row or column has none.
-  LOCKSTEP_HOST_DEVICE int pooled_height() const { return height / 2; }
-  LOCKSTEP_HOST_DEVICE int pooled_width() const { return width / 2; }
-  LOCKSTEP_HOST_DEVICE int pooled_pixels() const { return pooled_height() * pooled_width(); }
+  LOCKSTEP_ELEMENT int pooled_height() const { return height / 2; }
+  LOCKSTEP_ELEMENT int pooled_width() const { return width / 2; }
+  LOCKSTEP_ELEMENT int pooled_pixels() const { return pooled_height() * pooled_width(); }
 };
 
 /// A NaN stays one, and -0 becomes 0: as LibTorch's.
-LOCKSTEP_HOST_DEVICE inline float relu(float x) { return x < 0 || x == 0 ? 0 : x; }
+LOCKSTEP_ELEMENT float relu(float x) { return x < 0 || x == 0 ? 0 : x; }
 
 /// In a route, beside the place of the maximum in its 2x2 window, 0 to 3: its gradient goes on to
 /// there.
@@ -46,10 +42,10 @@ struct Relu {
   struct Plane {
     float* x;
     float bias;
-    LOCKSTEP_HOST_DEVICE void operator()(int i) const { x[i] = relu(x[i] + bias); }
+    LOCKSTEP_ELEMENT void operator()(int i) const { x[i] = relu(x[i] + bias); }
   };
-  LOCKSTEP_HOST_DEVICE int elements() const { return shape.pixels(); }
-  LOCKSTEP_HOST_DEVICE Plane plane(std::int64_t number) const {
+  LOCKSTEP_ELEMENT int elements() const { return shape.pixels(); }
+  LOCKSTEP_ELEMENT Plane plane(std::int64_t number) const {
     return {x + number * shape.pixels(), bias[number % shape.channels]};
   }
 };
@@ -74,7 +70,7 @@ struct ReluPool {
     std::uint8_t* routes;
     int width, pooled_width;
 
-    LOCKSTEP_HOST_DEVICE void operator()(int i) const {
+    LOCKSTEP_ELEMENT void operator()(int i) const {
       const int row = i / pooled_width;
       const int first = 2 * (row * width + (i - row * pooled_width));
       const float* window = x + first;
@@ -98,8 +94,8 @@ struct ReluPool {
       }
     }
   };
-  LOCKSTEP_HOST_DEVICE int elements() const { return shape.pooled_pixels(); }
-  LOCKSTEP_HOST_DEVICE Plane plane(std::int64_t number) const {
+  LOCKSTEP_ELEMENT int elements() const { return shape.pooled_pixels(); }
+  LOCKSTEP_ELEMENT Plane plane(std::int64_t number) const {
     const std::int64_t image = number / shape.channels, channel = number % shape.channels;
     const std::int64_t out = number * shape.pooled_pixels();
     return {
@@ -126,12 +122,10 @@ struct ReluBackward {
     const float* y;
     const float* gradient;
     float* dx;
-    LOCKSTEP_HOST_DEVICE float operator()(int i) const {
-      return dx[i] = y[i] <= 0 ? 0 : gradient[i];
-    }
+    LOCKSTEP_ELEMENT float operator()(int i) const { return dx[i] = y[i] <= 0 ? 0 : gradient[i]; }
   };
-  LOCKSTEP_HOST_DEVICE int elements() const { return shape.pixels(); }
-  LOCKSTEP_HOST_DEVICE Plane plane(std::int64_t number) const {
+  LOCKSTEP_ELEMENT int elements() const { return shape.pixels(); }
+  LOCKSTEP_ELEMENT Plane plane(std::int64_t number) const {
     const std::int64_t first = number * shape.pixels();
     return {y + first, gradient + first, dx + first};
   }
@@ -151,7 +145,7 @@ struct ReluPoolBackward {
     float* dx;
     int width, pooled_height, pooled_width;
 
-    LOCKSTEP_HOST_DEVICE float operator()(int i) const {
+    LOCKSTEP_ELEMENT float operator()(int i) const {
       const int row = i / width, column = i - row * width;
       float value = 0;
       if (row / 2 < pooled_height && column / 2 < pooled_width) {
@@ -162,8 +156,8 @@ struct ReluPoolBackward {
       return dx[i] = value;
     }
   };
-  LOCKSTEP_HOST_DEVICE int elements() const { return shape.pixels(); }
-  LOCKSTEP_HOST_DEVICE Plane plane(std::int64_t number) const {
+  LOCKSTEP_ELEMENT int elements() const { return shape.pixels(); }
+  LOCKSTEP_ELEMENT Plane plane(std::int64_t number) const {
     const std::int64_t from = number * shape.pooled_pixels();
     return {routes + from,
             gradient + from,

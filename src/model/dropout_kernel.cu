@@ -1,7 +1,7 @@
 #include <Random123/philox.h>
 
 #include "dropout_kernel.h"
-#include "lockstep/base/error.h"
+#include "launch_check.h"
 
 namespace lockstep {
 
@@ -45,10 +45,7 @@ void device_dropout_mask(std::uint8_t* keep, const std::int64_t* samples, std::i
   const auto grid = static_cast<unsigned>((threads + kBlockSize - 1) / kBlockSize);
   mask_kernel<<<grid, kBlockSize, 0, static_cast<cudaStream_t>(stream)>>>(
       keep, samples, batch, per_sample, blocks, key, epoch, threshold);
-  const cudaError_t status = cudaGetLastError();
-  if (status != cudaSuccess) {
-    fail(ExitCode::kUnavailable, "dropout mask: {}", cudaGetErrorString(status));
-  }
+  check_launch("dropout mask");
 }
 
 }  // namespace lockstep

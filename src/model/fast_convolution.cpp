@@ -143,13 +143,6 @@ bool fits_gpu(const torch::nn::Conv2dImpl& layer, const at::Tensor& x, bool pool
          (!pool || (x.size(2) >= 2 && x.size(3) >= 2));
 }
 
-// Null for a name that is not registered.
-const NetworkEntry* find_entry(const std::string& name) {
-  const auto& networks = registered_networks();
-  const auto found = std::ranges::find(networks, name, &NetworkEntry::name);
-  return found == networks.end() ? nullptr : &*found;
-}
-
 // The layer by LibTorch's operators.
 at::Tensor apply_direct(torch::nn::Conv2d layer, const at::Tensor& x) {
   // One input channel makes NCHW and NHWC the same strides: only the output can be converted then.
@@ -181,16 +174,6 @@ torch::nn::Conv2d same_convolution(std::int64_t in, std::int64_t out, std::int64
 
 InstructionSet convolution_set(const std::string& choice) {
   return choice == "direct" ? InstructionSet::kNone : best_instruction_set();
-}
-
-bool has_fast_convolutions(const std::string& name) {
-  const NetworkEntry* entry = find_entry(name);
-  return entry != nullptr && entry->fast_convolutions;
-}
-
-bool is_recordable(const std::string& name) {
-  const NetworkEntry* entry = find_entry(name);
-  return entry != nullptr && entry->recordable;
 }
 
 void check_convolution(const std::string& choice, const std::string& name) {

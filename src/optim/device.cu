@@ -66,8 +66,8 @@ __global__ void add_squares(std::size_t n, const float* values, double* sums) {
   if (threadIdx.x == 0) sums[blockIdx.x] = lanes[0];
 }
 
-// Lets the current device's pool keep a little of what is freed: by default it would give the flag
-// of all_finite_on_device back to the driver at every wait, and fetch it again at every step.
+// Lets the current device's pool keep a little of what is freed: by default it would give the sums
+// of l2_norm_on_device back to the driver at every wait, and fetch them again at every step.
 void keep_freed_memory() {
   int device = 0;
   cudaMemPool_t pool = nullptr;
@@ -123,29 +123,6 @@ std::unique_ptr<Optimizer> make_device_optimizer(const OptimizerOptions& options
   return optim::make_with(options, n, DeviceEngine(stream));
 }
 
-bool all_finite_on_device(const float* values, std::size_t n, void* stream) {
-  if (n == 0) return true;
-  const auto queue = static_cast<cudaStream_t>(stream);
-  unsigned* found = nullptr;
-  keep_freed_memory();
-  check(cudaMallocAsync(&found, sizeof(unsigned), queue), "allocate a flag");
-  unsigned result = 0;
-  cudaError_t status = cudaMemsetAsync(found, 0, sizeof(unsigned), queue);
-  if (status == cudaSuccess) {
-    find_non_finite<<<blocks_for(n), kThreads, 0, queue>>>(n, values, found);
-    status = cudaGetLastError();
-  }
-  if (status == cudaSuccess) {
-    status = cudaMemcpyAsync(&result, found, sizeof(unsigned), cudaMemcpyDeviceToHost, queue);
-  }
-  const cudaError_t freed = cudaFreeAsync(found, queue);
-  const cudaError_t waited = cudaStreamSynchronize(queue);
-  check(status, "look for non-finite values");
-  check(freed, "free a flag");
-  check(waited, "look for non-finite values");
-  return result == 0;
-}
-
 struct DeviceInspection::Memory {
   std::size_t words = 0;
   cudaStream_t stream = nullptr;
@@ -172,9 +149,11 @@ void DeviceInspection::queue(const float* values, std::size_t n, const float* wo
   check(cudaMemsetAsync(own.found, 0, sizeof(unsigned), own.stream), "clear a flag");
   if (n > 0) find_non_finite<<<blocks_for(n), kThreads, 0, own.stream>>>(n, values, own.found);
   check(cudaGetLastError(), "look for non-finite values");
-  check(cudaMemcpyAsync(own.on_host, words, own.words * sizeof(float), cudaMemcpyDeviceToHost,
-                        own.stream),
-        "copy words to the host");
+  if (own.words > 0) {
+    check(cudaMemcpyAsync(own.on_host, words, own.words * sizeof(float), cudaMemcpyDeviceToHost,
+                          own.stream),
+          "copy words to the host");
+  }
   check(cudaMemcpyAsync(own.on_host + own.words, own.found, sizeof(unsigned),
                         cudaMemcpyDeviceToHost, own.stream),
         "copy a flag to the host");
@@ -186,6 +165,13 @@ DeviceInspection::Result DeviceInspection::wait() {
   unsigned found = 0;
   std::memcpy(&found, own.on_host + own.words, sizeof(found));
   return {found == 0, own.on_host};
+}
+
+bool all_finite_on_device(const float* values, std::size_t n, void* stream) {
+  if (n == 0) return true;
+  DeviceInspection inspection(/*words=*/0, stream);
+  inspection.queue(values, n, /*words=*/nullptr);
+  return inspection.wait().finite;
 }
 
 double l2_norm_on_device(const float* values, std::size_t n, void* stream) {

@@ -7,11 +7,7 @@
 #include <cmath>
 #include <cstddef>
 
-#if defined(__CUDACC__)
-#define LOCKSTEP_ELEMENT __host__ __device__ __forceinline__
-#else
-#define LOCKSTEP_ELEMENT [[gnu::always_inline]] inline
-#endif
+#include "lockstep/base/element.h"
 
 namespace lockstep::optim {
 
